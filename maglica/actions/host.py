@@ -1,0 +1,40 @@
+"""Hosts: the hypervisors."""
+
+from __future__ import annotations
+
+from maglica import kinds
+from maglica.declare import Action, Where, action, arg
+
+
+@action(
+    where=Where.CLIENT_WORKER,
+    columns=("name", "state", "heard_seconds", "vms_running", "memory_free_bytes", "libvirt"),
+    wide=("weight", "vcpus", "memory_bytes", "incarnation", "version", "why"),
+    example="maglica host list",
+)
+class HostList(Action):
+    """List the hosts: up, down or not heard of yet, and what their last message said."""
+
+
+@action(where=Where.NAMED, example="maglica host info host0.example.jp")
+class HostInfo(Action):
+    """Show a host: processors, memory, pools, guests, versions, acceleration."""
+
+    name: str = arg(kinds.HOST, "the host", subject=True, values_of="host")
+
+
+@action(where=Where.CLIENT_WORKER, destructive=True, aliases=("delete",), example="maglica host remove host7 --yes")
+class HostRemove(Action):
+    """Forget a host that is down for good, so that nobody waits for its answers any more."""
+
+    name: str = arg(kinds.HOST, "the host", subject=True, values_of="host")
+
+
+@action(where=Where.EVERY, hidden=True)
+class HostSurvey(Action):
+    """Tell what placement and look-up need to know: domains, images, memory, processors, pools."""
+
+
+@action(where=Where.EVERY, hidden=True)
+class HostPing(Action):
+    """Answer at once, without asking libvirt."""

@@ -1,0 +1,177 @@
+"""Virtual machines."""
+
+from __future__ import annotations
+
+from maglica import kinds
+from maglica.declare import Action, Where, action, arg
+from maglica.errors import Refused
+
+
+@action(
+    where=Where.EVERY,
+    columns=("name", "host", "state"),
+    wide=("vcpus", "memory_bytes", "uptime_seconds", "ips", "uuid"),
+    example="maglica vm list --state=running",
+)
+class VmList(Action):
+    """List the VMs of all hosts, as they are at this moment."""
+
+    all: bool = arg(kinds.BOOL, "images as well", default=False)
+    host: str | None = arg(kinds.HOST, "only those of this host", default=None, values_of="host")
+    state: str | None = arg(
+        kinds.choice("running", "idle", "paused", "in-shutdown", "shut-off", "crashed", "pm-suspended"),
+        "only those in this state",
+        default=None,
+    )
+
+
+@action(where=Where.OWNER, example="maglica vm info web1.example.jp")
+class VmInfo(Action):
+    """Show all that is known of a VM: state, resources, disks, network cards, addresses, console."""
+
+    name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm")
+
+
+@action(
+    where=Where.PLACED,
+    changes=True,
+    whole_fleet=True,
+    slot="disk",
+    limit=2 * 3600,
+    locks=("vm:{hostname}",),
+    example="maglica vm clone --image=el9.original --hostname=web1.example.jp",
+)
+class VmClone(Action):
+    """Clone an image into a new VM that answers to its own name."""
+
+    image: str = arg(kinds.NAME, "the image to clone", values_of="image")
+    hostname: str = arg(kinds.HOSTNAME, "name of the new VM, and host name inside it")
+    on: str | None = arg(
+        kinds.HOST, "the host to put it on; the best suited one by default", default=None, values_of="host"
+    )
+    start: bool = arg(kinds.BOOL, "boot it when it is ready", default=True)
+    vcpus: int | None = arg(kinds.VCPUS, "virtual CPUs; as the image has by default", default=None)
+    memory: int | None = arg(kinds.SIZE, "memory; as the image has by default", default=None)
+    ip: str | None = arg(kinds.INTERFACE, "static address of the first network card; DHCP by default", default=None)
+    gateway: str | None = arg(kinds.IP, "default gateway, with --ip", default=None)
+    dns: list[str] | None = arg(kinds.IPS, "name servers, with --ip", default=None)
+    ssh_key: str | None = arg(kinds.SSH_KEYS, "file with public keys that may log in as root", default=None)
+    root_password_hash: str | None = arg(kinds.CRYPT, "root's password as a hash", default=None, secret=True)
+    mac: list[str] | None = arg(kinds.MACS, "MAC address of each network card; random by default", default=None)
+    mode: str = arg(
+        kinds.choice("full", "linked"), "copy the disks, or make overlays that depend on the image", default="full"
+    )
+    customize: str = arg(
+        kinds.choice("guestfs", "none"),
+        "give the guest an identity of its own, or leave its disks as they are",
+        default="guestfs",
+    )
+    format: str | None = arg(
+        kinds.choice("vmdk"), "write the first disk as a file of this format instead of making a VM", default=None
+    )
+    ignore_missing: bool = arg(kinds.BOOL, "go on although a host does not answer", default=False)
+
+    def check(self) -> None:
+        if self.ip is None and (self.gateway or self.dns):
+            raise Refused("wrong_input", "vm clone: --gateway and --dns belong to --ip", "add --ip=ADDRESS/PREFIX")
+        if self.ip is not None and self.gateway is not None:
+            self._check_gateway(self.ip, self.gateway)
+        if self.customize == "none" and (self.ip or self.ssh_key or self.root_password_hash):
+            raise Refused(
+                "wrong_input",
+                "vm clone: --customize=none leaves the disks alone, so --ip, --ssh-key and --root-password-hash have no effect",
+                "leave out one or the other",
+            )
+        if self.image == self.hostname:
+            raise Refused(
+                "wrong_input",
+                f"vm clone: image and new VM have the same name {self.image}",
+                "choose another --hostname",
+            )
+
+    @staticmethod
+    def _check_gateway(ip: str, gateway: str) -> None:
+        import ipaddress
+
+        network = ipaddress.ip_interface(ip).network
+        if ipaddress.ip_address(gateway) not in network:
+            raise Refused(
+                "wrong_input", f"vm clone: gateway {gateway} is not in {network}", "expected an address of that network"
+            )
+
+
+@action(
+    where=Where.OWNER,
+    changes=True,
+    whole_fleet=True,
+    locks=("vm:{name}",),
+    limit=120,
+    example="maglica vm start web1.example.jp",
+)
+class VmStart(Action):
+    """Start a VM."""
+
+    name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm")
+    ignore_missing: bool = arg(kinds.BOOL, "go on although a host does not answer", default=False)
+
+
+@action(
+    where=Where.OWNER,
+    changes=True,
+    locks=("vm:{name}",),
+    limit=3600,
+    example="maglica vm stop web1.example.jp --timeout=2m",
+)
+class VmStop(Action):
+    """Shut a VM down gracefully and wait until it is off."""
+
+    name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm")
+    timeout: float = arg(kinds.DURATION, "how long the guest may take", default=60.0)
+    force: bool = arg(kinds.BOOL, "pull the plug when it did not obey in time", default=False)
+
+
+@action(
+    where=Where.OWNER,
+    changes=True,
+    whole_fleet=True,
+    locks=("vm:{name}",),
+    limit=3600,
+    example="maglica vm restart web1.example.jp",
+)
+class VmRestart(Action):
+    """Shut a VM down gracefully and start it again."""
+
+    name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm")
+    timeout: float = arg(kinds.DURATION, "how long the guest may take to shut down", default=60.0)
+    force: bool = arg(kinds.BOOL, "pull the plug when it did not obey in time", default=False)
+    ignore_missing: bool = arg(kinds.BOOL, "go on although a host does not answer", default=False)
+
+
+@action(
+    where=Where.OWNER,
+    changes=True,
+    destructive=True,
+    locks=("vm:{name}",),
+    example="maglica vm destroy web1.example.jp",
+)
+class VmDestroy(Action):
+    """Pull the plug of a VM. Its disks stay."""
+
+    name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm")
+
+
+@action(
+    where=Where.OWNER,
+    changes=True,
+    destructive=True,
+    locks=("vm:{name}",),
+    limit=600,
+    aliases=("delete",),
+    example="maglica vm remove web1.example.jp --yes",
+)
+class VmRemove(Action):
+    """Delete a VM that is shut off, with its disks. Disks that something else uses are kept."""
+
+    name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm")
+    keep_disks: bool = arg(kinds.BOOL, "delete the definition only", default=False)
+    force: bool = arg(kinds.BOOL, "pull the plug first when it runs", default=False)

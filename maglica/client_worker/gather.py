@@ -1,0 +1,79 @@
+"""One question to several hosts: who was asked, who has answered, and what it comes to. Values in, values out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from maglica.declare import Action
+from maglica.errors import MaglicaError
+
+Value = dict[str, Any]
+
+
+class Gather:
+    """A question that is out. `then` is called with it once, when all have answered or the time is up."""
+
+    def __init__(
+        self,
+        number: int,
+        action: Action,
+        asked: list[str],
+        missing: dict[str, str],
+        deadline: float,
+        then: Callable[[Gather], None],
+        *,
+        plan: bool = False,
+    ) -> None:
+        self.number = number
+        self.action = action
+        self.waiting = set(asked)
+        self.missing = dict(missing)
+        self.deadline = deadline
+        self.then = then
+        self.plan = plan  # the hosts shall say what they would do
+        self.answers: dict[str, Value] = {}
+        self.errors: dict[str, MaglicaError] = {}
+        self.bare = not asked
+
+    @property
+    def complete(self) -> bool:
+        return not self.waiting
+
+    def answer(self, host: str, value: Value) -> None:
+        if host in self.waiting:
+            self.waiting.discard(host)
+            self.answers[host] = value
+
+    def error(self, host: str, error: MaglicaError) -> None:
+        """A host answered that it cannot tell: it is named like one that did not answer."""
+        if host in self.waiting:
+            self.waiting.discard(host)
+            self.errors[host] = error
+            self.missing[host] = error.message
+
+    def give_up(self, host: str, why: str) -> None:
+        if host in self.waiting:
+            self.waiting.discard(host)
+            self.missing[host] = why
+
+
+def merge(gather: Gather) -> Value:
+    """The items of all hosts in one list, each with its host; hosts that told nothing are in `missing_hosts`."""
+    items = [{**item, "host": host} for host, value in gather.answers.items() for item in value.get("items", [])]
+    items.sort(key=lambda item: (str(item.get("name")), str(item["host"])))
+    return {"missing_hosts": missing(gather), "items": items}
+
+
+def only(gather: Gather) -> Value:
+    """The answer of the one host that was asked; its error, or that it did not answer, is raised."""
+    for error in gather.errors.values():
+        raise error
+    for host, why in gather.missing.items():
+        raise MaglicaError("host_down", f"host {host} does not answer: {why}", "`maglica host list` shows its state")
+    host, value = next(iter(gather.answers.items()))
+    return {"missing_hosts": [], "item": {**value.get("item", {}), "host": host}}
+
+
+def missing(gather: Gather) -> list[Value]:
+    return [{"host": host, "why": why} for host, why in sorted(gather.missing.items())]

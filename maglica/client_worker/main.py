@@ -1,0 +1,97 @@
+"""The client worker: wiring, and a loop that receives, asks the broker, commits, and sends."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+
+from maglica import VERSION, config, daemon
+from maglica.bus import Request, Server
+from maglica.client_worker.broker import Broker, Reply
+from maglica.client_worker.now import now
+from maglica.client_worker.store import Store
+from maglica.errors import MaglicaError
+
+log = logging.getLogger("maglica.client_worker")
+
+
+def main() -> int:
+    return daemon.run(_main, "maglica_client_worker")
+
+
+def _main() -> int:
+    parser = argparse.ArgumentParser(
+        "maglica_client_worker",
+        description="Take requests, keep jobs, tell the hosts. One per cloud.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", metavar="FILE", help="settings file")
+    parser.add_argument("--version", action="version", version=f"maglica {VERSION}")
+    options = parser.parse_args()
+    settings = config.load(config.find(options.config))
+    daemon.log_to_stderr(settings.log.level)
+    lock = daemon.only_one(settings.paths.state, "client worker")
+    store = Store(os.path.join(settings.paths.state, "jobs.db"))
+    server = Server(settings.client.bind, settings.client.pub_port, settings.client.rep_port)
+    broker = Broker(store, settings.client, settings.hosts, VERSION, now())
+    log.info(
+        "listening bind=%s pub_port=%d rep_port=%d store=%s epoch=%d",
+        settings.client.bind, settings.client.pub_port, settings.client.rep_port, store.path, broker.epoch,
+    )  # fmt: skip
+    if not _loopback(settings.client.bind):
+        log.warning(
+            "the bus at %s is neither encrypted nor authenticated: whoever reaches it rules the hosts;"
+            " keep it on a network of its own", settings.client.bind,
+        )  # fmt: skip
+    try:
+        serve(server, broker, store)
+    finally:
+        server.close()
+        store.close()
+        os.close(lock)
+    return 0
+
+
+def _loopback(bind: str) -> bool:
+    return bind.startswith("127.") or bind in {"localhost", "::1"}
+
+
+def serve(server: Server, broker: Broker, store: Store) -> None:
+    """Until told to stop: everything that is ready in one transaction, one commit, and only then the answers."""
+    running = True
+    wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+    server.watch(wake)
+
+    def stop() -> None:
+        nonlocal running
+        running = False
+        os.eventfd_write(wake, 1)
+
+    daemon.on_stop(stop)
+    daemon.notify("READY=1")
+    while running:
+        for event in server.receive(broker.next_tick(now())):
+            if isinstance(event, Request):
+                broker.request(event.body, event.route, now())
+            else:
+                broker.subscribed(event.topic)
+        broker.tick(now())
+        _send(server, broker, store)
+    daemon.notify("STOPPING=1")
+    log.info("stopped")
+
+
+def _send(server: Server, broker: Broker, store: Store) -> None:
+    outbox, broker.outbox = broker.outbox, []
+    try:
+        store.commit()
+    except MaglicaError as error:
+        # Nothing of this turn was recorded, so nothing of it may be told: whoever asked will ask again.
+        log.error("%s", error.message)
+        return
+    for item in outbox:
+        if isinstance(item, Reply):
+            server.answer(item.route, item.message)
+        else:
+            server.publish(item.topic, item.message)

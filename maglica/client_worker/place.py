@@ -1,0 +1,234 @@
+"""Where a VM goes, and where one is: decided from what the hosts just told. Values in, values out.
+
+A survey is what `host survey` of one host gave:
+`{"active": int, "vcpus": int, "memory_free_bytes": int, "domains": [{"name", "state", "image", …}],
+  "pools": [{"name", "free_bytes"}], "driver": str}`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from maglica.declare import nearest
+from maglica.errors import Refused
+
+Survey = dict[str, Any]
+
+
+class Wanted(NamedTuple):
+    """What placement has to find a place for. None = as the image has it."""
+
+    image: str
+    hostname: str
+    on: str | None
+    vcpus: int | None
+    memory_bytes: int | None
+    linked: bool
+    macs: tuple[str, ...]
+
+
+class Reserved(NamedTuple):
+    """What was given away on one host to jobs that have not used it yet."""
+
+    vms: int = 0
+    memory_bytes: int = 0
+    disk_bytes: int = 0
+
+
+class Choice(NamedTuple):
+    """The host, why this one, and why not the others."""
+
+    host: str
+    why: str
+    refused: dict[str, str]
+
+
+# What an overlay needs at once; it grows as its guest writes.
+LINKED_BYTES = 1 << 20
+
+
+def choose(
+    want: Wanted,
+    surveys: dict[str, Survey],
+    missing: dict[str, str],
+    weights: dict[str, float],
+    reserved: dict[str, Reserved],
+    ignore_missing: bool,
+) -> Choice:
+    """Choose the host for a clone, or say why there is none.
+
+    Among the hosts that hold the image and have the memory, the processors and the room: the one with the least
+    `active VMs * 10 / weight` (the first Maglica's rule), then the one with most free memory, then by name.
+    """
+    _refuse_unknown_host(want.on, surveys, missing)
+    _refuse_taken(want, surveys)
+    _refuse_partial_view(want.hostname, missing, ignore_missing)
+    _refuse_image(want, surveys, missing)
+    reasons = {host: unfit(want, survey, reserved.get(host, Reserved())) for host, survey in surveys.items()}
+    if want.on is None:
+        reasons |= {host: "weight 0" for host in surveys if not reasons[host] and weights.get(host, 10.0) <= 0}
+    fitting = [host for host in surveys if not reasons[host] and want.on in (None, host)]
+    refused = {host: why for host, why in sorted(reasons.items()) if why}
+    if not fitting:
+        shown = {want.on: refused[want.on]} if want.on else refused
+        told = "; ".join(f"{host}: {why}" for host, why in shown.items())
+        raise Refused(
+            "no_capacity", f"no host can take {want.hostname}: {told}", "free some room, or ask for less", details=shown
+        )
+
+    def rank(host: str) -> tuple[float, int, str]:
+        return (
+            load(surveys[host], reserved.get(host, Reserved()), weights.get(host, 10.0)),
+            -free_memory(surveys[host], reserved.get(host, Reserved())),
+            host,
+        )
+
+    best = min(fitting, key=rank)
+    return Choice(best, _why(best, want, fitting, rank(best)[0]), refused)
+
+
+def load(survey: Survey, reserved: Reserved, weight: float) -> float:
+    """How much of its share a host already carries; the smaller the better."""
+    return (int(survey["active"]) + reserved.vms) * 10 / weight if weight > 0 else float("inf")
+
+
+def free_memory(survey: Survey, reserved: Reserved) -> int:
+    """Memory in bytes that neither a defined VM nor an open job has."""
+    return int(survey["memory_free_bytes"]) - reserved.memory_bytes
+
+
+def unfit(want: Wanted, survey: Survey, reserved: Reserved) -> str:
+    """Why a host cannot take it, or ''."""
+    image = _image(want.image, survey)
+    if image is None:
+        return f"does not hold {want.image}"
+    if image["state"] != "shut-off":
+        return f"{want.image} is {image['state']} there"
+    vcpus = want.vcpus or int(image["vcpus"])
+    if vcpus > int(survey["vcpus"]):
+        return f"needs {vcpus} vCPUs, the host has {survey['vcpus']}"
+    memory, free = want.memory_bytes or int(image["memory_bytes"]), free_memory(survey, reserved)
+    if memory > free:
+        return f"needs {_mib(memory)} of memory, {_mib(max(0, free))} are free"
+    needed = LINKED_BYTES if want.linked else sum(int(disk["allocation_bytes"]) for disk in image["disks"])
+    room = max((int(pool["free_bytes"]) for pool in survey["pools"]), default=0) - reserved.disk_bytes
+    if needed > room:
+        return f"needs {_mib(needed)} of disk, the roomiest pool has {_mib(max(0, room))} to give"
+    return ""
+
+
+def needs(want: Wanted, survey: Survey) -> Reserved:
+    """What this clone will take on that host."""
+    image = _image(want.image, survey) or {"memory_bytes": 0, "disks": []}
+    disk = LINKED_BYTES if want.linked else sum(int(disk["allocation_bytes"]) for disk in image["disks"])
+    return Reserved(1, want.memory_bytes or int(image["memory_bytes"]), disk)
+
+
+def locate(
+    name: str, surveys: dict[str, Survey], missing: dict[str, str], *, full_name: bool, whole_fleet: bool
+) -> tuple[str, str]:
+    """(host, full name) of the VM that `name` means: NAME, NAME@HOST, or NAME up to a dot unless `full_name`.
+
+    With `whole_fleet` the answer is refused while a host does not answer: the VM may be there too.
+    """
+    bare, _, host = name.partition("@")
+    _refuse_unknown_host(host or None, surveys, missing)
+    everything = [
+        (at, str(domain["name"])) for at, survey in surveys.items() if host in ("", at) for domain in survey["domains"]
+    ]
+    found = [place for place in everything if place[1] == bare]
+    if not found and not full_name:
+        found = [place for place in everything if place[1].startswith(bare + ".")]
+    if len(found) > 1:
+        listed = ", ".join(f"{vm}@{at}" for at, vm in sorted(found))
+        raise Refused("ambiguous_name", f"{name} may be {listed}", "say which one", details={"candidates": listed})
+    if not found:
+        raise _not_found(name, bare, everything, missing, full_name)
+    if whole_fleet:
+        _refuse_partial_view(bare, missing, False)
+    return found[0]
+
+
+def _not_found(
+    name: str, bare: str, everything: list[tuple[str, str]], missing: dict[str, str], full_name: bool
+) -> Refused:
+    longer = [vm for _, vm in everything if vm.startswith(bare + ".")]
+    close = nearest(bare, {vm for _, vm in everything})
+    if full_name and longer:
+        hint = f"this verb wants the full name: {', '.join(sorted(longer))}"
+    elif missing:
+        hint = f"it may be on a host that does not answer: {', '.join(missing)}"
+    else:
+        hint = f"did you mean {close}?" if close else "`maglica vm list` shows them"
+    return Refused("unknown_entity", f"there is no VM {name}", hint)
+
+
+def _image(name: str, survey: Survey) -> dict[str, Any] | None:
+    return next((domain for domain in survey["domains"] if domain["name"] == name), None)
+
+
+def _refuse_unknown_host(host: str | None, surveys: dict[str, Survey], missing: dict[str, str]) -> None:
+    if host is None or host in surveys:
+        return
+    if host in missing:
+        raise Refused(
+            "host_down", f"host {host} does not answer: {missing[host]}", "`maglica host list` shows its state"
+        )
+    close = nearest(host, surveys)
+    hint = f"did you mean {close}?" if close else f"known are {', '.join(sorted(surveys)) or 'none'}"
+    raise Refused("unknown_entity", f"there is no host {host}", hint)
+
+
+def _refuse_taken(want: Wanted, surveys: dict[str, Survey]) -> None:
+    for host, survey in surveys.items():
+        for domain in survey["domains"]:
+            if domain["name"] == want.hostname:
+                raise Refused(
+                    "already_exists",
+                    f"{want.hostname} exists on {host} ({domain['state']})",
+                    "choose another --hostname",
+                )
+            clash = set(want.macs) & set(domain["macs"])
+            if clash:
+                raise Refused(
+                    "already_exists", f"{min(clash)} belongs to {domain['name']} on {host}", "choose another --mac"
+                )
+
+
+def _refuse_partial_view(name: str, missing: dict[str, str], ignore_missing: bool) -> None:
+    if missing and not ignore_missing:
+        told = "; ".join(f"{host} {why}" for host, why in missing.items())
+        raise Refused(
+            "host_down",
+            f"{name} may exist on a host that does not answer: {told}",
+            "wait for it; `maglica host remove` forgets a host that is gone for good; --ignore-missing=1 goes on all the same",
+            details={"missing_hosts": missing},
+        )
+
+
+def _refuse_image(want: Wanted, surveys: dict[str, Survey], missing: dict[str, str]) -> None:
+    holders = {host: image for host, survey in surveys.items() if (image := _image(want.image, survey))}
+    if not holders:
+        known = sorted({str(domain["name"]) for survey in surveys.values() for domain in survey["domains"]})
+        close = nearest(want.image, known)
+        hint = f"did you mean {close}?" if close else "`maglica image list` shows them"
+        if missing:
+            hint = f"it may be on a host that does not answer: {', '.join(missing)}"
+        raise Refused("unknown_entity", f"no host holds an image {want.image}", hint)
+    if all(image["state"] != "shut-off" for image in holders.values()):
+        host, image = next(iter(holders.items()))
+        raise Refused(
+            "wrong_state", f"{want.image} is {image['state']} on {host}", "an image has to be shut off to be cloned"
+        )
+
+
+def _why(best: str, want: Wanted, fitting: list[str], score: float) -> str:
+    if want.on:
+        return f"--on={want.on}"
+    if len(fitting) == 1:
+        return "the only host that fits"
+    return f"least load for its weight ({score:g}) of {len(fitting)} that fit"
+
+
+def _mib(size: int) -> str:
+    return f"{size / (1 << 20):.0f} MiB"

@@ -1,0 +1,214 @@
+"""The job store. The only file of the client worker with SQL in it; every statement has a name.
+
+SQLite in WAL mode with `synchronous=FULL`: what was committed survives a power cut. One transaction per turn of the
+loop: `write` opens it when needed, `commit` ends it, and only then may anything be told to anybody.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar, cast
+
+from maglica.errors import Failed
+from maglica.job import FINAL, Job
+
+SCHEMA_VERSION = 1
+
+SCHEMA = """
+CREATE TABLE job (
+    id TEXT PRIMARY KEY, key TEXT NOT NULL UNIQUE, host TEXT NOT NULL, state TEXT NOT NULL, slot TEXT NOT NULL,
+    object TEXT, action TEXT NOT NULL, journal TEXT, ended_ms INTEGER, record TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX job_open ON job (host, state, id) WHERE state IN ('queued', 'claimed', 'running');
+CREATE INDEX job_ended ON job (ended_ms) WHERE ended_ms IS NOT NULL;
+CREATE TABLE lock (name TEXT NOT NULL, job TEXT NOT NULL, PRIMARY KEY (name, job)) WITHOUT ROWID;
+CREATE INDEX lock_job ON lock (job);
+CREATE TABLE host (name TEXT PRIMARY KEY, journal TEXT NOT NULL, incarnation INTEGER NOT NULL, facts TEXT NOT NULL)
+    WITHOUT ROWID;
+CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO meta VALUES ('epoch', 0);
+"""
+
+OPEN = "state IN ('queued', 'claimed', 'running')"
+
+SQL = {
+    "job": "SELECT record FROM job WHERE id = ?",
+    "job by key": "SELECT record FROM job WHERE key = ?",
+    "jobs by prefix": "SELECT record FROM job WHERE id >= ? AND id < ? ORDER BY id LIMIT 5",
+    "put job": "INSERT INTO job VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    "set job": "UPDATE job SET state = ?, journal = ?, ended_ms = ?, record = ? WHERE id = ?",
+    "count open": f"SELECT count(*) FROM job WHERE {OPEN}",
+    "open of host": f"SELECT record FROM job WHERE host = ? AND {OPEN} ORDER BY id",
+    "open": f"SELECT record FROM job WHERE {OPEN} ORDER BY id",
+    "journal of job": "SELECT journal FROM job WHERE id = ?",
+    "queued hosts": "SELECT DISTINCT host FROM job WHERE state = 'queued'",
+    # All locks of a job are taken at once and in order of submission: it waits while any earlier open job holds one.
+    "claimable": (
+        "SELECT record FROM job WHERE host = ? AND state = 'queued' AND slot = ? AND NOT EXISTS ("
+        " SELECT 1 FROM lock AS mine JOIN lock AS other ON other.name = mine.name"
+        " WHERE mine.job = job.id AND other.job < mine.job) ORDER BY id LIMIT ?"
+    ),
+    "put lock": "INSERT INTO lock VALUES (?, ?)",
+    "free locks": "DELETE FROM lock WHERE job = ?",
+    "lock holders": "SELECT name, job FROM lock WHERE name = ? ORDER BY job",
+    "hosts": "SELECT name, journal, incarnation, facts FROM host ORDER BY name",
+    "put host": (
+        "INSERT INTO host VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE"
+        " SET journal = excluded.journal, incarnation = excluded.incarnation, facts = excluded.facts"
+    ),
+    "remove host": "DELETE FROM host WHERE name = ?",
+    "old jobs": "DELETE FROM job WHERE ended_ms < ?",
+    "epoch": "SELECT value FROM meta WHERE name = 'epoch'",
+    "set epoch": "UPDATE meta SET value = value + 1 WHERE name = 'epoch'",
+}
+
+T = TypeVar("T")
+
+
+class Store:
+    """Jobs, locks and hosts, durable."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        fresh = not os.path.exists(path)
+        try:
+            if fresh:
+                os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+            # autocommit: transactions begin and end where this file says so
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=5.0)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._migrate()
+        except (OSError, sqlite3.Error) as error:
+            raise Failed(
+                "environment_error", f"cannot open the job store {path}: {error}", "check [paths] state"
+            ) from None
+
+    def _migrate(self) -> None:
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            self._db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        elif version != SCHEMA_VERSION:
+            raise Failed(
+                "version_mismatch",
+                f"the job store {self.path} has layout {version}, this release knows {SCHEMA_VERSION}",
+                "start the release that wrote it, or move the file away",
+            )
+
+    def _rows(self, name: str, *values: Any) -> Iterator[tuple[Any, ...]]:
+        return self._guarded(lambda: iter(self._db.execute(SQL[name], values).fetchall()))
+
+    def _write(self, name: str, *values: Any) -> int:
+        def run() -> int:
+            if not self._db.in_transaction:
+                self._db.execute("BEGIN IMMEDIATE")
+            return self._db.execute(SQL[name], values).rowcount
+
+        return self._guarded(run)
+
+    def _guarded(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except sqlite3.Error as error:
+            self.rollback()
+            full = "full" in str(error)
+            hint = f"make room on the file system of {self.path}" if full else f"check {self.path}"
+            raise Failed("environment_error", f"the job store cannot be written: {error}", hint) from None
+
+    def commit(self) -> None:
+        if self._db.in_transaction:
+            self._guarded(lambda: self._db.execute("COMMIT"))
+
+    def rollback(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+    def close(self) -> None:
+        self.rollback()
+        self._db.close()
+
+    def next_epoch(self) -> int:
+        """Count this start of the client worker."""
+        self._write("set epoch")
+        self.commit()
+        return int(next(self._rows("epoch"))[0])
+
+    # ---------------------------------------------------------------------------------------------- jobs
+
+    def _jobs(self, name: str, *values: Any) -> list[Job]:
+        return [cast(Job, json.loads(row[0])) for row in self._rows(name, *values)]
+
+    def job(self, job_id: str) -> Job | None:
+        return next(iter(self._jobs("job", job_id)), None)
+
+    def job_by_key(self, key: str) -> Job | None:
+        return next(iter(self._jobs("job by key", key)), None)
+
+    def jobs_like(self, prefix: str) -> list[Job]:
+        """At most five jobs whose id begins so."""
+        return self._jobs("jobs by prefix", prefix, prefix + "~")
+
+    def add(self, job: Job) -> None:
+        """Record a new job and take its locks."""
+        self._write(
+            "put job", job["id"], job["key"], job["host"], job["state"], job["slot"], job["object"], job["action"],
+            None, None, json.dumps(job),
+        )  # fmt: skip
+        for lock in job["locks"]:
+            self._write("put lock", lock, job["id"])
+
+    def save(self, job: Job, *, journal: str | None, ended_ms: int | None) -> None:
+        """Record a job's change; one that has ended gives its locks back in the same transaction."""
+        self._write("set job", job["state"], journal, ended_ms, json.dumps(job), job["id"])
+        if job["state"] in FINAL:
+            self._write("free locks", job["id"])
+
+    def journal_of(self, job_id: str) -> str | None:
+        """The journal that this job was handed to."""
+        return next((row[0] for row in self._rows("journal of job", job_id)), None)
+
+    def count_open(self) -> int:
+        return int(next(self._rows("count open"))[0])
+
+    def open_jobs(self, host: str | None = None) -> list[Job]:
+        return self._jobs("open") if host is None else self._jobs("open of host", host)
+
+    def claimable(self, host: str, slot: str, at_most: int) -> list[Job]:
+        """Queued jobs of this host that hold the first place for each of their locks, the oldest first."""
+        return self._jobs("claimable", host, slot, at_most) if at_most > 0 else []
+
+    def hosts_with_queue(self) -> list[str]:
+        return [row[0] for row in self._rows("queued hosts")]
+
+    def holders(self, lock: str) -> list[str]:
+        """The jobs that hold or wait for a lock, the holder first."""
+        return [row[1] for row in self._rows("lock holders", lock)]
+
+    def list_jobs(self, last: int, *, state: str | None, vm: str | None, host: str | None) -> list[Job]:
+        """The newest jobs that fit, the newest last."""
+        wanted = {"state": state, "object": vm, "host": host}
+        terms = [f"{column} = ?" for column, value in wanted.items() if value]
+        values = [value for value in wanted.values() if value]
+        where = f"WHERE {' AND '.join(terms)}" if terms else ""
+        statement = f"SELECT record FROM job {where} ORDER BY id DESC LIMIT ?"
+        rows = self._guarded(lambda: self._db.execute(statement, [*values, last]).fetchall())
+        return [cast(Job, json.loads(row[0])) for row in reversed(rows)]
+
+    def prune(self, ended_before_ms: int) -> int:
+        """Forget jobs that ended before a time (milliseconds since 1970); how many."""
+        return self._write("old jobs", ended_before_ms)
+
+    # --------------------------------------------------------------------------------------------- hosts
+
+    def hosts(self) -> list[tuple[str, str, int, dict[str, Any]]]:
+        """(name, journal, incarnation, facts) of every host that ever said hello."""
+        return [(name, journal, number, json.loads(facts)) for name, journal, number, facts in self._rows("hosts")]
+
+    def put_host(self, name: str, journal: str, incarnation: int, facts: dict[str, Any]) -> None:
+        self._write("put host", name, journal, incarnation, json.dumps(facts))
+
+    def remove_host(self, name: str) -> None:
+        self._write("remove host", name)

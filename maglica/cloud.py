@@ -1,0 +1,198 @@
+"""The library.
+
+    cloud = maglica.connect()
+    for vm in cloud.vm.list(state="running"):
+        print(vm["name"], vm["host"])
+    web = cloud.vm.clone(image="el9.original", hostname="web1.example.jp")      # waits, gives the result
+    job = cloud.vm.stop.submit(name="web1.example.jp")                          # does not wait, gives a job
+    job.wait()
+
+Errors are `maglica.Refused` (nothing was touched) and `maglica.Failed`, both with `code`, `message` and `hint`.
+A `Cloud` belongs to one thread; every thread may have its own.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import time
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+from maglica import config, job, wire
+from maglica.bus import Client
+from maglica.declare import Action
+from maglica.errors import Failed, MaglicaError, from_wire
+from maglica.job import Job
+
+# A request that waits for hosts may take this much longer than they.
+MARGIN = 5.0
+SLICE = 10.0  # seconds that one question for a job's change may be held back
+OUTAGE = 60.0  # seconds that a client worker may be away while somebody waits for a job
+
+C = TypeVar("C", bound="Connection")
+
+
+class Items(list[dict[str, Any]]):
+    """What several hosts answered. `missing_hosts` lists those that did not: `{"host", "why"}` each."""
+
+    def __init__(self, answer: wire.Message) -> None:
+        super().__init__(answer["items"])
+        self.missing_hosts: list[dict[str, str]] = answer.get("missing_hosts") or []
+        self.observed_at: str = answer.get("observed_at", "")
+
+
+class JobHandle:
+    """A job that was submitted. It goes on whether or not anybody looks."""
+
+    def __init__(self, connection: Connection, record: Job) -> None:
+        self._connection = connection
+        self.record = record
+
+    @property
+    def id(self) -> str:
+        return self.record["id"]
+
+    @property
+    def ended(self) -> bool:
+        return self.record["state"] in job.FINAL
+
+    def progress(self) -> dict[str, Any]:
+        """How far it is now: `state`, `step`, `done_bytes` and `total_bytes` (None where a step has no bytes)."""
+        if not self.ended:
+            self.record = self._connection.wait(self.id, -1, 0.0)
+        told = self.record["progress"] or {}
+        return {
+            "state": self.record["state"],
+            "step": self.record["step"],
+            "done_bytes": told.get("done_bytes"),
+            "total_bytes": told.get("total_bytes"),
+        }
+
+    def follow(self, timeout: float | None = None) -> Iterator[Job]:
+        """The record now, and again after every change, until the job has ended.
+
+        After `timeout` seconds `Failed("timeout")` is raised; the job goes on. A client worker that goes away for a
+        short while (a restart, say) is waited for.
+        """
+        until = None if timeout is None else time.monotonic() + timeout
+        last_heard = time.monotonic()
+        yield self.record
+        while not self.ended:
+            left = SLICE if until is None else min(SLICE, until - time.monotonic())
+            if left <= 0:
+                raise Failed(
+                    "timeout",
+                    f"job {self.id} has not ended after {timeout:g} s; it is {self.record['state']} and goes on",
+                    f"`maglica job attach {self.id}` follows it, `maglica job cancel {self.id}` stops it",
+                    job=self.id,
+                )
+            try:
+                record = self._connection.wait(self.id, self.record["rev"], left)
+            except MaglicaError as error:
+                if error.code not in {"unreachable", "timeout"} or time.monotonic() - last_heard > OUTAGE:
+                    error.hint = f"job {self.id} goes on; `maglica job attach {self.id}` follows it. {error.hint}"
+                    raise
+                continue
+            last_heard = time.monotonic()
+            if record["rev"] != self.record["rev"]:
+                self.record = record
+                yield record
+
+    def wait(self, timeout: float | None = None) -> dict[str, Any]:
+        """Wait for the end and give the result; raise the job's error when it did not end well."""
+        for _ in self.follow(timeout):
+            pass
+        return self.result()
+
+    def result(self) -> dict[str, Any]:
+        """The result of a job that has ended; its error is raised."""
+        if self.record["state"] != job.DONE:
+            raise from_wire(self.record["error"] or {"message": f"job {self.id} ended as {self.record['state']}"})
+        return self.record["result"] or {}
+
+    def cancel(self) -> None:
+        """Ask for it to be stopped. What it has made is undone; `wait` tells when."""
+        self._connection.call("job cancel", {"id": self.id})
+
+
+class Connection:
+    """Questions and jobs, as actions. What the command line uses."""
+
+    def __init__(self, settings: config.Settings) -> None:
+        self.settings = settings
+        self._client = Client(settings.client.address, settings.client.rep_port)
+
+    def __enter__(self: C) -> C:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def hello(self) -> wire.Message:
+        """What the client worker says of itself: `version`, `protocol`, `features`, `epoch`."""
+        return self._client.ask({"op": "ping"}, MARGIN)
+
+    def call(self, name: str, args: dict[str, Any], timeout: float | None = None) -> wire.Message:
+        """Answer a read, given by name and checked arguments. `timeout`: seconds that hosts may take."""
+        patience = timeout or self.settings.client.read_timeout
+        return self._client.ask({"op": "read", "action": name, "args": args, "timeout": patience}, patience + MARGIN)
+
+    def read(self, action: Action, timeout: float | None = None) -> wire.Message:
+        """Answer a read."""
+        return self.call(action.NAME, action.values(), timeout)
+
+    def submit(self, action: Action, *, reason: str | None = None, key: str | None = None) -> JobHandle:
+        """Hand in a job. When this returns it is recorded and will be carried out, whatever dies now.
+
+        The same `key` is the same job, also hours later.
+        """
+        return JobHandle(self, self._submit(action, reason, key, False)["job"])
+
+    def plan(self, action: Action) -> dict[str, Any]:
+        """What a job would do, and where; nothing is touched or recorded."""
+        plan: dict[str, Any] = self._submit(action, None, None, True)["plan"]
+        return plan
+
+    def _submit(self, action: Action, reason: str | None, key: str | None, dry_run: bool) -> wire.Message:
+        message = {
+            "op": "submit", "key": key or os.urandom(16).hex(), "action": action.NAME, "args": action.values(),
+            "owner": owner(), "reason": reason, "dry_run": dry_run,
+        }  # fmt: skip
+        return self._client.ask(message, 2 * self.settings.client.read_timeout + MARGIN)
+
+    def wait(self, job_id: str, rev: int, timeout: float) -> Job:
+        """The job's record as soon as it is newer than `rev`, or after `timeout` seconds."""
+        message = {"op": "wait", "id": job_id, "rev": rev, "timeout": timeout}
+        record: Job = self._client.ask(message, timeout + MARGIN)["job"]
+        return record
+
+    def attach(self, job_id: str) -> JobHandle:
+        """The job whose id begins so."""
+        return JobHandle(self, self.wait(job_id, -1, 0.0))
+
+    def ping(self) -> Items:
+        """The round trip to the client worker and to each host: `name`, `role`, `round_trip_seconds`, `version`."""
+        began = time.perf_counter()
+        hello = self.hello()
+        first = {
+            "name": self.settings.client.address,
+            "role": "client worker",
+            "round_trip_seconds": time.perf_counter() - began,
+            "version": hello["version"],
+        }
+        answer = self.call("host ping", {})
+        answer["items"] = [first, *({**item, "role": "host"} for item in answer["items"])]
+        return Items(answer)
+
+
+def owner() -> str:
+    """Who is asking: user@machine. Informative only: what it claims grants nothing."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name
+        user = str(os.getuid())
+    return f"{os.environ.get('SUDO_USER', user)}@{os.uname().nodename}"

@@ -1,0 +1,259 @@
+"""Settings: one tree with defaults, read from an INI file, checked, and frozen.
+
+The only file that imports configparser. An unknown section or key is an error that names file, line and the nearest
+known word.
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from maglica import kinds
+from maglica.declare import Record, arg, nearest
+from maglica.errors import Refused
+
+
+class ClientSection(Record):
+    """The client worker, and how to reach it."""
+
+    address: str = arg(kinds.ADDRESS, "where the client worker is reached", default="127.0.0.1")
+    bind: str = arg(kinds.BIND, "address of its own that the client worker listens on", default="*")
+    pub_port: int = arg(kinds.PORT, "port of the PUB endpoint", default=5555)
+    rep_port: int = arg(kinds.PORT, "port of the REP endpoint", default=5556)
+    beat: float = arg(kinds.DURATION, "how often a host reports", default=2.0)
+    read_timeout: float = arg(kinds.DURATION, "how long a live read waits for a host", default=5.0)
+    keep_jobs: float = arg(kinds.DURATION, "how long ended jobs are kept", default=30 * 86400.0)
+    queue_limit: int = arg(kinds.integer(1, 1_000_000), "open jobs beyond which new ones are refused", default=10_000)
+
+
+class HostWorkerSection(Record):
+    """A host worker."""
+
+    name: str | None = arg(kinds.HOST, "the name of this host; its full host name by default", default=None)
+    libvirt_uri: str = arg(kinds.URI, "the local libvirtd", default="qemu:///system")
+    acceleration: str = arg(kinds.choice("auto", "kvm", "tcg"), "auto probes whether KVM really works", default="auto")
+    slots_quick: int = arg(kinds.integer(1, 64), "quick jobs side by side", default=8)
+    slots_disk: int = arg(kinds.integer(1, 64), "jobs that copy disks side by side", default=2)
+    slots_guest: int = arg(kinds.integer(1, 64), "jobs that work inside guests side by side", default=2)
+    pool: str | None = arg(kinds.NAME, "pool for new disks; the one with most room by default", default=None)
+    memory_reserve: int = arg(kinds.SIZE, "memory that guests never get", default=512 << 20)
+    pool_reserve: int = arg(kinds.SIZE, "room that every pool keeps free", default=256 << 20)
+    customize_timeout: float = arg(kinds.DURATION, "how long the work inside a guest's disks may take", default=600.0)
+    export_dir: str = arg(kinds.PATH, "where exported disks are written", default="/var/lib/maglica/export")
+    export_url: str | None = arg(kinds.TEXT, "where that directory is published", default=None)
+    stop_grace: float = arg(kinds.DURATION, "how long running jobs may go on when the worker is stopped", default=20.0)
+
+
+class PathsSection(Record):
+    """Where things are kept."""
+
+    state: str = arg(kinds.PATH, "job store and journal", default="/var/lib/maglica")
+    runtime: str = arg(kinds.PATH, "locks and short-lived files", default="/run/maglica")
+    keys: str = arg(kinds.PATH, "keys", default="/etc/maglica/keys")
+
+
+class LogSection(Record):
+    """Log lines, on stderr."""
+
+    level: str = arg(kinds.choice("debug", "info", "warning", "error"), "the least that is logged", default="info")
+
+
+class HostSection(Record):
+    """What the client worker knows of one host; the section is called [host NAME]."""
+
+    weight: float = arg(kinds.number(0, 1000), "share of new VMs; 0 takes none by itself", default=10.0)
+
+
+SECTIONS: dict[str, type[Record]] = {
+    "client": ClientSection,
+    "host_worker": HostWorkerSection,
+    "paths": PathsSection,
+    "log": LogSection,
+}
+
+
+class Settings:
+    """All settings; built once, handed down, never changed. `origins` says where each value comes from."""
+
+    __slots__ = ("client", "file", "host_worker", "hosts", "log", "origins", "paths")
+
+    client: ClientSection
+    host_worker: HostWorkerSection
+    paths: PathsSection
+    log: LogSection
+
+    def __init__(self, sections: Mapping[str, Record], hosts: dict[str, HostSection], file: str | None) -> None:
+        for name, section in sections.items():
+            object.__setattr__(self, name, section)
+        object.__setattr__(self, "hosts", hosts)
+        object.__setattr__(self, "file", file)
+        object.__setattr__(self, "origins", {})
+
+    hosts: dict[str, HostSection]
+    file: str | None
+    origins: dict[tuple[str, str], str]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError("settings are frozen")
+
+    def section(self, name: str) -> Record:
+        found: Record = getattr(self, name)
+        return found
+
+
+def find(explicit: str | None = None) -> str | None:
+    """The settings file in effect, or None. An explicit one must exist.
+
+    Looked up in this order: `explicit`, MAGLICA_CONFIG, etc/maglica.conf beside bin/ of a source checkout,
+    /etc/maglica/maglica.conf, /etc/maglica.conf.
+    """
+    wanted = explicit or os.environ.get("MAGLICA_CONFIG")
+    if wanted:
+        if not os.path.exists(wanted):
+            raise Refused(
+                "wrong_input", f"the settings file {wanted} does not exist", "check --config or MAGLICA_CONFIG"
+            )
+        return wanted
+    checkout = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "etc", "maglica.conf")
+    usual = [checkout, "/etc/maglica/maglica.conf", "/etc/maglica.conf"]
+    return next((path for path in usual if os.path.exists(path)), None)
+
+
+def load(file: str | None, overrides: Mapping[tuple[str, str], tuple[str, str]] | None = None) -> Settings:
+    """Read and check settings.
+
+    `file` may be None: defaults. `overrides` maps (section, key) to (value, origin), such as
+    `{("client", "address"): ("10.0.0.1", "--client")}`. Raises `Refused` with file, line and the nearest known word.
+    """
+    text = _read(file) if file else ""
+    parser = _parse(text, file or "")
+    values: dict[str, dict[str, str]] = {name: {} for name in SECTIONS}
+    hosts: dict[str, HostSection] = {}
+    origins: dict[tuple[str, str], str] = {}
+    for title in parser.sections():
+        section = _section_type(title, text, file or "")
+        found = dict(parser.items(title))
+        for key in found:
+            _known_key(section, title, key, text, file or "")
+            origins[title, key] = f"{file}:{_line(text, title, key)}"
+        if section is HostSection:
+            hosts[title.split(None, 1)[1]] = HostSection(**_checked(section, title, found, origins))
+        else:
+            values[title] = found
+    for (title, key), (value, origin) in (overrides or {}).items():
+        values[title][key] = value
+        origins[title, key] = origin
+    sections = {name: SECTIONS[name](**_checked(SECTIONS[name], name, values[name], origins)) for name in SECTIONS}
+    settings = Settings(sections, hosts, file)
+    settings.origins.update(origins)
+    return settings
+
+
+def client_overrides(client: str | None, origin: str) -> dict[tuple[str, str], tuple[str, str]]:
+    """What `--client=ADDRESS[:REP_PORT]` means as overrides."""
+    if not client:
+        return {}
+    bare = client.removeprefix("tcp://")
+    address, _, port = bare.rpartition(":") if re.search(r"[^:]:\d+$", bare) else (bare, "", "")
+    found = {("client", "address"): (address, origin)}
+    if port:
+        found["client", "rep_port"] = (port, origin)
+    return found
+
+
+def from_environment(client: str | None = None, file: str | None = None) -> Settings:
+    """The settings of a command or a program: `client` and `file` where given, otherwise the environment's."""
+    overrides = client_overrides(os.environ.get("MAGLICA_CLIENT"), "MAGLICA_CLIENT")
+    overrides |= client_overrides(client, "--client")
+    return load(find(file), overrides)
+
+
+def host_name(settings: Settings) -> str:
+    """The name of this host: the setting, or its full host name."""
+    return settings.host_worker.name or socket.getfqdn()
+
+
+def _read(file: str) -> str:
+    try:
+        with open(file, encoding="utf-8") as opened:
+            return opened.read()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise Refused("wrong_input", f"cannot read the settings file {file}: {reason}") from None
+
+
+def _parse(text: str, file: str) -> configparser.ConfigParser:
+    # No interpolation: a % in a path is a %. No other delimiters: a : in an address is a :.
+    parser = configparser.ConfigParser(
+        interpolation=None,
+        delimiters=("=",),
+        comment_prefixes=("#", ";"),
+        default_section="\0",
+        empty_lines_in_values=False,
+    )
+    try:
+        parser.read_string(text, file)
+    except configparser.Error as error:
+        line = getattr(error, "lineno", None) or next((number for number, _ in getattr(error, "errors", [])), None)
+        where = f"{file}:{line}" if line else file
+        what = type(error).__name__.removesuffix("Error")
+        words = {
+            "MissingSectionHeader": "a line stands before the first [section]",
+            "DuplicateOption": f"{getattr(error, 'option', '')} is set twice in [{getattr(error, 'section', '')}]",
+            "DuplicateSection": f"[{getattr(error, 'section', '')}] occurs twice",
+        }
+        raise Refused("wrong_input", f"{where}: {words.get(what, 'expected key = value')}") from None
+    return parser
+
+
+def _section_type(title: str, text: str, file: str) -> type[Record]:
+    if re.fullmatch(r"host\s+\S+", title):
+        return HostSection
+    if title in SECTIONS:
+        return SECTIONS[title]
+    close = nearest(title, [*SECTIONS, "host NAME"])
+    known = ", ".join(f"[{name}]" for name in [*SECTIONS, "host NAME"])
+    hint = f"did you mean [{close}]?" if close else f"known are {known}"
+    raise Refused("wrong_input", f"{file}:{_line(text, title)}: unknown section [{title}]", hint)
+
+
+def _known_key(section: type[Record], title: str, key: str, text: str, file: str) -> None:
+    if key not in section.FIELDS:
+        close = nearest(key, section.FIELDS)
+        hint = f"did you mean {close}?" if close else f"known are {', '.join(section.FIELDS)}"
+        raise Refused("wrong_input", f"{file}:{_line(text, title, key)}: unknown key {key} in [{title}]", hint)
+
+
+def _checked(
+    section: type[Record], title: str, values: dict[str, str], origins: Mapping[tuple[str, str], str]
+) -> dict[str, Any]:
+    checked: dict[str, Any] = {}
+    for key, value in values.items():
+        kind = section.FIELDS[key].kind
+        if value == "" and section.FIELDS[key].default is None:
+            continue
+        try:
+            checked[key] = kind.check(value)
+        except ValueError as error:
+            where = origins.get((title, key), "")
+            raise Refused("wrong_input", f"{where}: {key} in [{title}]: {error}", f"expected {kind.expected}") from None
+    return checked
+
+
+def _line(text: str, title: str, key: str | None = None) -> int:
+    """The line where a section or one of its keys stands; configparser does not tell."""
+    inside = False
+    for number, line in enumerate(text.splitlines(), 1):
+        header = re.match(r"\[(.+)\]", line.strip())
+        if header:
+            inside = header[1] == title
+            if inside and key is None:
+                return number
+        elif inside and key is not None and line.split("=")[0].strip().lower() == key:
+            return number
+    return 0

@@ -1,0 +1,291 @@
+"""The few lines that make the table of actions work.
+
+An action is a class below `maglica/actions/`: its name is its name on the command line (`VmAttachDisk` is
+`vm attach-disk`), its docstring is its help, its fields are its arguments. Parser, help, validation at every door,
+dispatch, library methods and manual are derived from it and from nothing else.
+
+`dataclasses` would do, but costs 10 ms to import and about 0.4 ms for each class, which every start of the command
+line would pay; `Record` does what is needed of it in a few lines.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any, TypeVar, dataclass_transform
+
+from maglica.errors import Refused
+from maglica.kinds import Kind
+
+REQUIRED: Any = object()
+
+
+class Arg:
+    """One argument of an action or one key of a settings section."""
+
+    __slots__ = ("default", "help", "kind", "name", "secret", "subject", "values_of")
+
+    def __init__(self, kind: Kind, help: str, default: Any, subject: bool, values_of: str, secret: bool) -> None:
+        self.name = ""
+        self.kind = kind
+        self.help = help
+        self.default = default
+        self.subject = subject
+        self.values_of = values_of
+        self.secret = secret
+
+    @property
+    def required(self) -> bool:
+        return self.default is REQUIRED
+
+    @property
+    def annotation(self) -> str:
+        """The type that library users may pass, as in source code."""
+        return f"{self.kind.python} | None" if self.default is None else self.kind.python
+
+    @property
+    def option(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+
+def arg(
+    kind: Kind, help: str, *, default: Any = REQUIRED, subject: bool = False, values_of: str = "", secret: bool = False
+) -> Any:
+    """Declare one argument.
+
+    `subject`: the one object that the action is about; it may be given by position, and several of them make several
+    actions. `values_of`: the noun whose names complete it. `secret`: never shown, logged or kept once the job ended.
+    """
+    return Arg(kind, help, default, subject, values_of, secret)
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(arg,))
+class Record:
+    """Named values, each checked by its kind when the record is made, and never changed afterwards."""
+
+    FIELDS: dict[str, Arg] = {}
+
+    def __init_subclass__(cls) -> None:
+        fields = dict(cls.FIELDS)
+        for name, field in vars(cls).items():
+            if isinstance(field, Arg):
+                field.name = name
+                fields[name] = field
+        cls.FIELDS = fields
+
+    def __init__(self, **values: Any) -> None:
+        for name in values:
+            if name not in self.FIELDS:
+                raise self.unknown(name)
+        for name, field in self.FIELDS.items():
+            self.__dict__[name] = self._checked(field, values.get(name, field.default))
+        self.check()
+
+    def check(self) -> None:
+        """What fields must satisfy together; raises `Refused`."""
+
+    @classmethod
+    def label(cls) -> str:
+        """How messages call this record."""
+        return cls.__name__
+
+    @classmethod
+    def unknown(cls, name: str) -> Refused:
+        close = nearest(name, cls.FIELDS)
+        hint = f"did you mean {close}?" if close else f"it knows {', '.join(cls.FIELDS) or 'no arguments'}"
+        return Refused("wrong_input", f"{cls.label()}: unknown argument {name}", hint)
+
+    @classmethod
+    def _checked(cls, field: Arg, value: Any) -> Any:
+        if value is REQUIRED:
+            raise Refused("wrong_input", f"{cls.label()}: {field.option} is missing", f"expected {field.kind.expected}")
+        if value is None and field.default is None:
+            return None
+        try:
+            return field.kind.check(value)
+        except ValueError as error:
+            raise Refused(
+                "wrong_input", f"{cls.label()}: {field.option}: {error}", f"expected {field.kind.expected}"
+            ) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{type(self).__name__} is frozen")
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash((type(self), repr(sorted(self.values().items()))))
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in self.public().items())
+        return f"{type(self).__name__}({shown})"
+
+    def values(self) -> dict[str, Any]:
+        """The fields as a map of plain values: what travels."""
+        return {name: self.__dict__[name] for name in self.FIELDS}
+
+    def public(self) -> dict[str, Any]:
+        """The same with secrets masked: what is shown and logged."""
+        return mask(self.FIELDS, self.values())
+
+
+def mask(fields: dict[str, Arg], values: dict[str, Any]) -> dict[str, Any]:
+    """Replace every secret that is set by `***`."""
+    return {
+        name: "***" if value is not None and name in fields and fields[name].secret else value
+        for name, value in values.items()
+    }
+
+
+class Where:
+    """Where an action runs; `docs/design.md` has the table."""
+
+    CLIENT_WORKER = "client-worker"
+    EVERY = "every"
+    OWNER = "owner"
+    PLACED = "placed"
+    NAMED = "named"
+    TERMINAL = "terminal"
+
+
+# The classes of work that a host does side by side; how many of each is a setting ([host_worker] slots_…).
+SLOTS = ("quick", "disk", "guest")
+
+
+class Action(Record):
+    """Something maglica can be asked to do. Making one checks it, so an invalid action cannot exist."""
+
+    NAME = ""
+    NOUN = ""
+    VERB = ""
+    HELP = ""
+    WHERE = Where.CLIENT_WORKER
+    CHANGES = False  # a job, recorded and carried out once; otherwise a live read that leaves no trace
+    DESTRUCTIVE = False  # asks before it acts when a person is there to ask, and wants the full name
+    WHOLE_FLEET = False  # refused while a known host does not answer
+    HIDDEN = False  # part of the protocol between our own processes, not offered to people
+    SLOT = "quick"
+    LIMIT = 60.0  # seconds
+    LOCKS: tuple[str, ...] = ()  # such as "vm:{name}": jobs with an equal lock run in order of submission
+    COLUMNS: tuple[str, ...] = ()  # of a table; what ends in _bytes, _seconds, _at is shown as that
+    WIDE: tuple[str, ...] = ()  # further columns for --output=wide
+    EXAMPLE = ""
+    ALIASES: tuple[str, ...] = ()  # further verbs
+
+    @classmethod
+    def label(cls) -> str:
+        return cls.NAME
+
+    @classmethod
+    def subject(cls) -> Arg | None:
+        """The argument that names the object, where there is exactly one."""
+        return next((field for field in cls.FIELDS.values() if field.subject), None)
+
+    def locks(self) -> list[str]:
+        """The lock names of this very action."""
+        return [lock.format_map(self.__dict__) for lock in self.LOCKS]
+
+
+class Alias:
+    """Another name for an action, with some of its arguments preset."""
+
+    __slots__ = ("action", "name", "preset")
+
+    def __init__(self, name: str, action: type[Action], preset: dict[str, Any]) -> None:
+        self.name, self.action, self.preset = name, action, preset
+
+
+ACTIONS: dict[str, type[Action]] = {}
+ALIASES: dict[str, Alias] = {}
+
+A = TypeVar("A", bound=type[Action])
+
+
+def action(
+    *,
+    where: str,
+    changes: bool = False,
+    destructive: bool = False,
+    whole_fleet: bool = False,
+    hidden: bool = False,
+    slot: str = "quick",
+    limit: float = 60.0,
+    locks: tuple[str, ...] = (),
+    columns: tuple[str, ...] = (),
+    wide: tuple[str, ...] = (),
+    example: str = "",
+    aliases: tuple[str, ...] = (),
+) -> Callable[[A], A]:
+    """File a class in the table. What each word means stands at `Action`."""
+
+    def declare(cls: A) -> A:
+        noun, *verb = (word.lower() for word in re.findall(r"[A-Z][a-z0-9]*", cls.__name__))
+        cls.NOUN, cls.VERB = noun, "-".join(verb)
+        cls.NAME = f"{cls.NOUN} {cls.VERB}".strip()
+        cls.HELP = (cls.__doc__ or "").strip().splitlines()[0]
+        cls.WHERE, cls.CHANGES, cls.DESTRUCTIVE, cls.WHOLE_FLEET = where, changes, destructive, whole_fleet
+        cls.HIDDEN, cls.SLOT, cls.LIMIT, cls.LOCKS = hidden, slot, limit, locks
+        cls.COLUMNS, cls.WIDE, cls.EXAMPLE, cls.ALIASES = columns, wide, example or f"maglica {cls.NAME}", aliases
+        ACTIONS[cls.NAME] = cls
+        for verb_alias in aliases:
+            alias(f"{cls.NOUN} {verb_alias}", cls)
+        return cls
+
+    return declare
+
+
+def alias(name: str, target: type[Action], **preset: Any) -> None:
+    """File another name for an action."""
+    ALIASES[name] = Alias(name, target, preset)
+
+
+def nouns() -> list[str]:
+    """All nouns: the files of `maglica/actions/`. Nothing is imported for it."""
+    folder = os.path.join(os.path.dirname(__file__), "actions")
+    return sorted(name[:-3] for name in os.listdir(folder) if name.endswith(".py") and not name.startswith("_"))
+
+
+def load(noun: str) -> None:
+    """Import the actions of one noun; a noun that does not exist is passed over."""
+    if noun in nouns():
+        import_module(f"maglica.actions.{noun}")
+
+
+def load_all() -> dict[str, type[Action]]:
+    """Import the whole table."""
+    for noun in nouns():
+        load(noun)
+    return ACTIONS
+
+
+def visible() -> Iterator[type[Action]]:
+    """All actions that people may use, in the order of their names."""
+    return (load_all()[name] for name in sorted(load_all()) if not ACTIONS[name].HIDDEN)
+
+
+def find(name: str) -> Alias:
+    """The action of that name with what its name presets; `Refused` when there is none."""
+    name = name.replace("_", "-").strip()
+    load(name.split(" ")[0])
+    if name in ALIASES:
+        return ALIASES[name]
+    if name in ACTIONS:
+        return Alias(name, ACTIONS[name], {})
+    close = nearest(name, [*load_all(), *ALIASES])
+    raise Refused("wrong_input", f"unknown action {name!r}", f"did you mean `{close}`?" if close else "")
+
+
+def build(name: str, values: dict[str, Any]) -> Action:
+    """The action of that name, checked; the way from the wire."""
+    found = find(name)
+    return found.action(**{**found.preset, **values})
+
+
+def nearest(word: str, known: Any) -> str:
+    """The known word that `word` was most likely meant to be, or ''."""
+    import difflib  # 8 ms, needed only when something is wrong
+
+    return next(iter(difflib.get_close_matches(word, list(known), 1, 0.6)), "")

@@ -1,0 +1,102 @@
+"""What can go wrong, as codes that never change their meaning.
+
+Two families, one root. `Refused`: the request was looked at and turned down, nothing was touched. `Failed`: the work
+began and did not succeed; what it had made was undone. Both travel over the bus as a map and arrive in the terminal
+as the class they left as.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+# code -> exit status of the command line. `docs/manual.md` lists them; a test keeps the two the same.
+EXIT_STATUS = {
+    "wrong_input": 2,
+    "unknown_entity": 4,
+    "already_exists": 5,
+    "ambiguous_name": 2,
+    "wrong_state": 5,
+    "locked": 5,
+    "protected": 5,
+    "no_capacity": 6,
+    "environment_error": 1,
+    "denied": 9,
+    "unreachable": 8,
+    "host_down": 1,
+    "timeout": 7,
+    "cancelled": 1,
+    "lost": 1,
+    "partial": 10,
+    "version_mismatch": 11,
+    "internal_error": 1,
+}
+
+# Codes where the very same request may succeed a little later without anybody changing it.
+RETRYABLE = frozenset({"locked", "no_capacity", "unreachable", "host_down", "timeout"})
+
+
+class MaglicaError(Exception):
+    """The root of all errors that a user may see.
+
+    `code` is a key of `EXIT_STATUS`; `hint` says what to do next, `details` holds values for programs (plain msgpack
+    types only), `job` the id of the job that failed, when there is one.
+    """
+
+    kind = "failed"
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        hint: str = "",
+        *,
+        details: dict[str, Any] | None = None,
+        job: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code if code in EXIT_STATUS else "internal_error"
+        self.message = message
+        self.hint = hint
+        self.details = details or {}
+        self.job = job
+
+    @property
+    def retryable(self) -> bool:
+        return self.code in RETRYABLE
+
+    @property
+    def exit_status(self) -> int:
+        return EXIT_STATUS[self.code]
+
+    def to_wire(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "code": self.code,
+            "message": self.message,
+            "hint": self.hint,
+            "retryable": self.retryable,
+            "job": self.job,
+            "details": self.details,
+        }
+
+
+class Refused(MaglicaError):
+    """Turned down before anything was touched."""
+
+    kind = "refused"
+
+
+class Failed(MaglicaError):
+    """Began and did not succeed."""
+
+
+def from_wire(value: dict[str, Any]) -> MaglicaError:
+    """Rebuild the error that `to_wire` described. An unknown code becomes `internal_error`, its text stays."""
+    family: type[MaglicaError] = Refused if value.get("kind") == "refused" else Failed
+    return family(
+        str(value.get("code", "internal_error")),
+        str(value.get("message", "")),
+        str(value.get("hint") or ""),
+        details=value.get("details") or {},
+        job=value.get("job"),
+    )

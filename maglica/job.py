@@ -1,0 +1,63 @@
+"""A job's states, and which may follow which."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+QUEUED = "queued"  # recorded; waits for a lock, a slot or its host
+CLAIMED = "claimed"  # handed to its host
+RUNNING = "running"  # its host has begun
+DONE = "done"
+FAILED = "failed"
+CANCELLED = "cancelled"
+LOST = "lost"  # its host no longer knows of it: somebody has to look
+
+FINAL = frozenset({DONE, FAILED, CANCELLED, LOST})
+
+# Each may follow those that it is listed with. `claimed -> queued` does not exist: a job never changes hosts, and the
+# same attempt is handed out again when its host did not get it.
+MAY_FOLLOW: dict[str, frozenset[str]] = {
+    QUEUED: frozenset(),
+    CLAIMED: frozenset({QUEUED}),
+    RUNNING: frozenset({CLAIMED}),
+    DONE: frozenset({CLAIMED, RUNNING}),
+    FAILED: frozenset({CLAIMED, RUNNING}),
+    CANCELLED: frozenset({QUEUED, CLAIMED, RUNNING}),
+    LOST: frozenset({CLAIMED, RUNNING}),
+}
+
+
+class Job(TypedDict):
+    """A job's record, as it is stored, travels and is shown. Times are RFC 3339 in UTC; unknown is None."""
+
+    id: str
+    rev: int  # grows with every change
+    key: str  # the requester's own key: the same key is the same job
+    action: str
+    args: dict[str, Any]
+    object: str | None  # the VM or image that it is about
+    host: str
+    slot: str
+    locks: list[str]
+    limit_seconds: float
+    attempt: int
+    state: str
+    owner: str  # user@machine
+    reason: str | None
+    cancel: bool  # somebody asked for it to be stopped
+    created_at: str
+    claimed_at: str | None
+    started_at: str | None
+    ended_at: str | None
+    updated_at: str
+    step: str | None
+    progress: dict[str, int] | None  # {"done_bytes", "total_bytes"}
+    steps: list[dict[str, Any]]  # {"name", "seconds", "note"}
+    commands: list[dict[str, Any]]  # {"argv", "exit_status", "seconds", "stderr"}
+    result: dict[str, Any] | None
+    error: dict[str, Any] | None  # as MaglicaError.to_wire
+
+
+def may_become(old: str, new: str) -> bool:
+    """Whether a job in state `old` may go to state `new`."""
+    return old in MAY_FOLLOW[new]

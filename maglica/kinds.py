@@ -1,0 +1,321 @@
+"""Value checks: what an argument or a setting may hold.
+
+A `Kind` takes what a person typed, what a program passed or what came from the wire, and gives the one form in which
+the value travels (plain msgpack types). It raises `ValueError` with nothing but what is wrong; whoever knows the
+argument's name adds it. Sizes are bytes, durations seconds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+MAX_TEXT = 4096
+
+
+class Kind:
+    """One kind of value.
+
+    `expected` completes the sentence "expected …"; `python` is the type that library users may pass, written as in
+    source code; `check` gives the canonical value; `terminal` turns a word typed in a terminal into what `check`
+    takes, where that is more than the word itself (a file's content, say).
+    """
+
+    __slots__ = ("check", "choices", "expected", "name", "python", "terminal")
+
+    def __init__(
+        self,
+        name: str,
+        expected: str,
+        python: str,
+        check: Callable[[Any], Any],
+        *,
+        choices: tuple[str, ...] = (),
+        terminal: Callable[[str], Any] | None = None,
+    ) -> None:
+        self.name = name
+        self.expected = expected
+        self.python = python
+        self.check = check
+        self.choices = choices
+        self.terminal = terminal
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not text")
+    if len(value) > MAX_TEXT:
+        raise ValueError(f"{len(value)} characters are more than {MAX_TEXT}")
+    return value
+
+
+def _one_line(value: Any) -> str:
+    text = _text(value)
+    if any(ord(c) < 32 for c in text):
+        raise ValueError(f"{text[:40]!r} has control characters")
+    return text
+
+
+def _matching(pattern: str) -> Callable[[Any], str]:
+    compiled = re.compile(pattern)
+
+    def check(value: Any) -> str:
+        text = _one_line(value)
+        if not compiled.fullmatch(text):
+            raise ValueError(f"{text!r} is not valid")
+        return text
+
+    return check
+
+
+# The names of libvirt objects that we accept: no slash, no blank, no leading dash, so that a name can never be read as
+# an option or leave its directory.
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}"
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+
+NAME = Kind("name", "letters, digits and . _ + -, at most 128", "str", _matching(_NAME))
+VM = Kind("vm", "the name of a VM, or NAME@HOST", "str", _matching(rf"{_NAME}(@{_NAME})?"))
+HOST = Kind("host", "the name of a host", "str", _matching(_NAME))
+TEXT = Kind("text", "one line of text", "str", _one_line)
+JOB = Kind("job", "the id of a job, as `maglica job list` shows it", "str", _matching(r"[0-9A-Za-z-]{4,40}"))
+
+
+def _hostname(value: Any) -> str:
+    text = _one_line(value)
+    if len(text) > 253 or not all(re.fullmatch(_LABEL, label) for label in text.split(".")):
+        raise ValueError(f"{text!r} is not valid")
+    if len(text.split(".")[0]) > 63:  # the kernel's own limit for a host name is 64 bytes
+        raise ValueError(f"{text!r} is too long")
+    return text
+
+
+# RFC 1123 section 2.1: letters, digits and dashes in labels of at most 63, at most 253 altogether.
+HOSTNAME = Kind("hostname", "a host name such as vm0.example.jp (letters, digits, dashes and dots)", "str", _hostname)
+
+_UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50}
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        number = value
+    else:
+        found = re.fullmatch(r"(\d{1,15})([KMGTP])(i?B)?", _one_line(value).strip(), re.IGNORECASE)
+        if not found:
+            bare = re.fullmatch(r"\d+", str(value).strip())
+            raise ValueError(f"{value!r} has no unit; say {value}M or {value}G" if bare else f"{value!r} is not a size")
+        number = int(found[1]) << _UNITS[found[2].upper()]
+    if not 0 < number < 1 << 60:
+        raise ValueError(f"{value!r} is out of range")
+    return number
+
+
+SIZE = Kind("size", "a size such as 512M, 10G or 1T (powers of 1024)", "int | str", _size)
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _duration(value: Any) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        seconds = float(value)
+    else:
+        found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)([smhd])", _one_line(value).strip())
+        if not found:
+            bare = re.fullmatch(r"[\d.]+", str(value).strip())
+            raise ValueError(
+                f"{value!r} has no unit; say {value}s or {value}m" if bare else f"{value!r} is no duration"
+            )
+        seconds = float(found[1]) * _SECONDS[found[2]]
+    if not 0 <= seconds <= 366 * 86400:
+        raise ValueError(f"{value!r} is out of range")
+    return seconds
+
+
+DURATION = Kind("duration", "a duration such as 90s, 15m, 4h or 7d", "float | str", _duration)
+
+
+def _bool(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower()
+    if word in {"1", "yes", "true", "on"}:
+        return True
+    if word in {"0", "no", "false", "off"}:
+        return False
+    raise ValueError(f"{value!r} is neither yes nor no")
+
+
+BOOL = Kind("yes-no", "1 or 0 (yes, no, true, false, on, off)", "bool", _bool)
+
+
+def integer(low: int, high: int) -> Kind:
+    """A whole number between two bounds, both allowed."""
+
+    def check(value: Any) -> int:
+        if isinstance(value, bool) or not re.fullmatch(r"-?\d{1,18}", str(value).strip()):
+            raise ValueError(f"{value!r} is not a whole number")
+        if not low <= int(value) <= high:
+            raise ValueError(f"{value} is out of range")
+        return int(value)
+
+    return Kind("number", f"a whole number from {low} to {high}", "int", check)
+
+
+def number(low: float, high: float) -> Kind:
+    """A number between two bounds, both allowed; it may have a fraction."""
+
+    def check(value: Any) -> float:
+        try:
+            found = float(value)
+        except (TypeError, ValueError):
+            raise ValueError(f"{value!r} is not a number") from None
+        if not low <= found <= high:
+            raise ValueError(f"{value} is out of range")
+        return found
+
+    return Kind("number", f"a number from {low:g} to {high:g}", "float", check)
+
+
+VCPUS = integer(1, 1024)
+PORT = integer(1, 65535)
+
+
+def choice(*words: str) -> Kind:
+    """One of some words."""
+
+    def check(value: Any) -> str:
+        if value not in words:
+            raise ValueError(f"{value!r} is none of them")
+        return str(value)
+
+    listed = ", ".join(words[:-1]) + f" or {words[-1]}" if len(words) > 1 else words[0]
+    return Kind("choice", listed, "str", check, choices=words)
+
+
+def list_of(kind: Kind, *, at_most: int = 64) -> Kind:
+    """Several values of one kind: a list, or words with commas between them."""
+
+    def check(value: Any) -> list[Any]:
+        items = [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+        if not isinstance(items, (list, tuple)):
+            raise ValueError(f"{value!r} is not a list")
+        if len(items) > at_most:
+            raise ValueError(f"{len(items)} values are more than {at_most}")
+        return [kind.check(item) for item in items]
+
+    return Kind(f"{kind.name}-list", f"{kind.expected}; several with commas", f"list[{kind.python}] | str", check)
+
+
+def _mac(value: Any) -> str:
+    text = _one_line(value).lower()
+    if not re.fullmatch(r"([0-9a-f]{2}:){5}[0-9a-f]{2}", text):
+        raise ValueError(f"{text!r} is not a MAC address")
+    if int(text[:2], 16) & 1:
+        raise ValueError(f"{text!r} is a multicast address")
+    return text
+
+
+MAC = Kind("mac", "a MAC address such as 52:54:00:12:34:56", "str", _mac)
+MACS = list_of(MAC, at_most=16)
+
+
+def _ip(value: Any) -> str:
+    import ipaddress  # 6 ms to import, and most commands have no address
+
+    try:
+        return str(ipaddress.ip_address(_one_line(value)))
+    except ValueError:
+        raise ValueError(f"{value!r} is not an IP address") from None
+
+
+def _interface(value: Any) -> str:
+    import ipaddress
+
+    try:
+        found = ipaddress.ip_interface(_one_line(value))
+    except ValueError:
+        raise ValueError(f"{value!r} is not an address with its prefix") from None
+    if "/" not in value:
+        raise ValueError(f"{value!r} has no prefix length")
+    if found.ip == found.network.network_address and found.network.num_addresses > 2:
+        raise ValueError(f"{value!r} is the address of the network itself")
+    return str(found)
+
+
+IP = Kind("ip", "an IP address such as 192.0.2.1", "str", _ip)
+IPS = list_of(IP, at_most=8)
+INTERFACE = Kind("address", "an address with its prefix, such as 192.0.2.10/24", "str", _interface)
+
+
+def file_or_text(word: str) -> str:
+    """The content of the file that `word` names; UTF-8, at most 64 KiB."""
+    try:
+        with open(word, encoding="utf-8") as file:
+            return file.read(65536)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"cannot read {word!r}: {getattr(error, 'strerror', None) or error}") from None
+
+
+_KEY_TYPE = r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com)"
+
+
+def _ssh_keys(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{type(value).__name__} is not text")
+    if "PRIVATE KEY" in value:
+        raise ValueError("this is a private key; the public one ends in .pub")
+    lines = [line.strip() for line in value.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    if not lines or len(value) > 65536:
+        raise ValueError("there is no public key in it" if not lines else "more than 64 KiB")
+    for line in lines:
+        if not re.search(rf"(^|\s){_KEY_TYPE}\s+[A-Za-z0-9+/=]{{40,}}(\s|$)", line):
+            raise ValueError(f"{line[:24]!r}… is not a public key")
+    return "\n".join(lines) + "\n"
+
+
+# sshd(8), section AUTHORIZED_KEYS FILE FORMAT: options, key type, base64 key, comment.
+SSH_KEYS = Kind(
+    "ssh-key", "public keys as in authorized_keys (a file in the terminal)", "str", _ssh_keys, terminal=file_or_text
+)
+
+
+def _crypt(value: Any) -> str:
+    # Never repeat the value: it is a secret.
+    if not isinstance(value, str) or not re.fullmatch(r"\$[0-9a-z]{1,8}\$[A-Za-z0-9./$=,_-]{8,400}", value.strip()):
+        raise ValueError("it is not a hash of crypt(5)")
+    return value.strip()
+
+
+def _at_file(word: str) -> str:
+    return file_or_text(word[1:]).strip() if word.startswith("@") else word
+
+
+CRYPT = Kind(
+    "password-hash",
+    "a hash of crypt(5) such as `openssl passwd -6` prints; @FILE reads it from a file",
+    "str",
+    _crypt,
+    terminal=_at_file,
+)
+
+
+def _path(value: Any) -> str:
+    text = _one_line(value)
+    if not text.startswith("/") or "/../" in f"{text}/":
+        raise ValueError(f"{text!r} is not an absolute path")
+    return text
+
+
+PATH = Kind("path", "an absolute path", "str", _path)
+
+
+def _uri(value: Any) -> str:
+    text = _one_line(value)
+    if not re.fullmatch(r"[a-z][a-z0-9+.-]*://\S*", text):
+        raise ValueError(f"{text!r} is not a libvirt URI")
+    return text
+
+
+URI = Kind("uri", "a libvirt URI such as qemu:///system", "str", _uri)
+BIND = Kind("bind", "an address of this machine, or * for all", "str", _matching(r"\*|[0-9A-Za-z.:_-]{1,253}"))
+ADDRESS = Kind("address", "a host name or an IP address", "str", _matching(r"[0-9A-Za-z.:_-]{1,253}"))

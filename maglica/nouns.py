@@ -1,0 +1,79 @@
+"""The library's methods, made from the table: `cloud.vm.clone(…)`, `cloud.vm.clone.submit(…)`.
+
+`nouns.pyi` beside this file tells editors and type checkers the same; `make derive` writes it from the table.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from maglica import config, declare
+from maglica.cloud import Connection, Items, JobHandle
+from maglica.declare import Action, Where
+
+
+class Call:
+    """One action of one cloud. Called, it gives the result; a job is waited for."""
+
+    def __init__(self, connection: Connection, action: type[Action]) -> None:
+        self._connection = connection
+        self._action = action
+        self.__name__ = action.VERB.replace("-", "_")
+        self.__doc__ = action.__doc__
+
+    def __call__(self, **values: Any) -> Any:
+        if self._action.CHANGES:
+            return self.submit(**values).wait()
+        answer = self._connection.read(self._action(**values))
+        return Items(answer) if "items" in answer else answer["item"]
+
+    def submit(self, *, reason: str | None = None, idempotency_key: str | None = None, **values: Any) -> JobHandle:
+        """Hand the job in and do not wait. The same `idempotency_key` is the same job."""
+        return self._connection.submit(self._action(**values), reason=reason, key=idempotency_key)
+
+    def plan(self, **values: Any) -> dict[str, Any]:
+        """What the job would do, and where. Nothing is touched."""
+        return self._connection.plan(self._action(**values))
+
+    @property
+    def __signature__(self) -> Any:
+        import inspect
+
+        parameters = [
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=inspect.Parameter.empty if field.required else field.default,
+                annotation=field.annotation,
+            )
+            for field in self._action.FIELDS.values()
+        ]
+        return inspect.Signature(parameters)
+
+
+class Noun:
+    """All actions of one noun."""
+
+    def __init__(self, connection: Connection, actions: list[type[Action]]) -> None:
+        for action in actions:
+            setattr(self, action.VERB.replace("-", "_"), Call(connection, action))
+
+
+class Cloud(Connection):
+    """A connection with a method for every action."""
+
+    def __init__(self, settings: config.Settings) -> None:
+        super().__init__(settings)
+        offered = [action for action in declare.visible() if action.WHERE != Where.TERMINAL]
+        for noun in sorted({action.NOUN for action in offered}):
+            setattr(self, noun, Noun(self, [action for action in offered if action.NOUN == noun]))
+
+
+def connect(client: str | None = None, *, config_file: str | None = None) -> Cloud:
+    """A cloud.
+
+    `client`: address of the client worker, such as `client.example.jp` or `10.0.0.1:5556`; otherwise MAGLICA_CLIENT,
+    otherwise the settings decide. `config_file`: the settings file, found as everywhere when it is not given.
+    Nothing is sent before the first call.
+    """
+    return Cloud(config.from_environment(client, config_file))

@@ -1,0 +1,115 @@
+"""Made from the table by `make derive`; not to be edited."""
+
+from typing import Any
+
+from maglica import config
+from maglica.cloud import Connection, Items, JobHandle
+
+class _HostInfo:
+    def __call__(self, *, name: str) -> dict[str, Any]:
+        """Show a host: processors, memory, pools, guests, versions, acceleration."""
+
+class _HostList:
+    def __call__(self) -> Items:
+        """List the hosts: up, down or not heard of yet, and what their last message said."""
+
+class _HostRemove:
+    def __call__(self, *, name: str) -> dict[str, Any]:
+        """Forget a host that is down for good, so that nobody waits for its answers any more."""
+
+class _ImageList:
+    def __call__(self, *, all: bool = False) -> Items:
+        """List the original images: inactive domains whose name ends in .original, or that are marked as images."""
+
+class _JobCancel:
+    def __call__(self, *, id: str) -> dict[str, Any]:
+        """Stop a job. What it has made so far is undone."""
+
+class _JobList:
+    def __call__(self, *, last: int = 20, state: str | None = None, vm: str | None = None, host: str | None = None) -> Items:
+        """List jobs, the newest last."""
+
+class _JobLog:
+    def __call__(self, *, id: str) -> dict[str, Any]:
+        """Print a job's story: its steps, the commands they ran with their exit status and last words, its end."""
+
+class _JobShow:
+    def __call__(self, *, id: str) -> dict[str, Any]:
+        """Show everything that is known of a job."""
+
+class _VmClone:
+    def __call__(self, *, image: str, hostname: str, on: str | None = None, start: bool = True, vcpus: int | None = None, memory: int | str | None = None, ip: str | None = None, gateway: str | None = None, dns: list[str] | str | None = None, ssh_key: str | None = None, root_password_hash: str | None = None, mac: list[str] | str | None = None, mode: str = 'full', customize: str = 'guestfs', format: str | None = None, ignore_missing: bool = False) -> dict[str, Any]:
+        """Clone an image into a new VM that answers to its own name."""
+    def submit(self, *, image: str, hostname: str, on: str | None = None, start: bool = True, vcpus: int | None = None, memory: int | str | None = None, ip: str | None = None, gateway: str | None = None, dns: list[str] | str | None = None, ssh_key: str | None = None, root_password_hash: str | None = None, mac: list[str] | str | None = None, mode: str = 'full', customize: str = 'guestfs', format: str | None = None, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def plan(self, *, image: str, hostname: str, on: str | None = None, start: bool = True, vcpus: int | None = None, memory: int | str | None = None, ip: str | None = None, gateway: str | None = None, dns: list[str] | str | None = None, ssh_key: str | None = None, root_password_hash: str | None = None, mac: list[str] | str | None = None, mode: str = 'full', customize: str = 'guestfs', format: str | None = None, ignore_missing: bool = False) -> dict[str, Any]: ...
+
+class _VmDestroy:
+    def __call__(self, *, name: str) -> dict[str, Any]:
+        """Pull the plug of a VM. Its disks stay."""
+    def submit(self, *, name: str, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def plan(self, *, name: str) -> dict[str, Any]: ...
+
+class _VmInfo:
+    def __call__(self, *, name: str) -> dict[str, Any]:
+        """Show all that is known of a VM: state, resources, disks, network cards, addresses, console."""
+
+class _VmList:
+    def __call__(self, *, all: bool = False, host: str | None = None, state: str | None = None) -> Items:
+        """List the VMs of all hosts, as they are at this moment."""
+
+class _VmRemove:
+    def __call__(self, *, name: str, keep_disks: bool = False, force: bool = False) -> dict[str, Any]:
+        """Delete a VM that is shut off, with its disks. Disks that something else uses are kept."""
+    def submit(self, *, name: str, keep_disks: bool = False, force: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def plan(self, *, name: str, keep_disks: bool = False, force: bool = False) -> dict[str, Any]: ...
+
+class _VmRestart:
+    def __call__(self, *, name: str, timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False) -> dict[str, Any]:
+        """Shut a VM down gracefully and start it again."""
+    def submit(self, *, name: str, timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def plan(self, *, name: str, timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False) -> dict[str, Any]: ...
+
+class _VmStart:
+    def __call__(self, *, name: str, ignore_missing: bool = False) -> dict[str, Any]:
+        """Start a VM."""
+    def submit(self, *, name: str, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def plan(self, *, name: str, ignore_missing: bool = False) -> dict[str, Any]: ...
+
+class _VmStop:
+    def __call__(self, *, name: str, timeout: float | str = 60.0, force: bool = False) -> dict[str, Any]:
+        """Shut a VM down gracefully and wait until it is off."""
+    def submit(self, *, name: str, timeout: float | str = 60.0, force: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def plan(self, *, name: str, timeout: float | str = 60.0, force: bool = False) -> dict[str, Any]: ...
+
+class Host:
+    info: _HostInfo
+    list: _HostList
+    remove: _HostRemove
+
+class Image:
+    list: _ImageList
+
+class Job:
+    cancel: _JobCancel
+    list: _JobList
+    log: _JobLog
+    show: _JobShow
+
+class Vm:
+    clone: _VmClone
+    destroy: _VmDestroy
+    info: _VmInfo
+    list: _VmList
+    remove: _VmRemove
+    restart: _VmRestart
+    start: _VmStart
+    stop: _VmStop
+
+class Cloud(Connection):
+    host: Host
+    image: Image
+    job: Job
+    vm: Vm
+    def __init__(self, settings: config.Settings) -> None: ...
+
+def connect(client: str | None = None, *, config_file: str | None = None) -> Cloud: ...

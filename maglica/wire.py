@@ -1,0 +1,154 @@
+"""Every message, and messages <-> bytes. No sockets.
+
+One msgpack map per message, string keys only. A request is `{"v": 1, "op": …}`, an answer `{"v": 1, "ok": true, …}` or
+`{"v": 1, "ok": false, "error": {…}}`; that last form is frozen for ever. Unknown keys are ignored, so that the next
+version may add some. The limits and their reasons are in docs/design.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+
+from maglica.errors import Failed, MaglicaError, Refused, from_wire
+
+VERSION = 1
+FEATURES = ("reads", "jobs", "cancel")
+
+MAX_BYTES = 256 * 1024  # of one request; 16 MiB of Python objects in the worst case
+MAX_ANSWER_BYTES = 16 * 1024 * 1024  # of what a client accepts from the client worker that it chose
+MAX_DEPTH = 16
+
+EVERYBODY = b"all\0"
+
+Message = dict[str, Any]
+
+# op -> what it must hold, and what it may hold. Who sends it: people's side first, then hosts.
+REQUESTS: dict[str, tuple[dict[str, type], dict[str, type]]] = {
+    "ping": ({}, {}),
+    "read": ({"action": str, "args": dict}, {"timeout": float}),
+    "submit": (
+        {"key": str, "action": str, "args": dict, "owner": str},
+        {"reason": str, "dry_run": bool},
+    ),
+    "wait": ({"id": str, "rev": int, "timeout": float}, {}),
+    "hello": (
+        {"host": str, "journal": str, "versions": list, "features": list, "version": str},
+        {"pid": int, "facts": dict},
+    ),
+    "sync": (
+        {"host": str, "incarnation": int, "have": list, "done": list, "progress": list, "free": dict},
+        {"facts": dict},
+    ),
+    "answer": ({"host": str, "ask": int, "ok": bool}, {"value": dict, "error": dict}),
+}
+
+
+def topic(host: str) -> bytes:
+    """The first frame of a publication. It ends with a zero byte: a SUB filter is a prefix, and `host1` is not `host10`."""
+    return host.encode() + b"\0"
+
+
+def encode(message: Message) -> bytes:
+    """A message as bytes."""
+    packed: bytes = msgpack.packb({"v": VERSION, **message}, use_bin_type=True)
+    return packed
+
+
+def decode(data: bytes, limit: int = MAX_BYTES) -> Message:
+    """The message in some bytes; `Refused` for anything that is not one."""
+    if len(data) > limit:
+        raise Refused("wrong_input", f"the message has {len(data)} bytes, more than {limit}")
+    if _depth_exceeded(data):
+        raise Refused("wrong_input", f"the message is nested deeper than {MAX_DEPTH}")
+    try:
+        message = msgpack.unpackb(data, raw=False, strict_map_key=True, max_ext_len=0)
+    except Exception:  # whatever msgpack raises, the bytes were no message
+        raise Refused("wrong_input", "the message is not msgpack") from None
+    if not isinstance(message, dict):
+        raise Refused("wrong_input", "the message is not a map")
+    if message.get("v") != VERSION:
+        raise Refused(
+            "version_mismatch",
+            f"the message has protocol version {message.get('v')!r}",
+            f"this side speaks version {VERSION}; install the same release on both",
+            details={"supported": [VERSION]},
+        )
+    return message
+
+
+def check(message: Message) -> str:
+    """The op of a request whose fields are what they must be; `Refused` names the field otherwise."""
+    op = message.get("op")
+    if not isinstance(op, str) or op not in REQUESTS:
+        raise Refused("wrong_input", f"unknown request {op!r}", f"known are {', '.join(REQUESTS)}")
+    required, optional = REQUESTS[op]
+    for name, kind in required.items():
+        if name not in message:
+            raise Refused("wrong_input", f"{op}: field {name} is missing")
+        _check_type(op, name, message[name], kind)
+    for name, kind in optional.items():
+        if message.get(name) is not None:
+            _check_type(op, name, message[name], kind)
+    return op
+
+
+def _check_type(op: str, name: str, value: Any, kind: type) -> None:
+    accepted: tuple[type, ...] = (int, float) if kind is float else (kind,)
+    if not isinstance(value, accepted) or (kind is not bool and isinstance(value, bool)):
+        raise Refused("wrong_input", f"{op}: field {name} is a {type(value).__name__}, expected {kind.__name__}")
+
+
+def _depth_exceeded(data: bytes) -> bool:
+    """Whether maps and lists are nested too deep. Only asked of bytes that could be: see below."""
+    # A container costs at least one byte, so that few suspicious bytes mean little depth. What passes here is checked
+    # exactly by walking the headers with msgpack's own streaming reader.
+    if sum(data.count(byte) for byte in _CONTAINERS) <= MAX_DEPTH:
+        return False
+    unpacker = msgpack.Unpacker(max_buffer_size=len(data) or 1, max_ext_len=0, strict_map_key=False)
+    unpacker.feed(data)
+    try:
+        return _walk(unpacker, data)
+    except Exception:
+        return False  # broken bytes: unpackb says so in its own words
+
+
+_CONTAINERS = [bytes([code]) for code in (*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF)]
+
+
+def _walk(unpacker: Any, data: bytes) -> bool:
+    left = [1]  # how many values are still to come at each depth
+    while left:
+        if left[-1] == 0:
+            left.pop()
+            continue
+        left[-1] -= 1
+        code = data[unpacker.tell()]
+        if 0x80 <= code <= 0x8F or code in (0xDE, 0xDF):
+            left.append(2 * unpacker.read_map_header())
+        elif 0x90 <= code <= 0x9F or code in (0xDC, 0xDD):
+            left.append(unpacker.read_array_header())
+        else:
+            unpacker.skip()
+        if len(left) > MAX_DEPTH + 1:
+            return True
+    return False
+
+
+def ok(**fields: Any) -> Message:
+    return {"ok": True, **fields}
+
+
+def failure(error: MaglicaError) -> Message:
+    return {"ok": False, "error": error.to_wire()}
+
+
+def result(answer: Message) -> Message:
+    """The answer, when it is a good one; otherwise its error is raised here as the class it left as."""
+    if answer.get("ok"):
+        return answer
+    error = answer.get("error")
+    if isinstance(error, dict):
+        raise from_wire(error)
+    raise Failed("internal_error", "the answer is neither good nor an error")
