@@ -13,7 +13,6 @@ A `Cloud` belongs to one thread; every thread may have its own.
 
 from __future__ import annotations
 
-import getpass
 import os
 import time
 from collections.abc import Iterator
@@ -48,6 +47,7 @@ class JobHandle:
     def __init__(self, connection: Connection, record: Job) -> None:
         self._connection = connection
         self.record = record
+        self._heard = time.monotonic()
 
     @property
     def id(self) -> str:
@@ -76,28 +76,39 @@ class JobHandle:
         short while (a restart, say) is waited for.
         """
         until = None if timeout is None else time.monotonic() + timeout
-        last_heard = time.monotonic()
         yield self.record
         while not self.ended:
             left = SLICE if until is None else min(SLICE, until - time.monotonic())
             if left <= 0:
-                raise Failed(
-                    "timeout",
-                    f"job {self.id} has not ended after {timeout:g} s; it is {self.record['state']} and goes on",
-                    f"`maglica job attach {self.id}` follows it, `maglica job cancel {self.id}` stops it",
-                    job=self.id,
-                )
-            try:
-                record = self._connection.wait(self.id, self.record["rev"], left)
-            except MaglicaError as error:
-                if error.code not in {"unreachable", "timeout"} or time.monotonic() - last_heard > OUTAGE:
-                    error.hint = f"job {self.id} goes on; `maglica job attach {self.id}` follows it. {error.hint}"
-                    raise
-                continue
-            last_heard = time.monotonic()
-            if record["rev"] != self.record["rev"]:
-                self.record = record
-                yield record
+                raise self.overdue(timeout or 0.0)
+            if self.look(left):
+                yield self.record
+
+    def look(self, patience: float = 0.0) -> bool:
+        """Ask once how the job stands; the answer is held back for at most `patience` seconds if nothing changes.
+
+        Tells whether something has changed. A client worker that does not answer is endured for `OUTAGE` seconds.
+        """
+        try:
+            record = self._connection.wait(self.id, self.record["rev"], patience)
+        except MaglicaError as error:
+            if error.code not in {"unreachable", "timeout"} or time.monotonic() - self._heard > OUTAGE:
+                error.hint = f"job {self.id} goes on; `maglica job attach {self.id}` follows it. {error.hint}"
+                raise
+            return False
+        self._heard = time.monotonic()
+        changed = record["rev"] != self.record["rev"]
+        self.record = record
+        return changed
+
+    def overdue(self, timeout: float) -> Failed:
+        """The error that tells that somebody has waited long enough."""
+        return Failed(
+            "timeout",
+            f"job {self.id} has not ended after {timeout:g} s; it is {self.record['state']} and goes on",
+            f"`maglica job attach {self.id}` follows it, `maglica job cancel {self.id}` stops it",
+            job=self.id,
+        )
 
     def wait(self, timeout: float | None = None) -> dict[str, Any]:
         """Wait for the end and give the result; raise the job's error when it did not end well."""
@@ -185,12 +196,16 @@ class Connection:
             "version": hello["version"],
         }
         answer = self.call("host ping", {})
-        answer["items"] = [first, *({**item, "role": "host"} for item in answer["items"])]
+        took = answer["answer_seconds"]
+        hosts = [{**item, "role": "host", "round_trip_seconds": took.get(item["host"])} for item in answer["items"]]
+        answer["items"] = [first, *hosts]
         return Items(answer)
 
 
 def owner() -> str:
     """Who is asking: user@machine. Informative only: what it claims grants nothing."""
+    import getpass  # reads need no owner, and every start of the command line would pay for it
+
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a user id without a name

@@ -9,7 +9,6 @@ from __future__ import annotations
 import configparser
 import os
 import re
-import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -175,6 +174,8 @@ def from_environment(client: str | None = None, file: str | None = None) -> Sett
 
 def host_name(settings: Settings) -> str:
     """The name of this host: the setting, or its full host name."""
+    import socket  # 2 ms that only daemons have to spend
+
     return settings.host_worker.name or socket.getfqdn()
 
 

@@ -160,22 +160,24 @@ class Broker:
 
         if action.WHERE == Where.NAMED:
             host = self._known_host(str(getattr(action, "name")))
-            self._ask([host], action, now.mono + timeout, finish(gather.only))
+            self._ask([host], action, now, now.mono + timeout, finish(gather.only))
         elif action.WHERE == Where.OWNER:
             deadline = now.mono + timeout
 
             def located(survey: Gather) -> None:
-                self._guarded(route, lambda: self._read_of_owner(action, survey, deadline, finish(gather.only)))
+                self._guarded(route, lambda: self._read_of_owner(action, survey, now, deadline, finish(gather.only)))
 
             self._survey(now, deadline, located)
         else:
             self._ask_all(action, now, now.mono + timeout, finish(gather.merge))
 
-    def _read_of_owner(self, action: Action, survey: Gather, deadline: float, then: Callable[[Gather], None]) -> None:
+    def _read_of_owner(
+        self, action: Action, survey: Gather, now: Now, deadline: float, then: Callable[[Gather], None]
+    ) -> None:
         host, name = place.locate(
             str(getattr(action, "name")), survey.answers, survey.missing, full_name=False, whole_fleet=False
         )
-        self._ask([host], self._renamed(action, name), deadline, then)
+        self._ask([host], self._renamed(action, name), now, deadline, then)
 
     @staticmethod
     def _renamed(action: Action, name: str) -> Action:
@@ -289,7 +291,7 @@ class Broker:
                 answer = wire.failure(error)
             self._answer_askers(wanted.key, answer)
 
-        self._ask([host], action, now.mono + self.settings.read_timeout, answered, plan=True)
+        self._ask([host], action, now, now.mono + self.settings.read_timeout, answered, plan=True)
 
     def _record(self, wanted: Submission, host: str, action: Action, why: str, now: Now) -> Job:
         locks = action.locks()
@@ -501,19 +503,20 @@ class Broker:
 
     def _ask_all(self, action: Action, now: Now, deadline: float, then: Callable[[Gather], None]) -> None:
         """Put a question to every host; those that are down count as missing at once."""
-        self._ask(self.fleet.answering(now.mono), action, deadline, then, silent=self.fleet.silent(now.mono))
+        self._ask(self.fleet.answering(now.mono), action, now, deadline, then, silent=self.fleet.silent(now.mono))
 
     def _ask(
         self,
         hosts: list[str],
         action: Action,
+        now: Now,
         deadline: float,
         then: Callable[[Gather], None],
         *,
         silent: dict[str, str] | None = None,
         plan: bool = False,
     ) -> None:
-        question = Gather(secrets.randbits(48), action, hosts, silent or {}, deadline, then, plan=plan)
+        question = Gather(secrets.randbits(48), action, hosts, silent or {}, now.mono, deadline, then, plan=plan)
         self._gathers[question.number] = question
         for host in hosts:
             self.outbox.append(Ring(wire.topic(host), self._question(question)))
@@ -535,7 +538,7 @@ class Broker:
         if question is None:
             return
         if message["ok"]:
-            question.answer(message["host"], message.get("value") or {})
+            question.answer(message["host"], message.get("value") or {}, now.mono)
         else:
             question.error(message["host"], from_wire(message.get("error") or {}))
         self._settle(question)

@@ -20,6 +20,7 @@ class Gather:
         action: Action,
         asked: list[str],
         missing: dict[str, str],
+        asked_at: float,
         deadline: float,
         then: Callable[[Gather], None],
         *,
@@ -29,21 +30,23 @@ class Gather:
         self.action = action
         self.waiting = set(asked)
         self.missing = dict(missing)
+        self.asked_at = asked_at
         self.deadline = deadline
         self.then = then
         self.plan = plan  # the hosts shall say what they would do
         self.answers: dict[str, Value] = {}
+        self.seconds: dict[str, float] = {}  # how long each host took
         self.errors: dict[str, MaglicaError] = {}
-        self.bare = not asked
 
     @property
     def complete(self) -> bool:
         return not self.waiting
 
-    def answer(self, host: str, value: Value) -> None:
+    def answer(self, host: str, value: Value, at: float) -> None:
         if host in self.waiting:
             self.waiting.discard(host)
             self.answers[host] = value
+            self.seconds[host] = at - self.asked_at
 
     def error(self, host: str, error: MaglicaError) -> None:
         """A host answered that it cannot tell: it is named like one that did not answer."""
@@ -62,7 +65,7 @@ def merge(gather: Gather) -> Value:
     """The items of all hosts in one list, each with its host; hosts that told nothing are in `missing_hosts`."""
     items = [{**item, "host": host} for host, value in gather.answers.items() for item in value.get("items", [])]
     items.sort(key=lambda item: (str(item.get("name")), str(item["host"])))
-    return {"missing_hosts": missing(gather), "items": items}
+    return {"missing_hosts": missing(gather), "answer_seconds": gather.seconds, "items": items}
 
 
 def only(gather: Gather) -> Value:

@@ -1,0 +1,263 @@
+"""`vm clone`: look, plan, copy, customise, verify, define, start.
+
+The domain is defined last, when its disks are right: nobody can start half a clone. Every file is made under a name
+that holds the job's id and gets its final one right before the definition, so that a crash at any moment leaves
+nothing that the journal cannot name: parts are removed, files with final names are removed by their inode, the domain
+by its uuid.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import uuid
+from typing import Any
+
+from maglica.actions.vm import VmClone
+from maglica.errors import Failed, MaglicaError, Refused
+from maglica.host_worker import domain_xml, guest_disk, look, plan
+from maglica.host_worker.guest_model import GuestRequest, Network
+from maglica.host_worker.host import Host
+from maglica.host_worker.look import ACTIVE
+from maglica.host_worker.plan import ClonePlan, Copy
+from maglica.host_worker.work import Work, must
+
+
+def clone(want: VmClone, host: Host, work: Work) -> dict[str, Any]:
+    todo, definition = _plan(want, host, work.job)
+    work.will(todo.shown())
+    with work.step("copy", f"{todo.mode} to pool {todo.pool}"):
+        paths = _copy(todo, host, work)
+    guest = _customise(want, todo, paths, host, work) if want.customize == "guestfs" else None
+    if want.format:
+        return _export(want, todo, paths, guest, host, work)
+    with work.step("define"):
+        work.point_of_no_return()
+        final = _name(todo, paths, host, work)
+        work.undo("undefine", uuid=todo.uuid)
+        host.hypervisor.define(domain_xml.rewrite(definition, plan.edits(todo, want, final)))
+    if want.start:
+        with work.step("start"):
+            host.hypervisor.start(want.hostname)
+    return _result(want, todo, final, guest, host, work)
+
+
+def _plan(want: VmClone, host: Host, job: str) -> tuple[ClonePlan, str]:
+    """Look again on this host, right before acting: what placement saw may have changed."""
+    hypervisor = host.hypervisor
+    state = hypervisor.state(want.image)
+    if state in ACTIVE:
+        raise Refused("wrong_state", f"{want.image} is {state}", "an image has to be shut off to be cloned")
+    known = {domain.name: domain for domain, _ in hypervisor.domains()}
+    if want.hostname in known:
+        raise Refused("already_exists", f"{want.hostname} exists on {host.name}", "choose another --hostname")
+    _refuse_customisation(want, host)
+    definition = hypervisor.definition(want.image)
+    image = domain_xml.read(definition)
+    chance = random.SystemRandom()
+    todo = plan.clone(
+        want,
+        image,
+        look.sources(hypervisor, image),
+        hypervisor.pools(),
+        uuid=str(uuid.uuid4()),
+        fresh_macs=[plan.random_mac(chance) for _ in image.nics],
+        job=job,
+        pool=host.settings.pool,
+        reserve=host.settings.pool_reserve,
+        emulated=host.acceleration == "tcg",
+        files=hypervisor.has_files,
+    )
+    _refuse_taken_files(todo, host)
+    return todo, definition
+
+
+def _refuse_customisation(want: VmClone, host: Host) -> None:
+    if want.customize == "guestfs" and not host.hypervisor.has_files:
+        raise Refused(
+            "environment_error", f"{host.name} has no real disks ({host.hypervisor.uri})", "use --customize=none"
+        )
+    if want.format and not host.hypervisor.has_files:
+        raise Refused("environment_error", f"{host.name} has no real disks to export ({host.hypervisor.uri})")
+
+
+def _refuse_taken_files(todo: ClonePlan, host: Host) -> None:
+    taken = [copy.path for copy in todo.copies] + ([todo.nvram[1]] if todo.nvram else [])
+    for path in taken:
+        if host.hypervisor.has_files and os.path.lexists(path):
+            raise Refused("already_exists", f"the file {path} exists", "remove it, or choose another --hostname")
+    for copy in todo.copies:
+        if host.hypervisor.has_files and not os.path.exists(copy.source):
+            raise Refused("unknown_entity", f"disk {copy.target} of {todo.image} is missing: {copy.source}")
+
+
+# ---------------------------------------------------------------------------------------------------- disks
+
+
+def _copy(todo: ClonePlan, host: Host, work: Work) -> dict[str, str]:
+    """Make every disk; where each came to lie, by target."""
+    if not host.hypervisor.has_files:
+        return {copy.target: _copy_volume(copy, todo, host, work) for copy in todo.copies}
+    total = sum(copy.allocation_bytes for copy in todo.copies)
+    done = 0
+    for copy in todo.copies:
+        work.undo("remove_part", path=copy.part)
+        if todo.mode == "linked":
+            _overlay(copy, work)
+        else:
+            _full_copy(copy, work, done, total)
+        done += copy.allocation_bytes
+        work.progress(done, total)
+    return {copy.target: copy.part for copy in todo.copies}
+
+
+def _copy_volume(copy: Copy, todo: ClonePlan, host: Host, work: Work) -> str:
+    name = os.path.basename(copy.path)
+    work.undo("delete_volume", pool=todo.pool, name=name)
+    return host.hypervisor.clone_volume(copy.source, todo.pool, name)
+
+
+def _overlay(copy: Copy, work: Work) -> None:
+    argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", copy.source, "-F", copy.source_format, "--", copy.part]
+    must(work.run(argv), f"overlay of {copy.source}")
+
+
+def _full_copy(copy: Copy, work: Work, done: int, total: int) -> None:
+    """`qemu-img convert`: sparse, with progress, and ended within a second when the job is cancelled.
+
+    Formats are always named: probing them would let a guest that wrote a qcow2 header into its raw disk read the
+    host's files.
+    """
+
+    def progress(text: str) -> None:
+        found = re.findall(r"\((\d+\.\d+)/100%\)", text)
+        if found:
+            work.progress(done + int(float(found[-1]) / 100 * copy.allocation_bytes), total)
+
+    argv = ["qemu-img", "convert", "-p", "-f", copy.source_format, "-O", copy.format, "--", copy.source, copy.part]
+    must(work.run(argv, on_output=progress), f"copy of {copy.source}")
+
+
+def _customise(want: VmClone, todo: ClonePlan, paths: dict[str, str], host: Host, work: Work) -> dict[str, Any]:
+    network = Network(address=want.ip, gateway=want.gateway, dns=tuple(want.dns or ()))
+    request = GuestRequest(
+        hostname=want.hostname,
+        macs=tuple(todo.macs),
+        network=network,
+        ssh_keys=tuple(want.ssh_key.splitlines()) if want.ssh_key else (),
+        root_password_hash=want.root_password_hash,
+    )
+    disks = [guest_disk.Disk(paths[copy.target], copy.format) for copy in todo.copies]
+    with work.step("customize"):
+        report = guest_disk.customise(
+            disks,
+            request,
+            kvm=host.acceleration == "kvm",
+            deadline=min(work.left, host.settings.customize_timeout),
+            on_step=work.substep,
+            cancelled=work.cancelled,
+        )
+    return report
+
+
+# ---------------------------------------------------------------------------------- names, result, export
+
+
+def _name(todo: ClonePlan, paths: dict[str, str], host: Host, work: Work) -> dict[str, str]:
+    """Give the files their final names. A hard link fails where a rename would replace somebody else's file."""
+    if not host.hypervisor.has_files:
+        return paths
+    if todo.nvram and os.path.exists(todo.nvram[0]):
+        _copy_nvram(todo.nvram[0], todo.nvram[1], todo.job, work)
+    for copy in todo.copies:
+        _link(copy.part, copy.path, work)
+    return {copy.target: copy.path for copy in todo.copies}
+
+
+def _copy_nvram(source: str, path: str, job: str, work: Work) -> None:
+    part = f"{path}.{job}.part"
+    work.undo("remove_part", path=part)
+    shutil.copyfile(source, part)
+    _link(part, path, work)
+
+
+def _link(part: str, path: str, work: Work) -> None:
+    work.undo("remove_file", path=path, inode=os.stat(part).st_ino)
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        raise Failed("already_exists", f"the file {path} appeared meanwhile", "choose another --hostname") from None
+    except OSError as error:
+        raise Failed("environment_error", f"cannot name {path}: {error.strerror}") from None
+    os.unlink(part)
+
+
+def _result(
+    want: VmClone, todo: ClonePlan, paths: dict[str, str], guest: dict[str, Any] | None, host: Host, work: Work
+) -> dict[str, Any]:
+    state = host.hypervisor.state(want.hostname)
+    if want.start and state not in ACTIVE:
+        raise Failed("environment_error", f"{want.hostname} was started and is {state}", "its console log may tell why")
+    return {
+        "name": want.hostname,
+        "host": host.name,
+        "image": want.image,
+        "uuid": todo.uuid,
+        "state": state,
+        "macs": todo.macs,
+        "ips": _known_addresses(want, host),
+        "mode": todo.mode,
+        "pool": todo.pool,
+        "disks": [{"target": copy.target, "path": paths[copy.target], "format": copy.format} for copy in todo.copies],
+        "guest": _guest(guest),
+        "emulated": todo.emulated,
+        "seconds": work.seconds(),
+    }
+
+
+def _known_addresses(want: VmClone, host: Host) -> list[str]:
+    """What is known right after the start: the static address, otherwise hardly ever a lease."""
+    if want.ip:
+        return [want.ip.partition("/")[0]]
+    try:
+        return host.hypervisor.addresses(want.hostname)
+    except MaglicaError:
+        return []
+
+
+def _guest(report: dict[str, Any] | None) -> dict[str, Any] | None:
+    if report is None:
+        return None
+    return {name: report.get(name) for name in ("os", "network", "host_keys", "verified", "seconds")}
+
+
+def _export(
+    want: VmClone, todo: ClonePlan, paths: dict[str, str], guest: dict[str, Any] | None, host: Host, work: Work
+) -> dict[str, Any]:
+    """Write the first disk as a file of another format. No VM is made; the copies go only after the file is whole."""
+    first = todo.copies[0]
+    name = f"{want.hostname}.{want.format}"
+    target = os.path.join(host.settings.export_dir, name)
+    part = f"{target}.{work.job}.part"
+    with work.step("convert", f"to {target}"):
+        os.makedirs(host.settings.export_dir, exist_ok=True)
+        work.undo("remove_part", path=part)
+        argv = ["qemu-img", "convert", "-f", first.format, "-O", str(want.format), "--", paths[first.target], part]
+        must(work.run(argv), f"export of {want.hostname}")
+        work.point_of_no_return()
+        os.replace(part, target)
+        for copy in todo.copies:
+            os.unlink(copy.part)
+    url = host.settings.export_url
+    return {
+        "name": want.hostname,
+        "host": host.name,
+        "image": want.image,
+        "path": target,
+        "url": f"{url.rstrip('/')}/{name}" if url else None,
+        "bytes": os.path.getsize(target),
+        "guest": _guest(guest),
+        "seconds": work.seconds(),
+    }

@@ -1,0 +1,176 @@
+"""External commands: argument lists, deadlines, process groups that can be ended. The only file that starts processes
+of other people's programs.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from maglica.errors import Failed, Refused
+
+TICK = 0.2  # seconds between two looks at whether the job was cancelled
+KILL_AFTER = 3.0  # seconds that a process has after SIGTERM
+KEEP = 4000  # characters of stdout and stderr that are kept, from the end
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    argv: list[str]
+    exit_status: int
+    seconds: float
+    stdout: str
+    stderr: str
+
+    def record(self) -> dict[str, Any]:
+        """What a job's record keeps of it."""
+        return {
+            "argv": self.argv,
+            "exit_status": self.exit_status,
+            "seconds": round(self.seconds, 3),
+            "stderr": self.stderr[-600:],
+        }
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    timeout: float,
+    cancelled: Callable[[], bool] = lambda: False,
+    on_start: Callable[[int], None] = lambda pid: None,
+    on_output: Callable[[str], None] = lambda text: None,
+) -> Ended:
+    """Run a command to its end, whatever its exit status.
+
+    `timeout` in seconds; `on_start` gets the process id, which is also the process group's; `on_output` pieces of
+    stdout as they come. Raises `Refused` when the program is missing, `Failed` with code `timeout` or `cancelled`
+    after the whole process group was ended.
+    """
+    began = time.monotonic()
+    process = _start(argv)
+    on_start(process.pid)
+    out, err = _Tail(), _Tail()
+    try:
+        _read(process, out, err, began + timeout, cancelled, on_output)
+    except Failed as failed:
+        end_group(process)
+        failed.message = f"{argv[0]}: {failed.message}"
+        raise
+    finally:
+        for pipe in (process.stdout, process.stderr):
+            if pipe:
+                pipe.close()
+    return Ended(list(argv), process.wait(), time.monotonic() - began, out.text(), err.text())
+
+
+def _start(argv: Sequence[str]) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "LC_ALL": "C"}
+    try:
+        return subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            env=environment,
+        )
+    except OSError as error:
+        raise Refused(
+            "environment_error", f"cannot run {argv[0]}: {error.strerror}", PACKAGES.get(argv[0], "")
+        ) from None
+
+
+# Which package of Debian and its kin brings a program.
+PACKAGES = {"qemu-img": "install qemu-utils", "qemu-system-x86_64": "install qemu-system-x86"}
+
+
+class _Tail:
+    """The last characters of a stream."""
+
+    def __init__(self) -> None:
+        self._kept = b""
+
+    def add(self, data: bytes) -> None:
+        self._kept = (self._kept + data)[-KEEP:]
+
+    def text(self) -> str:
+        return self._kept.decode(errors="replace").strip()
+
+
+def _read(
+    process: subprocess.Popen[bytes],
+    out: _Tail,
+    err: _Tail,
+    deadline: float,
+    cancelled: Callable[[], bool],
+    on_output: Callable[[str], None],
+) -> None:
+    with selectors.DefaultSelector() as selector:
+        for pipe, tail in ((process.stdout, out), (process.stderr, err)):
+            if pipe:
+                selector.register(pipe, selectors.EVENT_READ, tail)
+        while selector.get_map():
+            for key, _ in selector.select(TICK):
+                data = os.read(key.fd, 65536)
+                if not data:
+                    selector.unregister(key.fileobj)
+                    continue
+                key.data.add(data)
+                if key.data is out:
+                    on_output(data.decode(errors="replace"))
+            if cancelled():
+                raise Failed("cancelled", "ended because the job was cancelled")
+            if time.monotonic() > deadline:
+                raise Failed("timeout", "ended because it took too long", "is the storage very slow, or does it hang?")
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """End a process and everything it started: SIGTERM, and SIGKILL for what is still there."""
+    _signal(process.pid, signal.SIGTERM)
+    try:
+        process.wait(KILL_AFTER)
+    except subprocess.TimeoutExpired:
+        pass
+    _signal(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _signal(group: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        pass  # it is gone already
+
+
+def birth(pid: int) -> int | None:
+    """When a process began, in clock ticks since boot: with the pid it names one process for ever. None: no such."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            return int(file.read().rpartition(")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def end_orphan(pid: int, born: int) -> bool:
+    """End the process group of a child that outlived its host worker; whether there was one."""
+    if birth(pid) != born:
+        return False
+    _signal(pid, signal.SIGKILL)
+    deadline = time.monotonic() + KILL_AFTER
+    while birth(pid) == born and time.monotonic() < deadline and not _zombie(pid):
+        time.sleep(0.02)
+    return True
+
+
+def _zombie(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True

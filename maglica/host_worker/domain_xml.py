@@ -1,0 +1,257 @@
+"""Domain XML: reading what we need of it, and rewriting it for a clone. Text in, values or text out.
+
+The elements and what they mean: https://libvirt.org/formatdomain.html.
+"""
+
+from __future__ import annotations
+
+import os
+import xml.etree.ElementTree as ET
+from typing import Any, NamedTuple
+
+NAMESPACE = "urn:maglica:1"
+
+# Prefixes that must survive a round trip: ElementTree would call them ns0 otherwise.
+ET.register_namespace("maglica", NAMESPACE)
+ET.register_namespace("qemu", "http://libvirt.org/schemas/domain/qemu/1.0")
+ET.register_namespace("libosinfo", "http://libosinfo.org/xmlns/libvirt/domain/1.0")
+
+MARK = f"{{{NAMESPACE}}}domain"
+
+_UNITS = {"b": 1, "bytes": 1, "KB": 1000, "k": 1024, "KiB": 1024, "MB": 10**6, "M": 1 << 20, "MiB": 1 << 20,
+          "GB": 10**9, "G": 1 << 30, "GiB": 1 << 30, "T": 1 << 40, "TiB": 1 << 40}  # fmt: skip
+
+
+class Disk(NamedTuple):
+    """A disk as the definition has it. `path` is a file or device, or POOL/VOLUME when `source` is `volume`."""
+
+    target: str
+    bus: str | None
+    device: str
+    source: str
+    path: str | None
+    format: str
+    copied: bool  # whether a clone gets its own: a writable disk with a medium that is not shared
+
+
+class Domain(NamedTuple):
+    """What we need of a definition. Sizes in bytes."""
+
+    name: str
+    uuid: str
+    type: str
+    vcpus: int
+    memory_bytes: int
+    machine: str | None
+    arch: str | None
+    disks: list[Disk]
+    nics: list[dict[str, str | None]]
+    nvram: str | None
+    console_log: str | None
+    mark: dict[str, str]
+
+
+def read(text: str) -> Domain:
+    """What a definition says."""
+    root = ET.fromstring(text)
+    kind = root.find("./os/type")
+    vcpu = root.find("vcpu")
+    mark = root.find(f"./metadata/{MARK}")
+    return Domain(
+        name=root.findtext("name", ""),
+        uuid=root.findtext("uuid", ""),
+        type=root.get("type", ""),
+        vcpus=int(vcpu.get("current") or vcpu.text or 1) if vcpu is not None else 1,
+        memory_bytes=_memory(root),
+        machine=kind.get("machine") if kind is not None else None,
+        arch=kind.get("arch") if kind is not None else None,
+        disks=[_disk(disk) for disk in root.findall("./devices/disk")],
+        nics=[_nic(nic) for nic in root.findall("./devices/interface")],
+        nvram=(root.findtext("./os/nvram") or "").strip() or None,
+        console_log=next((log.get("file") for log in root.findall("./devices/*/log")), None),
+        mark=dict(mark.attrib) if mark is not None else {},
+    )
+
+
+def _memory(root: ET.Element) -> int:
+    memory = root.find("memory")
+    if memory is None:
+        return 0
+    return int(memory.text or 0) * _UNITS.get(memory.get("unit", "KiB"), 1024)
+
+
+def _disk(disk: ET.Element) -> Disk:
+    source, driver, target = disk.find("source"), disk.find("driver"), disk.find("target")
+    device = disk.get("device", "disk")
+    path = None
+    if source is not None:
+        path = source.get("file") or source.get("dev")
+        if disk.get("type") == "volume":
+            path = f"{source.get('pool')}/{source.get('volume')}"
+    shared = disk.find("readonly") is not None or disk.find("shareable") is not None
+    return Disk(
+        target=target.get("dev", "") if target is not None else "",
+        bus=target.get("bus") if target is not None else None,
+        device=device,
+        source=disk.get("type", "file"),
+        path=path,
+        format=driver.get("type", "raw") if driver is not None else "raw",
+        copied=device in ("disk", "lun") and path is not None and not shared,
+    )
+
+
+def _nic(nic: ET.Element) -> dict[str, str | None]:
+    mac, source, model, target = (nic.find(tag) for tag in ("mac", "source", "model", "target"))
+    return {
+        "mac": mac.get("address") if mac is not None else None,
+        "type": nic.get("type"),
+        "source": (source.get("network") or source.get("bridge") or source.get("dev")) if source is not None else None,
+        "model": model.get("type") if model is not None else None,
+        "device": target.get("dev") if target is not None else None,
+    }
+
+
+class Edits(NamedTuple):
+    """What makes a clone's definition out of its image's."""
+
+    name: str
+    uuid: str
+    macs: list[str]
+    disks: dict[str, tuple[str, str]]  # target -> (path, format)
+    nvram: str | None
+    vcpus: int | None
+    memory_bytes: int | None
+    emulated: bool  # no KVM on this host: the guest is emulated by TCG
+    mark: dict[str, str]
+
+
+def rewrite(text: str, edits: Edits) -> str:
+    """The definition of a clone: everything as in the image but what must be its own."""
+    root = ET.fromstring(text)
+    image = root.findtext("name", "")
+    _set(root, "name", edits.name)
+    _set(root, "uuid", edits.uuid)
+    root.attrib.pop("id", None)
+    for entry in root.findall("./sysinfo/system/entry[@name='uuid']"):
+        entry.text = edits.uuid  # libvirt refuses another one than the domain's
+    for generation in root.findall("genid"):
+        generation.text = None  # libvirt makes a new one: it tells Windows guests that they are a copy
+    _resources(root, edits)
+    for nic, mac in zip(root.findall("./devices/interface"), edits.macs, strict=True):
+        _child(nic, "mac").set("address", mac)
+        _drop(nic, "target")  # the host's name of the tap device belongs to the image
+    for disk in root.findall("./devices/disk"):
+        target = disk.find("target")
+        if target is not None and target.get("dev") in edits.disks:
+            _redirect(disk, *edits.disks[target.get("dev", "")])
+    if edits.nvram:
+        _child(_child(root, "os"), "nvram").text = edits.nvram
+    _own_files(root, image, edits.name)
+    if edits.emulated and root.get("type") == "kvm":
+        _emulate(root)
+    _mark(root, edits.mark)
+    return ET.tostring(root, encoding="unicode")
+
+
+def _set(root: ET.Element, tag: str, text: str) -> None:
+    _child(root, tag).text = text
+
+
+def _child(parent: ET.Element, tag: str) -> ET.Element:
+    found = parent.find(tag)
+    return found if found is not None else ET.SubElement(parent, tag)
+
+
+def _drop(parent: ET.Element, *tags: str) -> None:
+    for tag in tags:
+        for element in parent.findall(tag):
+            parent.remove(element)
+
+
+def _resources(root: ET.Element, edits: Edits) -> None:
+    if edits.vcpus is not None:
+        vcpu = _child(root, "vcpu")
+        vcpu.text = str(edits.vcpus)
+        vcpu.attrib.pop("current", None)
+        _drop(root, "vcpus")
+        for topology in root.findall("./cpu/topology"):
+            root.find("cpu").remove(topology)  # type: ignore[union-attr]  # it was just found in it
+    if edits.memory_bytes is not None:
+        for tag in ("memory", "currentMemory"):
+            element = _child(root, tag)
+            element.set("unit", "KiB")
+            element.text = str(edits.memory_bytes // 1024)
+
+
+def _redirect(disk: ET.Element, path: str, format: str) -> None:
+    disk.set("type", "file")
+    _drop(disk, "backingStore", "mirror")
+    source = _child(disk, "source")
+    attributes = {name: source.get(name, "") for name in ("startupPolicy",) if source.get(name)}
+    source.clear()
+    source.attrib.update({**attributes, "file": path})
+    driver = _child(disk, "driver")
+    driver.set("name", driver.get("name", "qemu"))
+    driver.set("type", format)
+
+
+def own_path(path: str, image: str, name: str) -> str:
+    """A file of the image's as the clone's own: its name in place of the image's, or put before."""
+    folder, base = os.path.split(path)
+    return os.path.join(folder, base.replace(image, name) if image in base else f"{name}-{base}")
+
+
+def _own_files(root: ET.Element, image: str, name: str) -> None:
+    devices = root.find("devices")
+    for device in devices if devices is not None else ():
+        log = device.find("log")
+        if log is not None and log.get("file"):
+            log.set("file", own_path(log.get("file", ""), image, name))
+        source = device.find("source")
+        if source is None or device.tag not in ("serial", "console", "channel", "parallel"):
+            continue
+        if device.get("type") == "file" and source.get("path"):
+            source.set("path", own_path(source.get("path", ""), image, name))
+        elif device.get("type") == "unix" and source.get("mode") == "bind":
+            device.remove(source)  # libvirt makes a path of its own
+        elif device.get("type") == "pty":
+            device.remove(source)
+
+
+def _emulate(root: ET.Element) -> None:
+    root.set("type", "qemu")
+    for cpu in root.findall("cpu"):
+        if cpu.get("mode") in ("host-passthrough", "host-model"):
+            root.remove(cpu)  # neither exists without KVM; libvirt's default for TCG takes its place
+
+
+def _mark(root: ET.Element, mark: dict[str, str]) -> None:
+    metadata = _child(root, "metadata")
+    _drop(metadata, MARK)
+    ET.SubElement(metadata, MARK, mark)
+
+
+def is_image(domain: Domain, active: bool) -> bool:
+    """Whether a domain is an original image: inactive, and marked as one or named `….original`."""
+    return not active and (
+        domain.mark.get("kind") == "image" or domain.name.endswith((".original", "_original", "-original"))
+    )
+
+
+def pool(text: str) -> tuple[str, str | None]:
+    """(type, target path) of a storage pool's XML."""
+    root = ET.fromstring(text)
+    return root.get("type", ""), root.findtext("./target/path")
+
+
+def volume(name: str, original: str) -> str:
+    """The XML of a new volume as large as another and of its format."""
+    root = ET.fromstring(original)
+    new = ET.Element("volume")
+    ET.SubElement(new, "name").text = name
+    for tag in ("capacity", "allocation"):
+        ET.SubElement(new, tag, {"unit": "bytes"}).text = root.findtext(tag, "0")
+    format = root.find("./target/format")
+    if format is not None:
+        ET.SubElement(ET.SubElement(new, "target"), "format", dict(format.attrib))
+    return ET.tostring(new, encoding="unicode")

@@ -1,0 +1,345 @@
+"""The process that opens a guest's disks: `python -m maglica.host_worker.guest_child`, started by `guest_disk`.
+
+The only file that imports guestfs. It reads one JSON line from stdin and answers with JSON lines on stdout
+({"event": "step" | "done" | "error", …}). stdin stays open: its end means that the parent is gone, and then this
+process ends with its appliance, so that nothing writes to a disk that nobody answers for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from maglica.errors import Failed, MaglicaError, Refused
+from maglica.host_worker import customize
+from maglica.host_worker.guest_model import (
+    Absent,
+    Edit,
+    Expectation,
+    GuestFacts,
+    GuestRequest,
+    Link,
+    MakeDir,
+    MakeHostKeys,
+    Plan,
+    Remove,
+    Seen,
+    System,
+    WriteFile,
+)
+
+MAX_TEXT = 2 << 20
+"""Bytes. Longest file that is read; libguestfs' messages end at 4 MiB."""
+
+NEEDED_MOUNTS = re.compile(r"/(boot|etc|lib|root|usr|var)?(/|$)")
+"""Other file systems (/home, /srv, …) hold nothing that is read or changed: they stay untouched."""
+
+GRACE = 3.0
+"""Seconds between SIGTERM and SIGKILL."""
+
+HINT_APPLIANCE = (
+    "run libguestfs-test-tool as the user of the host worker; it needs a kernel in /boot that it may read "
+    "and room in /var/tmp"
+)
+HINT_GUESTFS = "install python3-guestfs (Debian, Ubuntu) or python3-libguestfs (RHEL, Fedora)"
+
+
+class Steps:
+    """Announces each step and measures it; `seconds` goes into the report."""
+
+    def __init__(self, send: Callable[[dict[str, Any]], None]) -> None:
+        self.seconds: dict[str, float] = {}
+        self._send = send
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """What libguestfs complains about in here (always RuntimeError) becomes an error that names the step."""
+        self._send({"event": "step", "name": name})
+        started = time.monotonic()
+        try:
+            yield
+        except RuntimeError as error:
+            raise _translated(name, str(error)) from error
+        finally:
+            self.seconds[name] = round(time.monotonic() - started, 3)
+
+
+def _translated(step: str, text: str) -> MaglicaError:
+    if step == "launch":
+        return Refused("environment_error", f"the libguestfs appliance did not start: {text}", HINT_APPLIANCE)
+    return Failed("environment_error", f"libguestfs, step {step}: {text}")
+
+
+# ---- the conversation -------------------------------------------------------------------------------------------
+
+
+def main() -> int:
+    """Exit status 0 when a report or an error was sent."""
+    send = _private_stdout()
+    signal.signal(signal.SIGTERM, _leave)
+    task = json.loads(sys.stdin.buffer.readline() or "null")
+    if task is None:
+        return 1
+    threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
+    try:
+        send({"event": "done", "report": run(task, Steps(send))})
+    except MaglicaError as error:
+        send({"event": "error", "error": error.to_wire()})
+    return 0
+
+
+def _private_stdout() -> Callable[[dict[str, Any]], None]:
+    """stdout for events only: whatever else writes to descriptor 1 (libguestfs, supermin) goes to stderr."""
+    stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def send(event: dict[str, Any]) -> None:
+        stream.write(json.dumps(event) + "\n")
+        stream.flush()
+
+    return send
+
+
+def _leave(number: int, frame: object) -> NoReturn:
+    """SIGTERM reached the whole group: the appliance is going down too, so libguestfs returns and can tidy up."""
+    raise SystemExit(128 + number)
+
+
+def _end_with_parent() -> None:
+    while os.read(0, 4096):
+        pass
+    # The parent would have done it. What libguestfs keeps elsewhere goes when SIGTERM lets this process tidy up.
+    shutil.rmtree(os.environ.get("LIBGUESTFS_TMPDIR", ""), ignore_errors=True)
+    group = os.getpgrp()
+    if group != os.getpid():
+        # Not started by guest_disk (a person at a terminal, say): other processes of the group are not ours.
+        os._exit(1)
+    os.killpg(group, signal.SIGTERM)
+    time.sleep(GRACE)
+    os.killpg(group, signal.SIGKILL)
+
+
+# ---- the work ---------------------------------------------------------------------------------------------------
+
+
+def run(task: Mapping[str, Any], steps: Steps) -> dict[str, Any]:
+    """`task`: {"verb": "customise" | "verify" | "inspect", "disks": [[path, format]…], "request": {…} | None}."""
+    verb = task["verb"]
+    request = GuestRequest.from_map(task["request"]) if task["request"] else None
+    with steps.step("launch"):
+        guest = open_disks(task["disks"], read_only=verb != "customise")
+    try:
+        with steps.step("inspect"):
+            root = only_root(guest)
+        report = work(guest, root, verb, request, steps)
+        with steps.step("close"):
+            # Reports what could not be written; close() alone would not.
+            guest.shutdown()
+    finally:
+        guest.close()
+    return {**report, "seconds": steps.seconds}
+
+
+def work(guest: Any, root: str, verb: str, request: GuestRequest | None, steps: Steps) -> dict[str, Any]:
+    """One operating system of a launched and inspected appliance, from mounting it to the second reading."""
+    with steps.step("read"):
+        _mount(guest, root, read_only=verb != "customise")
+        facts = gather(guest, _system(guest, root))
+    report: dict[str, Any] = {"os": facts.system.to_map(), "host_keys": None, "verified": False, "edits": []}
+    if request is None:
+        return {**report, "network": customize.network_tool(facts) if facts.system.family else None}
+    plan = customize.plan(facts, request)
+    report |= {"network": plan.network, "host_keys": plan.host_keys}
+    if verb == "customise":
+        with steps.step("edit"):
+            _apply_all(guest, plan)
+        with steps.step("verify"):
+            _reopen(guest, root)
+            _check(guest, plan.expectations)
+    if verb == "verify":
+        with steps.step("verify"):
+            _check(guest, customize.cold(plan.expectations))
+    else:
+        report["edits"] = [edit.describe() for edit in plan.edits]
+    return {**report, "verified": verb != "inspect"}
+
+
+def open_disks(disks: Sequence[Sequence[str]], *, read_only: bool) -> Any:
+    """A launched appliance with these (path, format); close it when done.
+
+    The format is always told: a guest that can write to its raw disk could make it look like anything.
+    """
+    try:
+        import guestfs
+    except ImportError as error:
+        raise Refused("environment_error", f"libguestfs is not there: {error}", HINT_GUESTFS) from error
+    guest = guestfs.GuestFS(python_return_dict=True)
+    for path, image_format in disks:
+        guest.add_drive_opts(path, format=image_format, readonly=read_only)
+    guest.launch()
+    return guest
+
+
+def only_root(guest: Any) -> str:
+    """The device of the one operating system; none or several are refused."""
+    roots = guest.inspect_os()
+    if len(roots) == 1:
+        return str(roots[0])
+    found = f"{len(roots)} operating systems" if roots else "no operating system that libguestfs knows"
+    raise Refused("wrong_input", f"the disks hold {found}", customize.HINT_NONE)
+
+
+def _system(guest: Any, root: str) -> System:
+    distro = guest.inspect_get_distro(root) if guest.inspect_get_type(root) == "linux" else guest.inspect_get_type(root)
+    release = _text(guest, "/etc/os-release") or ""
+    like = re.search(r"^ID_LIKE=[\"']?([^\"'\n]*)", release, re.MULTILINE)
+    # For Debian libguestfs' product name is a bare "12.5".
+    pretty = re.search(r"^PRETTY_NAME=[\"']?([^\"'\n]+)", release, re.MULTILINE)
+    return System(
+        distro=distro,
+        product=pretty[1] if pretty else guest.inspect_get_product_name(root),
+        major=guest.inspect_get_major_version(root),
+        minor=guest.inspect_get_minor_version(root),
+        like=tuple(like[1].split()) if like else (),
+    )
+
+
+def _mount(guest: Any, root: str, *, read_only: bool) -> None:
+    """/ first, then what lies below it. A journal that was not closed is replayed by the appliance's kernel."""
+    mount = guest.mount_ro if read_only else guest.mount
+    points = guest.inspect_get_mountpoints(root)
+    for point in sorted(points):
+        if NEEDED_MOUNTS.match(point):
+            mount(points[point], point)
+
+
+def _reopen(guest: Any, root: str) -> None:
+    """Nothing of what was just written may be answered from memory."""
+    guest.umount_all()
+    guest.drop_caches(3)
+    _mount(guest, root, read_only=True)
+
+
+# ---- reading ----------------------------------------------------------------------------------------------------
+
+
+def gather(guest: Any, system: System) -> GuestFacts:
+    """All that the plan may ask about."""
+    readable = {path for pattern in customize.READ for path in _glob(guest, pattern)}
+    paths = readable | {path for pattern in customize.SEE for path in _glob(guest, pattern)}
+    links = {path: str(guest.readlink(path)) for path in sorted(paths) if _is_link(guest, path)}
+    texts = {path: _text(guest, path) for path in sorted(readable)}
+    files = {path: text for path, text in texts.items() if text is not None}
+    return GuestFacts(system, files, links, frozenset(paths))
+
+
+def _glob(guest: Any, pattern: str) -> list[str]:
+    return [str(path) for path in guest.glob_expand(pattern, directoryslash=False)]
+
+
+def _is_link(guest: Any, path: str) -> bool:
+    return bool(guest.is_symlink(path))
+
+
+def _text(guest: Any, path: str) -> str | None:
+    """The text of a regular file or of a link to one; None for anything else."""
+    if not guest.is_file(path, followsymlinks=True):
+        return None
+    size = guest.statns(path)["st_size"]
+    if size > MAX_TEXT:
+        raise Refused("environment_error", f"{path} of the image has {size} bytes, expected at most {MAX_TEXT}")
+    # pread answers in one message; read_file opens a stream and takes two hundred times as long.
+    content: bytes = guest.pread(path, size, 0) if size else b""
+    return content.decode("utf-8", "surrogateescape")
+
+
+def look(guest: Any, expectations: Sequence[Expectation]) -> dict[str, Seen]:
+    """What is on the disk now where something is expected."""
+    return {wish.path: _seen(guest, wish) for wish in expectations}
+
+
+def _seen(guest: Any, wish: Expectation) -> Seen:
+    if isinstance(wish, Absent):
+        return Seen(paths=tuple(_glob(guest, wish.path)))
+    text = _text(guest, wish.path)
+    mode = guest.statns(wish.path)["st_mode"] & 0o7777 if text is not None else None
+    return Seen(text=text, mode=mode)
+
+
+def _check(guest: Any, expectations: Sequence[Expectation]) -> None:
+    problems = customize.unmet(expectations, look(guest, expectations))
+    if problems:
+        raise Failed(
+            "wrong_state",
+            f"the disk was read again and is not as it should be: {'; '.join(problems[:3])}",
+            details={"problems": problems},
+        )
+
+
+# ---- writing ----------------------------------------------------------------------------------------------------
+
+
+def _apply_all(guest: Any, plan: Plan) -> None:
+    """Keys are made first: what may be missing on this host is noticed before the disk is touched."""
+    keys = [write for edit in plan.edits if isinstance(edit, MakeHostKeys) for write in host_keys(edit)]
+    for edit in plan.edits:
+        for one in keys if isinstance(edit, MakeHostKeys) else [edit]:
+            apply(guest, one)
+
+
+def apply(guest: Any, edit: Edit) -> None:
+    match edit:
+        case WriteFile(path, text, mode):
+            guest.write(path, text.encode("utf-8", "surrogateescape"))
+            if mode is not None:
+                guest.chmod(mode, path)
+        case Remove(path):
+            guest.rm_rf(path)
+        case MakeDir(path, mode):
+            guest.mkdir_p(path)
+            if mode is not None:
+                guest.chmod(mode, path)
+        case Link(path, target):
+            guest.ln_sf(target, path)
+
+
+def host_keys(edit: MakeHostKeys) -> list[WriteFile]:
+    """New key pairs, made by this host's ssh-keygen. PEM where it exists: OpenSSH before 6.5 reads nothing else."""
+    writes = []
+    with tempfile.TemporaryDirectory(dir=os.environ.get("LIBGUESTFS_TMPDIR")) as folder:
+        for kind in edit.kinds:
+            name = f"ssh_host_{kind}_key"
+            form = [] if kind == "ed25519" else ["-m", "PEM"]
+            target = Path(folder, name)
+            _ssh_keygen(["-q", "-t", kind, *form, "-N", "", "-C", edit.comment, "-f", str(target)])
+            writes.append(WriteFile(f"/etc/ssh/{name}", target.read_text(), 0o600))
+            writes.append(WriteFile(f"/etc/ssh/{name}.pub", Path(folder, f"{name}.pub").read_text(), 0o644))
+    return writes
+
+
+def _ssh_keygen(arguments: list[str]) -> None:
+    hint = "install openssh-client (Debian, Ubuntu) or openssh (RHEL, Fedora)"
+    try:
+        subprocess.run(
+            ["ssh-keygen", *arguments], check=True, timeout=60, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
+    except FileNotFoundError as error:
+        raise Refused("environment_error", "ssh-keygen is missing, cannot make ssh host keys", hint) from error
+    except subprocess.CalledProcessError as error:
+        raise Failed("environment_error", f"ssh-keygen ended with {error.returncode}: {error.stderr[-300:]}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,364 @@
+"""The local libvirtd. The only file that imports libvirt; its errors are translated here and go no further.
+
+One connection per process, shared by all threads (libvirt allows it), opened at the first use and again when it broke:
+the test driver keeps its world per connection, so a second one would see another.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+from maglica.errors import Failed, MaglicaError, Refused
+from maglica.host_worker import domain_xml
+from maglica.host_worker.domain_xml import Domain
+
+try:
+    import libvirt
+except ImportError:  # said at the first use, in words that help
+    libvirt = None
+
+T = TypeVar("T")
+
+# virDomainState -> the words of the tables
+STATES = ("unknown", "running", "idle", "paused", "in-shutdown", "shut-off", "crashed", "pm-suspended")
+FILE_POOLS = ("dir", "fs", "netfs")
+
+
+class Hypervisor:
+    """What we ask of libvirt, in plain values. Sizes in bytes."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self.driver = uri.split(":")[0].split("+")[0]
+        self._connection: Any = None
+        self._lock = threading.Lock()
+        if libvirt is not None:
+            # Errors come as exceptions; without this libvirt prints each of them as well.
+            libvirt.registerErrorHandler(lambda context, error: None, None)
+
+    @property
+    def has_files(self) -> bool:
+        """Whether disks are files and devices of this machine; the test driver only pretends to have some."""
+        return self.driver != "test"
+
+    # ------------------------------------------------------------------------------------- connection
+
+    def _connect(self) -> Any:
+        with self._lock:
+            if self._connection is None:
+                self._connection = self._opened()
+            return self._connection
+
+    def _opened(self) -> Any:
+        if libvirt is None:
+            raise Failed("environment_error", "the libvirt module for Python is missing", "install python3-libvirt")
+        try:
+            return libvirt.open(self.uri)
+        except libvirt.libvirtError as error:
+            raise self._unreachable(error) from None
+
+    def _unreachable(self, error: Exception) -> Failed:
+        return Failed(
+            "host_down",
+            f"libvirt: unreachable ({self.uri}: {error})",
+            "is libvirtd running on that host? `systemctl status libvirtd`",
+        )
+
+    def _ask(self, question: Callable[[Any], T]) -> T:
+        """Ask something that may be asked twice: a connection that broke since is opened again."""
+        try:
+            return self._tell(question)
+        except Failed as failed:
+            if failed.code != "host_down":
+                raise
+            return self._tell(question)
+
+    def _tell(self, order: Callable[[Any], T]) -> T:
+        """Give an order, once."""
+        connection = self._connect()
+        try:
+            return order(connection)
+        except libvirt.libvirtError as error:
+            if not self._alive(connection):
+                self._forget(connection)
+                raise self._unreachable(error) from None
+            raise translated(error) from None
+
+    @staticmethod
+    def _alive(connection: Any) -> bool:
+        try:
+            return bool(connection.isAlive())
+        except libvirt.libvirtError:
+            return False
+
+    def _forget(self, connection: Any) -> None:
+        with self._lock:
+            if self._connection is connection:
+                self._connection = None
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    # ---------------------------------------------------------------------------------------- domains
+
+    def _domain(self, connection: Any, name: str) -> Any:
+        try:
+            return connection.lookupByName(name)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                raise Refused("unknown_entity", f"there is no VM {name} on this host") from None
+            raise
+
+    def domains(self) -> list[tuple[Domain, str]]:
+        """(definition, state) of every domain."""
+
+        def ask(connection: Any) -> list[tuple[Domain, str]]:
+            found = []
+            for domain in connection.listAllDomains():
+                try:
+                    found.append((domain_xml.read(domain.XMLDesc(0)), STATES[domain.state()[0]]))
+                except libvirt.libvirtError as error:
+                    if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                        raise  # a domain that went away while we looked is no error
+            return found
+
+        return self._ask(ask)
+
+    def state(self, name: str) -> str:
+        """The state of a domain, in the words of `STATES`."""
+        return self._ask(lambda connection: STATES[self._domain(connection, name).state()[0]])
+
+    def definition(self, name: str) -> str:
+        """The persistent definition, with secrets, as XML."""
+
+        def ask(connection: Any) -> str:
+            flags = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
+            return str(self._domain(connection, name).XMLDesc(flags))
+
+        return self._ask(ask)
+
+    def details(self, name: str) -> dict[str, Any]:
+        """What `vm info` shows beyond the definition."""
+
+        def ask(connection: Any) -> dict[str, Any]:
+            domain = self._domain(connection, name)
+            state, max_kib, kib, vcpus, cpu_ns = domain.info()
+            live = domain.XMLDesc(0)
+            return {
+                "state": STATES[state],
+                "max_memory_bytes": max_kib * 1024,
+                "memory_bytes": kib * 1024,
+                "vcpus": vcpus,
+                "cpu_seconds": round(cpu_ns / 1e9, 2) if domain.isActive() else None,
+                "autostart": bool(domain.autostart()),
+                "persistent": bool(domain.isPersistent()),
+                "snapshots": _or(lambda: int(domain.snapshotNum()), None),
+                "managed_save": _or(lambda: bool(domain.hasManagedSaveImage()), None),
+                "live": domain_xml.read(live),
+                "addresses": self._addresses(domain),
+            }
+
+        return self._ask(ask)
+
+    def addresses(self, name: str) -> list[str]:
+        """The guest's IP addresses, as DHCP leases or the host's neighbour table know them; may be empty."""
+        return self._ask(lambda connection: self._addresses(self._domain(connection, name)))
+
+    @staticmethod
+    def _addresses(domain: Any) -> list[str]:
+        if not domain.isActive():
+            return []
+        sources = (libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_LEASE, libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_ARP)
+        for source in sources:
+            cards: dict[str, Any] = _or(partial(domain.interfaceAddresses, source), {})
+            found = [str(address["addr"]) for card in cards.values() for address in card["addrs"] or ()]
+            if found:
+                return list(dict.fromkeys(found))
+        return []
+
+    def block_sizes(self, name: str, disk: domain_xml.Disk) -> tuple[int, int]:
+        """(capacity, allocation) of a disk: what the guest sees, what it takes now."""
+
+        def ask(connection: Any) -> tuple[int, int]:
+            if self.has_files:
+                capacity, allocation, physical = self._domain(connection, name).blockInfo(disk.target)
+                return int(capacity), int(allocation or physical)
+            volume = connection.storageVolLookupByPath(disk.path)
+            _, capacity, allocation = volume.info()
+            return int(capacity), int(allocation)
+
+        return self._ask(ask)
+
+    def volume_path(self, pool: str, volume: str) -> str:
+        """Where a volume lies."""
+        return self._ask(lambda c: str(c.storagePoolLookupByName(pool).storageVolLookupByName(volume).path()))
+
+    def define(self, text: str) -> None:
+        """Define a domain."""
+        self._tell(lambda connection: connection.defineXML(text))
+
+    def start(self, name: str) -> None:
+        self._tell(lambda connection: self._domain(connection, name).create())
+
+    def shutdown(self, name: str) -> None:
+        """Ask the guest to power off (ACPI)."""
+        self._tell(lambda connection: self._domain(connection, name).shutdown())
+
+    def destroy(self, name: str) -> None:
+        """Pull the plug."""
+        self._tell(lambda connection: self._domain(connection, name).destroy())
+
+    def undefine(self, name: str) -> None:
+        """Forget a domain with its NVRAM, its saved state and its snapshots' and checkpoints' records."""
+        self._tell(lambda connection: self._undefine(self._domain(connection, name)))
+
+    def _undefine(self, domain: Any) -> None:
+        flags = libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+        if self.has_files:  # the test driver knows neither
+            flags |= libvirt.VIR_DOMAIN_UNDEFINE_NVRAM | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+        domain.undefineFlags(flags)
+
+    def has_domain(self, uuid: str) -> bool:
+        """Whether a domain of that uuid exists."""
+
+        def ask(connection: Any) -> bool:
+            return any(domain.UUIDString() == uuid for domain in connection.listAllDomains())
+
+        return self._ask(ask)
+
+    def discard(self, uuid: str) -> None:
+        """Destroy and undefine the domain of that uuid, where there is one."""
+
+        def order(connection: Any) -> None:
+            try:
+                domain = connection.lookupByUUIDString(uuid)
+            except libvirt.libvirtError as error:
+                if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                    return
+                raise
+            if domain.isActive():
+                domain.destroy()
+            if domain.isPersistent():
+                self._undefine(domain)
+
+        self._tell(order)
+
+    # ------------------------------------------------------------------------------------ pools, volumes
+
+    def pools(self) -> list[dict[str, Any]]:
+        """Active pools: `name`, `type`, `path`, `capacity_bytes`, `free_bytes`."""
+
+        def ask(connection: Any) -> list[dict[str, Any]]:
+            flag = libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE
+            return [self._pool(pool) for pool in connection.listAllStoragePools(flag)]
+
+        return self._ask(ask)
+
+    def _pool(self, pool: Any) -> dict[str, Any]:
+        _, capacity, _, free = pool.info()
+        kind, path = domain_xml.pool(pool.XMLDesc(0))
+        if self.has_files and kind in FILE_POOLS and path and os.path.isdir(path):
+            # libvirt's own figures are those of the last refresh; a refresh would lock the pool for a while.
+            room = os.statvfs(path)
+            capacity, free = room.f_blocks * room.f_frsize, room.f_bavail * room.f_frsize
+        return {"name": pool.name(), "type": kind, "path": path, "capacity_bytes": capacity, "free_bytes": free}
+
+    def clone_volume(self, source: str, pool: str, name: str) -> str:
+        """Copy the volume at a path into a new volume of a pool, by libvirt itself; its path."""
+
+        def order(connection: Any) -> str:
+            original = connection.storageVolLookupByPath(source)
+            text = domain_xml.volume(name, original.XMLDesc(0))
+            return str(connection.storagePoolLookupByName(pool).createXMLFrom(text, original, 0).path())
+
+        return self._tell(order)
+
+    def delete_volume(self, pool: str, name: str) -> None:
+        """Delete a volume, where there is one."""
+
+        def order(connection: Any) -> None:
+            try:
+                connection.storagePoolLookupByName(pool).storageVolLookupByName(name).delete(0)
+            except libvirt.libvirtError as error:
+                if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_VOL:
+                    raise
+
+        self._tell(order)
+
+    def delete_volume_at(self, path: str) -> None:
+        """Delete the volume at a path, where there is one."""
+
+        def order(connection: Any) -> None:
+            try:
+                connection.storageVolLookupByPath(path).delete(0)
+            except libvirt.libvirtError as error:
+                if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_VOL:
+                    raise
+
+        self._tell(order)
+
+    # --------------------------------------------------------------------------------------------- node
+
+    def node(self) -> dict[str, Any]:
+        """The machine: `vcpus`, `memory_bytes`, `cpu_model`, `sockets`, `cores`, `threads`, versions."""
+
+        def ask(connection: Any) -> dict[str, Any]:
+            model, memory_mib, cpus, mhz, nodes, sockets, cores, threads = connection.getInfo()
+            return {
+                "cpu_model": model,
+                "vcpus": cpus,
+                "cpu_mhz": mhz,
+                "numa_nodes": nodes,
+                "sockets": sockets,
+                "cores": cores,
+                "threads": threads,
+                "memory_bytes": memory_mib << 20,
+                "libvirt_version": _version(connection.getLibVersion()),
+                "hypervisor": str(connection.getType()),
+                "hypervisor_version": _version(_or(connection.getVersion, 0)),
+            }
+
+        return self._ask(ask)
+
+
+def _version(number: int) -> str | None:
+    # libvirt's own encoding: 1,000,000 * major + 1,000 * minor + release
+    return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}" if number else None
+
+
+def _or(question: Callable[[], T], otherwise: T) -> T:
+    """The answer, or something else where the driver cannot tell."""
+    try:
+        return question()
+    except libvirt.libvirtError as error:
+        known = (libvirt.VIR_ERR_NO_SUPPORT, libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_OPERATION_UNSUPPORTED,
+                 libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED, libvirt.VIR_ERR_INVALID_ARG, libvirt.VIR_ERR_INTERNAL_ERROR)  # fmt: skip
+        if error.get_error_code() in known:
+            return otherwise
+        raise
+
+
+def translated(error: Any) -> MaglicaError:
+    """A libvirt error in our words; its own text stays."""
+    codes = {
+        libvirt.VIR_ERR_NO_DOMAIN: "unknown_entity",
+        libvirt.VIR_ERR_NO_STORAGE_POOL: "unknown_entity",
+        libvirt.VIR_ERR_NO_STORAGE_VOL: "unknown_entity",
+        libvirt.VIR_ERR_DOM_EXIST: "already_exists",
+        libvirt.VIR_ERR_STORAGE_VOL_EXIST: "already_exists",
+        libvirt.VIR_ERR_OPERATION_INVALID: "wrong_state",
+        libvirt.VIR_ERR_NO_SUPPORT: "environment_error",
+        libvirt.VIR_ERR_OPERATION_TIMEOUT: "locked",
+    }
+    code = codes.get(error.get_error_code(), "environment_error")
+    text = str(error)
+    if "No space left on device" in text:
+        code = "no_capacity"
+    return Failed(code, f"libvirt: {text}", "the host's libvirtd log may tell more")

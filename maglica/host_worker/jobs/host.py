@@ -1,0 +1,35 @@
+"""The host itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from maglica import VERSION
+from maglica.actions.host import HostInfo, HostPing, HostSurvey
+from maglica.host_worker import look
+from maglica.host_worker.host import Host
+
+
+def host_ping(want: HostPing, host: Host) -> dict[str, Any]:
+    return {"items": [{"name": host.name, "version": VERSION}]}
+
+
+def host_survey(want: HostSurvey, host: Host) -> dict[str, Any]:
+    return look.survey(host.hypervisor, host.settings.memory_reserve, host.settings.pool_reserve)
+
+
+def host_info(want: HostInfo, host: Host) -> dict[str, Any]:
+    hypervisor = host.hypervisor
+    facts = look.facts(hypervisor, host.settings.memory_reserve, host.acceleration)
+    item = {
+        "name": host.name,
+        "version": VERSION,
+        "uri": hypervisor.uri,
+        **facts,
+        "acceleration_why": host.why,
+        **hypervisor.node(),
+        "pools": hypervisor.pools(),
+        "vms": look.machines(hypervisor, with_images=False, state=None),
+        "images": [image["name"] for image in look.images(hypervisor, every=False)],
+    }
+    return {"item": item}

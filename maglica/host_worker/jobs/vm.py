@@ -1,0 +1,172 @@
+"""VMs: looking at them, starting, stopping and removing them. Making them is `cloning.py`."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from maglica.actions.vm import VmClone, VmDestroy, VmInfo, VmList, VmRemove, VmRestart, VmStart, VmStop
+from maglica.errors import Failed, Refused
+from maglica.host_worker import cloning, domain_xml, look, plan
+from maglica.host_worker.host import Host
+from maglica.host_worker.look import ACTIVE
+from maglica.host_worker.work import Work
+
+POLL = 0.2  # seconds between two looks at a guest that is shutting down
+ASK_AGAIN = 10.0  # seconds after which a guest is asked again: one that is booting ignores the power button
+
+
+def vm_list(want: VmList, host: Host) -> dict[str, Any]:
+    if want.host not in (None, host.name):
+        return {"items": []}
+    return {"items": look.machines(host.hypervisor, with_images=want.all, state=want.state)}
+
+
+def vm_info(want: VmInfo, host: Host) -> dict[str, Any]:
+    return {"item": look.machine(host.hypervisor, want.name)}
+
+
+def vm_clone(want: VmClone, host: Host, work: Work) -> dict[str, Any]:
+    return cloning.clone(want, host, work)
+
+
+def vm_start(want: VmStart, host: Host, work: Work) -> dict[str, Any]:
+    """A crash in the middle leaves the VM off or running; nothing else."""
+    state = host.hypervisor.state(want.name)
+    if state in ACTIVE:
+        return _unchanged(want.name, state)
+    work.will({"start": want.name})
+    with work.step("start"):
+        work.point_of_no_return()
+        host.hypervisor.start(want.name)
+    return _changed(want.name, host)
+
+
+def vm_stop(want: VmStop, host: Host, work: Work) -> dict[str, Any]:
+    """A crash in the middle leaves the guest asked to shut down, and perhaps off."""
+    state = host.hypervisor.state(want.name)
+    if state not in ACTIVE:
+        return _unchanged(want.name, state)
+    work.will({"shut down": want.name, "force": want.force})
+    _shut_down(want.name, want.timeout, want.force, host, work)
+    return _changed(want.name, host)
+
+
+def vm_restart(want: VmRestart, host: Host, work: Work) -> dict[str, Any]:
+    """A crash in the middle leaves the VM running, shutting down, or off."""
+    state = host.hypervisor.state(want.name)
+    if state not in ACTIVE:
+        raise Refused("wrong_state", f"{want.name} is {state}", f"`maglica vm start {want.name}` starts it")
+    work.will({"restart": want.name, "force": want.force})
+    _shut_down(want.name, want.timeout, want.force, host, work)
+    with work.step("start"):
+        host.hypervisor.start(want.name)
+    return _changed(want.name, host)
+
+
+def vm_destroy(want: VmDestroy, host: Host, work: Work) -> dict[str, Any]:
+    """A crash in the middle leaves the VM running or off."""
+    state = host.hypervisor.state(want.name)
+    if state not in ACTIVE:
+        return _unchanged(want.name, state)
+    work.will({"pull the plug of": want.name})
+    with work.step("destroy"):
+        work.point_of_no_return()
+        host.hypervisor.destroy(want.name)
+    return _changed(want.name, host)
+
+
+def vm_remove(want: VmRemove, host: Host, work: Work) -> dict[str, Any]:
+    """Set the disks aside, forget the definition, then delete the disks.
+
+    A crash before the definition is gone puts the disks back; after that they are deleted at the next start.
+    """
+    hypervisor = host.hypervisor
+    state = hypervisor.state(want.name)
+    domain = domain_xml.read(hypervisor.definition(want.name))
+    if domain_xml.is_image(domain, state in ACTIVE):
+        raise Refused("protected", f"{want.name} is an image", "`maglica vm remove` removes VMs only")
+    if state in ACTIVE and not want.force:
+        raise Refused("wrong_state", f"{want.name} is {state}", f"stop it first, or use --force to pull the plug")
+    own = [] if want.keep_disks else [source.path for source in look.sources(hypervisor, domain)]
+    doomed, kept = plan.removable([os.path.realpath(path) for path in own], _others(host, want.name))
+    work.will({"remove": want.name, "delete": doomed, "keep": kept})
+    if state in ACTIVE:
+        with work.step("destroy"):
+            hypervisor.destroy(want.name)
+    with work.step("remove"):
+        _remove(want.name, domain.uuid, doomed, host, work)
+    return {"name": want.name, "host": host.name, "changed": True, "deleted": doomed, "kept": kept}
+
+
+def _remove(name: str, uuid: str, doomed: list[str], host: Host, work: Work) -> None:
+    if not host.hypervisor.has_files:
+        work.point_of_no_return()
+        host.hypervisor.undefine(name)
+        for path in doomed:
+            host.hypervisor.delete_volume_at(path)
+        return
+    aside = []
+    for path in doomed:
+        if os.path.isfile(path):
+            new = f"{path}.{work.job}.removed"
+            work.undo("settle_removed", path=new, original=path, uuid=uuid)
+            os.rename(path, new)
+            aside.append(new)
+    work.point_of_no_return()
+    host.hypervisor.undefine(name)
+    for path in aside:
+        os.unlink(path)
+
+
+def _others(host: Host, name: str) -> dict[str, list[str]]:
+    """All files that the disks of every other domain consist of."""
+    found = {}
+    for domain, _ in host.hypervisor.domains():
+        if domain.name != name:
+            paths = [look.disk_path(host.hypervisor, disk) for disk in domain.disks if disk.path]
+            found[domain.name] = [
+                os.path.realpath(link)
+                for path in paths
+                for link in (look.chain(path) if host.hypervisor.has_files else [path])
+            ]
+    return found
+
+
+def _shut_down(name: str, timeout: float, force: bool, host: Host, work: Work) -> None:
+    with work.step("shut down"):
+        if _obeys(name, timeout, host, work):
+            return
+    if not force:
+        raise Failed(
+            "environment_error",
+            f"{name} is still {host.hypervisor.state(name)} {timeout:g} s after it was asked to shut down",
+            "give it more --timeout, or --force to pull the plug when it does not obey",
+        )
+    with work.step("destroy"):
+        host.hypervisor.destroy(name)
+
+
+def _obeys(name: str, timeout: float, host: Host, work: Work) -> bool:
+    until = time.monotonic() + timeout
+    again = 0.0
+    while host.hypervisor.state(name) in ACTIVE:
+        now = time.monotonic()
+        if now >= until:
+            return False
+        if now >= again:
+            again = now + ASK_AGAIN
+            host.hypervisor.shutdown(name)
+        work.check()
+        time.sleep(POLL)
+    return True
+
+
+def _changed(name: str, host: Host) -> dict[str, Any]:
+    state = host.hypervisor.state(name)
+    return {"name": name, "host": host.name, "state": state, "changed": True}
+
+
+def _unchanged(name: str, state: str) -> dict[str, Any]:
+    return {"name": name, "state": state, "changed": False}

@@ -1,0 +1,300 @@
+"""Running jobs and answering reads, in threads; and putting the house in order after a crash.
+
+Threads put what is to be told into the journal or a queue and wake the loop, which alone talks to the bus.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from maglica import declare, wire
+from maglica.declare import SLOTS, Action
+from maglica.errors import Failed, MaglicaError, Refused
+from maglica.host_worker import commands, jobs, look, undo
+from maglica.host_worker.host import Host
+from maglica.host_worker.journal import Entry, Journal
+from maglica.host_worker.work import Planned, Work, outcome
+
+log = logging.getLogger("maglica.host_worker")
+
+READERS = 8  # reads side by side
+MOST_READS = 256  # reads that may wait; more means that libvirt hangs
+RETRY = 5.0  # seconds between two tries to undo what a crash left, while libvirt is away
+
+
+class Runner:
+    """The work of one host."""
+
+    def __init__(self, host: Host, journal: Journal, wake: Callable[[], None]) -> None:
+        self.host = host
+        self.journal = journal
+        self._wake = wake
+        self._works: dict[str, Work] = {}
+        self._changed: set[str] = set()
+        self._slots: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._answers: queue.SimpleQueue[wire.Message] = queue.SimpleQueue()
+        self._reads = ThreadPoolExecutor(READERS, "read")
+        self._waiting_reads = 0
+        self._ended = False  # an outcome has not been told yet
+        self._last_told = 0.0  # when progress was told last
+        self._stopping = threading.Event()
+        self.accepting = True
+        self.facts: dict[str, Any] = {}
+
+    # ------------------------------------------------------------------------------------------- jobs
+
+    def begin(self, handed: dict[str, Any]) -> None:
+        """Take a job that was handed out; one that is known already is not begun again."""
+        with self._lock:
+            if handed["id"] in self._works or not self.accepting:
+                return
+            work = Work(handed["id"], float(handed["limit_seconds"]), self.journal, lambda: self._tell(handed["id"]))
+            self._works[handed["id"]] = work
+            self._slots[handed["id"]] = handed["slot"]
+        threading.Thread(target=self._run, args=(handed, work), name=f"job-{handed['id']}", daemon=True).start()
+
+    def _run(self, handed: dict[str, Any], work: Work) -> None:
+        job_id, attempt = handed["id"], handed["attempt"]
+        try:
+            if not self.journal.begin(job_id, attempt, handed["action"], handed.get("object")):
+                return
+            log.info("begin job=%s action=%r vm=%s", job_id, handed["action"], handed.get("object"))
+            told = self._outcome(handed, work)
+            self._end(job_id, told)
+        except MaglicaError as error:
+            # The journal itself failed: nothing was begun, and the client worker hands the job out again.
+            log.error("job=%s %s", job_id, error.message)
+        finally:
+            with self._lock:
+                self._works.pop(job_id, None)
+                self._slots.pop(job_id, None)
+                self._changed.discard(job_id)
+                self._ended = True
+            self._wake()
+
+    def _outcome(self, handed: dict[str, Any], work: Work) -> dict[str, Any]:
+        try:
+            action = declare.build(handed["action"], handed["args"])
+            result = jobs.function(action)(action, self.host, work)
+            return outcome(work, handed["attempt"], result, None)
+        except MaglicaError as error:
+            return outcome(work, handed["attempt"], None, self._taken_back(handed["id"], error))
+        except Exception as error:  # the one catch-all of this process
+            log.exception("job=%s unexpected error", handed["id"])
+            unexpected = Failed(
+                "internal_error",
+                f"unexpected error on {self.host.name}: {type(error).__name__}: {error}",
+                f"the log of its host worker has the traceback under job={handed['id']}",
+            )
+            return outcome(work, handed["attempt"], None, self._taken_back(handed["id"], unexpected))
+
+    def _taken_back(self, job_id: str, error: MaglicaError) -> MaglicaError:
+        """The error, after what the job made was undone; what could not be undone is added to it."""
+        left = undo.take_back(job_id, self.journal, self.host.hypervisor)
+        if left:
+            error.details = {**error.details, "left_behind": left}
+            error.hint = f"{error.hint}; could not undo: {'; '.join(left)}".lstrip("; ")
+        return error
+
+    def _end(self, job_id: str, told: dict[str, Any]) -> None:
+        """Write down how a job ended. A full disk must not lose that: it is tried until there is room."""
+        while True:
+            try:
+                self.journal.end(job_id, told)
+                break
+            except MaglicaError as error:
+                log.error("job=%s %s; trying again", job_id, error.message)
+                if self._stopping.wait(1.0):
+                    return
+        said = f" error={told['error']['message']!r}" if told["error"] else ""
+        log.info("end job=%s state=%s%s", job_id, told["state"], said)
+
+    def _tell(self, job_id: str) -> None:
+        with self._lock:
+            self._changed.add(job_id)
+        self._wake()
+
+    def cancel(self, job_id: str) -> None:
+        with self._lock:
+            work = self._works.get(job_id)
+        if work:
+            work.cancel()
+
+    # ------------------------------------------------------------------------------------------ reads
+
+    def read(self, message: wire.Message) -> None:
+        """Answer a question in its own time. `op` is `read`, or `plan` for what a job would do."""
+        with self._lock:
+            if self._waiting_reads >= MOST_READS:
+                busy = Failed("host_down", "libvirt: does not answer", "too many questions wait for it")
+                self._answers.put({"ask": message["ask"], "ok": False, "error": busy.to_wire()})
+                return
+            self._waiting_reads += 1
+        self._reads.submit(self._read, message)
+
+    def _read(self, message: wire.Message) -> None:
+        try:
+            action = declare.build(message["action"], message["args"])
+            value = self._plan(action) if message["op"] == "plan" else jobs.function(action)(action, self.host)
+            answer: wire.Message = {"ok": True, "value": value}
+        except MaglicaError as error:
+            answer = {"ok": False, "error": error.to_wire()}
+        except Exception as error:  # the other half of the one catch-all: reads
+            log.exception("unexpected error in %s", message.get("action"))
+            text = f"unexpected error on {self.host.name}: {type(error).__name__}: {error}"
+            answer = {"ok": False, "error": Failed("internal_error", text, "its log has the traceback").to_wire()}
+        with self._lock:
+            self._waiting_reads -= 1
+        self._answers.put({"ask": message["ask"], **answer})
+        self._wake()
+
+    def _plan(self, action: Action) -> dict[str, Any]:
+        work = Work("dry-run", action.LIMIT, None, lambda: None, dry_run=True)
+        try:
+            result = jobs.function(action)(action, self.host, work)
+        except Planned as planned:
+            return {"item": {"would": planned.plan, "changed": True}}
+        return {"item": {"would": None, **result}}
+
+    def answers(self) -> list[wire.Message]:
+        """The answers that are ready."""
+        found = []
+        while not self._answers.empty():
+            found.append(self._answers.get())
+        return found
+
+    # ---------------------------------------------------------------------------- what the loop tells
+
+    def urgent(self, now: float, progress_every: float) -> bool:
+        """Whether something should be told before the next beat: an outcome at once, progress not too often."""
+        with self._lock:
+            if self._ended:
+                self._ended = False
+                return True
+            if self._changed and now - self._last_told >= progress_every:
+                self._last_told = now
+                return True
+        return False
+
+    def state(self) -> dict[str, Any]:
+        """What the next sync says: jobs here, outcomes not yet acknowledged, progress, free slots."""
+        entries = self.journal.entries()
+        with self._lock:
+            running = dict(self._works)
+            changed = [self._works[job_id].report() for job_id in self._changed if job_id in self._works]
+            self._changed.clear()
+            taken = list(self._slots.values())
+        done = [entry.outcome for entry in entries if entry.outcome is not None and entry.id not in running]
+        have = sorted({*running, *(entry.id for entry in entries)})
+        return {"have": have, "done": done, "progress": changed, "free": self._free(taken)}
+
+    def _free(self, taken: list[str]) -> dict[str, int]:
+        if not self.accepting:
+            return dict.fromkeys(SLOTS, 0)
+        settings = self.host.settings
+        size = {"quick": settings.slots_quick, "disk": settings.slots_disk, "guest": settings.slots_guest}
+        return {slot: max(0, size[slot] - taken.count(slot)) for slot in SLOTS}
+
+    def acknowledged(self, receipts: list[dict[str, Any]]) -> None:
+        for receipt in receipts:
+            self.journal.forget(receipt["id"], receipt["attempt"])
+
+    def refresh_facts(self) -> None:
+        """Look at the host again; in a thread that may wait for libvirt."""
+        self.facts = look.facts(self.host.hypervisor, self.host.settings.memory_reserve, self.host.acceleration)
+
+    def watch(self, every: float) -> None:
+        """Refresh the facts for as long as this runs, and tell at once when libvirt came or went."""
+
+        def loop() -> None:
+            while not self._stopping.is_set():
+                before = self.facts.get("libvirt")
+                self.refresh_facts()
+                if self.facts.get("libvirt") != before:
+                    self._wake()
+                self._stopping.wait(every)
+
+        threading.Thread(target=loop, name="facts", daemon=True).start()
+
+    # ------------------------------------------------------------------------------- after a crash, and at the end
+
+    def recover(self) -> None:
+        """Put in order what the last host worker left in the middle: end its children, undo, and note the outcome.
+
+        In a thread of its own: libvirt may be away for a while, and what it made cannot be undone without it.
+        """
+        open_jobs = [entry for entry in self.journal.entries() if entry.outcome is None]
+        for entry in open_jobs:
+            for pid, born in self.journal.children(entry.id):
+                if commands.end_orphan(pid, born):
+                    log.warning("job=%s ended process %d, which outlived its host worker", entry.id, pid)
+        if open_jobs or self.journal.jobs_to_undo():
+            threading.Thread(target=self._recover, args=(open_jobs,), name="recover", daemon=True).start()
+
+    def _recover(self, open_jobs: list[Entry]) -> None:
+        waiting = {entry.id: entry for entry in open_jobs}
+        tries = 0
+        while (waiting or self.journal.jobs_to_undo()) and not self._stopping.is_set():
+            tries += 1
+            for job_id in {*waiting, *self.journal.jobs_to_undo()}:
+                left = undo.take_back(job_id, self.journal, self.host.hypervisor)
+                if not left and job_id in waiting:
+                    self._end(job_id, interrupted(waiting.pop(job_id), self._seen))
+                    self._ended = True
+                    self._wake()
+            if (waiting or self.journal.jobs_to_undo()) and self._stopping.wait(RETRY):
+                return
+
+    def _seen(self, name: str | None) -> str:
+        """What can be seen now of the VM that an interrupted job was about."""
+        try:
+            return f"{name} is {self.host.hypervisor.state(name)}" if name else ""
+        except Refused:
+            return f"{name} does not exist on this host"
+
+    def stop(self, grace: float) -> None:
+        """Take no more jobs, let the running ones end, and cancel those that have not ended after `grace` seconds."""
+        self.accepting = False
+        deadline = time.monotonic() + grace
+        while self._works and time.monotonic() < deadline:
+            time.sleep(0.1)
+        with self._lock:
+            late = list(self._works.values())
+        for work in late:
+            work.cancel()
+        deadline = time.monotonic() + commands.KILL_AFTER + 5.0
+        while self._works and time.monotonic() < deadline:
+            time.sleep(0.1)
+        self._stopping.set()
+        self._reads.shutdown(wait=False, cancel_futures=True)
+
+
+def interrupted(entry: Entry, seen: Callable[[str | None], str]) -> dict[str, Any]:
+    """The outcome of a job whose host worker ended in its middle, after all that it had made was undone."""
+    try:
+        now = seen(entry.object)
+    except MaglicaError as unknown:
+        now = unknown.message
+    error = Failed(
+        "lost",
+        f"the host worker ended in the middle of step {entry.step or 'none'}; what the job had made was undone. Now {now}",
+        "nothing is done again by itself: look, then ask again if it is still wanted",
+    )
+    return {
+        "id": entry.id,
+        "attempt": entry.attempt,
+        "state": "failed",
+        "step": entry.step,
+        "progress": None,
+        "steps": [{"name": entry.step, "seconds": None, "note": "interrupted"}] if entry.step else [],
+        "commands": [],
+        "result": None,
+        "error": error.to_wire(),
+    }

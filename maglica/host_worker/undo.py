@@ -1,0 +1,77 @@
+"""Taking back what a job made: one small function per kind of thing, each safe to call twice.
+
+Each takes away exactly what the job made and nothing that looks like it: files by a name that holds the job's id or by
+their inode, domains by their uuid.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from typing import Any
+
+from maglica.errors import MaglicaError
+from maglica.host_worker.hypervisor import Hypervisor
+from maglica.host_worker.journal import Journal
+
+log = logging.getLogger("maglica.host_worker")
+
+
+def remove_part(hypervisor: Hypervisor, path: str) -> None:
+    """A file whose name holds the job's id."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def remove_file(hypervisor: Hypervisor, path: str, inode: int) -> None:
+    """A file that the job gave its final name; another file of that name stays."""
+    try:
+        if os.stat(path).st_ino == inode:
+            os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def settle_removed(hypervisor: Hypervisor, path: str, original: str, uuid: str) -> None:
+    """A disk that was set aside to be deleted: deleted when its domain is gone by now, put back otherwise."""
+    if not os.path.exists(path):
+        return
+    if hypervisor.has_domain(uuid):
+        os.rename(path, original)
+    else:
+        os.unlink(path)
+
+
+def delete_volume(hypervisor: Hypervisor, pool: str, name: str) -> None:
+    """A volume that libvirt made for the job."""
+    hypervisor.delete_volume(pool, name)
+
+
+def undefine(hypervisor: Hypervisor, uuid: str) -> None:
+    """A domain that the job defined; it is destroyed first when it runs."""
+    hypervisor.discard(uuid)
+
+
+UNDOS: dict[str, Callable[..., None]] = {
+    function.__name__: function for function in (remove_part, remove_file, settle_removed, delete_volume, undefine)
+}
+
+
+def take_back(job: str, journal: Journal, hypervisor: Hypervisor) -> list[str]:
+    """Undo all that a job made, the last first. What could not be undone is told, and stays in the journal."""
+    left = []
+    for undo in journal.undos(job):
+        try:
+            UNDOS[undo.what](hypervisor, **undo.args)
+            journal.forget_undo(job, undo.number)
+        except (MaglicaError, OSError) as error:
+            log.warning("job=%s cannot undo %s %s: %s", job, undo.what, undo.args, error)
+            left.append(f"{undo.what} {_words(undo.args)}: {error}")
+    return left
+
+
+def _words(args: dict[str, Any]) -> str:
+    return " ".join(str(value) for value in args.values())

@@ -1,0 +1,166 @@
+"""One job at work: its steps, its progress, its undo, and whether it shall stop."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from maglica.errors import Failed, MaglicaError
+from maglica.host_worker import commands
+from maglica.host_worker.commands import Ended
+from maglica.host_worker.journal import Journal
+
+log = logging.getLogger("maglica.host_worker")
+
+
+class Planned(Exception):
+    """A dry run has come to the point where it would begin to change things."""
+
+    def __init__(self, plan: dict[str, Any]) -> None:
+        super().__init__()
+        self.plan = plan
+
+
+class Work:
+    """What a job function holds in its hands. Everything it makes is noted in the journal first."""
+
+    def __init__(
+        self, job: str, limit: float, journal: Journal | None, changed: Callable[[], None], *, dry_run: bool = False
+    ) -> None:
+        self.job = job
+        self._deadline = time.monotonic() + limit
+        self._journal = journal
+        self._changed = changed
+        self._dry_run = dry_run
+        self._cancel = threading.Event()
+        self._beyond_cancel = False
+        self._undos = 0
+        self._told = threading.Lock()
+        self._step: str | None = None
+        self._progress: dict[str, int] | None = None
+        self._steps: list[dict[str, Any]] = []
+        self._commands: list[dict[str, Any]] = []
+
+    # ------------------------------------------------------------------------- what a job function calls
+
+    def will(self, plan: dict[str, Any]) -> None:
+        """Everything was looked at and is in order; from here on things are changed. A dry run ends here."""
+        if self._dry_run:
+            raise Planned(plan)
+        self.check()
+
+    @contextmanager
+    def step(self, name: str, note: str | None = None) -> Iterator[None]:
+        """One step of the job, timed; a job that shall stop does not begin it."""
+        self.check()
+        began = time.monotonic()
+        with self._told:
+            self._step, self._progress = name, None
+        if self._journal:
+            self._journal.step(self.job, name)
+        self._changed()
+        try:
+            yield
+        finally:
+            with self._told:
+                self._steps.append({"name": name, "seconds": round(time.monotonic() - began, 3), "note": note})
+                self._progress = None
+            self._changed()
+
+    def seconds(self) -> dict[str, float]:
+        """The time that each step took so far."""
+        with self._told:
+            return {step["name"]: step["seconds"] for step in self._steps}
+
+    def substep(self, name: str) -> None:
+        """A name for what the running step does just now."""
+        with self._told:
+            self._step = f"{(self._step or '').partition(': ')[0]}: {name}"
+        self._changed()
+
+    def progress(self, done: int, total: int) -> None:
+        """How many of how many bytes of this step are done."""
+        with self._told:
+            self._progress = {"done_bytes": done, "total_bytes": total}
+        self._changed()
+
+    def check(self) -> None:
+        """Raise `Failed` when the job was cancelled or has used up its time."""
+        if self.cancelled():
+            raise Failed("cancelled", "the job was cancelled")
+        if time.monotonic() > self._deadline:
+            raise Failed("timeout", "the job took longer than it may")
+
+    def cancelled(self) -> bool:
+        return self._cancel.is_set() and not self._beyond_cancel
+
+    def point_of_no_return(self) -> None:
+        """From here on finishing is safer than stopping: a cancel comes too late."""
+        self.check()
+        self._beyond_cancel = True
+
+    @property
+    def left(self) -> float:
+        """Seconds until the job has used up its time."""
+        return max(0.0, self._deadline - time.monotonic())
+
+    def undo(self, what: str, **args: Any) -> None:
+        """Note how to take back what is made next: the name of a function in `undo.py` and its arguments."""
+        if self._journal:
+            self._undos += 1
+            self._journal.put_undo(self.job, self._undos, what, args)
+
+    def run(self, argv: Sequence[str], *, on_output: Callable[[str], None] = lambda text: None) -> Ended:
+        """Run a command as part of this job: recorded, stopped with it, and found again after a crash."""
+        ended = commands.run(
+            argv, timeout=self.left, cancelled=self.cancelled, on_start=self.child, on_output=on_output
+        )
+        with self._told:
+            self._commands.append(ended.record())
+        return ended
+
+    def child(self, pid: int) -> None:
+        """Note a process that works for this job."""
+        born = commands.birth(pid)
+        if self._journal and born is not None:
+            self._journal.put_child(self.job, pid, born)
+
+    # ------------------------------------------------------------------------------ what the runner calls
+
+    def cancel(self) -> None:
+        self._cancel.set()
+
+    def report(self) -> dict[str, Any]:
+        """How far it is: what the client worker records."""
+        with self._told:
+            return {
+                "id": self.job,
+                "step": self._step,
+                "progress": dict(self._progress) if self._progress else None,
+                "steps": list(self._steps),
+                "commands": list(self._commands),
+            }
+
+
+def must(ended: Ended, what: str) -> Ended:
+    """The command that ended, when it ended well; otherwise `Failed` with its own last words."""
+    if ended.exit_status == 0:
+        return ended
+    words = ended.stderr or ended.stdout or "it said nothing"
+    full = "No space left on device" in words
+    raise Failed(
+        "no_capacity" if full else "environment_error",
+        f"{what}: {ended.argv[0]} ended with status {ended.exit_status}: {words.splitlines()[-1]}",
+        "make room in the pool, or choose another host with --on" if full else "the job's log has the whole command",
+    )
+
+
+def outcome(work: Work, attempt: int, result: dict[str, Any] | None, error: MaglicaError | None) -> dict[str, Any]:
+    """What is told of a job that has ended."""
+    state = "done" if error is None else "cancelled" if error.code == "cancelled" else "failed"
+    told = {**work.report(), "attempt": attempt, "state": state, "result": result}
+    return {**told, "error": error.to_wire() if error else None}
