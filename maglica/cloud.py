@@ -75,7 +75,8 @@ class JobHandle:
         After `timeout` seconds `Failed("timeout")` is raised; the job goes on. A client worker that goes away for a
         short while (a restart, say) is waited for.
         """
-        until = None if timeout is None else time.monotonic() + timeout
+        self._heard = time.monotonic()
+        until = None if timeout is None else self._heard + timeout
         yield self.record
         while not self.ended:
             left = SLICE if until is None else min(SLICE, until - time.monotonic())

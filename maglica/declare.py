@@ -288,4 +288,6 @@ def nearest(word: str, known: Any) -> str:
     """The known word that `word` was most likely meant to be, or ''."""
     import difflib  # 8 ms, needed only when something is wrong
 
-    return next(iter(difflib.get_close_matches(word, list(known), 1, 0.6)), "")
+    # One wrong letter of two is still likely meant; in longer words half of them wrong is not.
+    alike = 0.6 if len(word) > 3 else 0.5
+    return next(iter(difflib.get_close_matches(word, list(known), 1, alike)), "")

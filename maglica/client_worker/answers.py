@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from maglica import declare
@@ -24,9 +25,23 @@ def function(action: Action) -> Callable[[Action, Broker, Now], Value]:
 
 
 def shown(record: Job) -> Value:
-    """A job as people see it: secrets masked."""
+    """A job as people see it: secrets masked, and what follows from its fields."""
     fields = declare.find(record["action"]).action.FIELDS
-    return {**record, "args": declare.mask(fields, record["args"])}
+    error = record["error"] or {}
+    return {
+        **record,
+        "args": declare.mask(fields, record["args"]),
+        "took_seconds": _took(record),
+        "message": error.get("message"),
+    }
+
+
+def _took(record: Job) -> float | None:
+    """Seconds from its submission to its end."""
+    if record["ended_at"] is None:
+        return None
+    began, ended = (datetime.fromisoformat(text) for text in (record["created_at"], record["ended_at"]))
+    return round((ended - began).total_seconds(), 3)
 
 
 def host_list(action: Action, broker: Broker, now: Now) -> Value:

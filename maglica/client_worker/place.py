@@ -153,13 +153,14 @@ def _not_found(
     name: str, bare: str, everything: list[tuple[str, str]], missing: dict[str, str], full_name: bool
 ) -> Refused:
     longer = [vm for _, vm in everything if vm.startswith(bare + ".")]
-    close = nearest(bare, {vm for _, vm in everything})
     if full_name and longer:
         hint = f"this verb wants the full name: {', '.join(sorted(longer))}"
-    elif missing:
-        hint = f"it may be on a host that does not answer: {', '.join(missing)}"
-    else:
-        hint = f"did you mean {close}?" if close else "`maglica vm list` shows them"
+        return Refused("unknown_entity", f"there is no VM {name}", hint)
+    if missing:
+        told = "; ".join(f"{host} {why}" for host, why in missing.items())
+        return Refused("host_down", f"no VM {name} was found, but not every host answers: {told}", "it may be there")
+    close = nearest(bare, {vm for _, vm in everything})
+    hint = f"did you mean {close}?" if close else "`maglica vm list` shows them"
     return Refused("unknown_entity", f"there is no VM {name}", hint)
 
 

@@ -150,7 +150,7 @@ def _customise(want: VmClone, todo: ClonePlan, paths: dict[str, str], host: Host
         root_password_hash=want.root_password_hash,
     )
     disks = [guest_disk.Disk(paths[copy.target], copy.format) for copy in todo.copies]
-    with work.step("customize"):
+    with work.step("customize") as step:
         report = guest_disk.customise(
             disks,
             request,
@@ -159,6 +159,7 @@ def _customise(want: VmClone, todo: ClonePlan, paths: dict[str, str], host: Host
             on_step=work.substep,
             cancelled=work.cancelled,
         )
+        step["note"] = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in report["seconds"].items())
     return report
 
 

@@ -77,6 +77,8 @@ class Steps:
 
 
 def _translated(step: str, text: str) -> MaglicaError:
+    # The lines after the first advise to debug with variables that guest_disk does not hand down.
+    text = text.split("\n", 1)[0]
     if step == "launch":
         return Refused("environment_error", f"the libguestfs appliance did not start: {text}", HINT_APPLIANCE)
     return Failed("environment_error", f"libguestfs, step {step}: {text}")
@@ -186,10 +188,16 @@ def open_disks(disks: Sequence[Sequence[str]], *, read_only: bool) -> Any:
     except ImportError as error:
         raise Refused("environment_error", f"libguestfs is not there: {error}", HINT_GUESTFS) from error
     guest = guestfs.GuestFS(python_return_dict=True)
+    # QEMU's and the appliance's own words: guest_disk keeps the last of them for the details of an error.
+    guest.set_event_callback(_to_stderr, guestfs.EVENT_APPLIANCE | guestfs.EVENT_LIBRARY | guestfs.EVENT_WARNING)
     for path, image_format in disks:
         guest.add_drive_opts(path, format=image_format, readonly=read_only)
     guest.launch()
     return guest
+
+
+def _to_stderr(event: int, handle: int, text: str, numbers: object) -> None:
+    print(text, end="", file=sys.stderr)
 
 
 def only_root(guest: Any) -> str:
@@ -330,6 +338,7 @@ def host_keys(edit: MakeHostKeys) -> list[WriteFile]:
 
 
 def _ssh_keygen(arguments: list[str]) -> None:
+    """Not by `commands`: it must stay in this process' group, which ends as a whole when the job is cancelled."""
     hint = "install openssh-client (Debian, Ubuntu) or openssh (RHEL, Fedora)"
     try:
         subprocess.run(

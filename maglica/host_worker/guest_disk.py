@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import selectors
 import shutil
 import signal
@@ -33,6 +34,9 @@ GRACE = 3.0
 
 STDERR_TAIL = 8192
 """Bytes of stderr that are kept for an error's details."""
+
+CONTROL = re.compile(r"\x1b\[[0-9;]*m|\r")
+"""Colours and carriage returns of the appliance's console."""
 
 FORMATS = ("raw", "qcow2", "qcow", "qed", "vmdk", "vdi", "vpc", "vhdx")
 HINT_TIMEOUT = "an appliance takes 10 s or more without KVM: look at the host's load, or allow more time"
@@ -134,16 +138,16 @@ def _converse(
                     report: dict[str, Any] = event["report"]
                     return report
                 if event["event"] == "error":
-                    raise child.with_tail(from_wire(event["error"]))
+                    raise child.with_tail(from_wire(event["error"]), step)
                 step = event["name"]
                 on_step(step)
             if child.ended:
-                raise child.with_tail(child.death(step))
+                raise child.with_tail(child.death(step), step)
             if cancelled():
                 raise Failed("cancelled", f"customising was cancelled (step {step})")
             if time.monotonic() >= ends:
                 message = f"customising the disks took longer than {deadline:g} s (step {step})"
-                raise child.with_tail(Failed("timeout", message, HINT_TIMEOUT))
+                raise child.with_tail(Failed("timeout", message, HINT_TIMEOUT), step)
 
 
 @contextmanager
@@ -232,16 +236,21 @@ class _Child:
         how = f"signal {-status}" if status < 0 else f"exit status {status}"
         return Failed("environment_error", f"the libguestfs child died ({how}, step {step})")
 
-    def with_tail(self, error: MaglicaError) -> MaglicaError:
-        """The error with the last lines of stderr, as far as they arrived. They never hold the password hash."""
+    def with_tail(self, error: MaglicaError, step: str) -> MaglicaError:
+        """The error with the last lines of stderr, where they can say more. They never hold the password hash."""
         while self._selector.get_map() and self._selector.select(0):
             self.events(0)
-        text = self._tail.decode("utf-8", "replace")
+        text = CONTROL.sub("", self._tail.decode("utf-8", "replace")).strip()
         if self._secret:
             text = text.replace(self._secret, "***")
-        if text.strip():
-            error.details = {**error.details, "stderr": text}
-        return error
+        if error.code not in ("environment_error", "timeout") or not text:
+            return error
+        wire = error.to_wire()
+        wire["details"] = {**error.details, "stderr": text}
+        if error.code == "environment_error" and step in ("start", "launch"):
+            # libguestfs itself says no more than "launch failed"; QEMU or supermin said why.
+            wire["message"] += f" ({text.splitlines()[-1][:300]})"
+        return from_wire(wire)
 
     def stop(self) -> None:
         """End the whole group (child, appliance, helpers): politely, then not. Harmless when it is gone."""

@@ -230,7 +230,7 @@ class WriteFile:
     mode: int | None = None
 
     def describe(self) -> str:
-        return f"write {self.path}" if self.text else f"empty {self.path}"
+        return f"write {self.path}" if self.text else f"write {self.path} (empty)"
 
 
 @dataclass(frozen=True)

@@ -65,8 +65,10 @@ def plan_network(facts: GuestFacts, request: GuestRequest) -> tuple[str, Part]:
             "the image has no known network configuration tool, cannot set a static address",
             "known: ifupdown, netplan, systemd-networkd, NetworkManager, ifcfg files; or leave --ip out",
         )
+    # A machine without a card keeps what its image has: there is nothing to bind a configuration to.
+    cards = TOOLS[tool](facts, request) if request.macs else ([], [])
     parts = (
-        TOOLS[tool](facts, request),
+        cards,
         _udev_rules(facts, request),
         _dhclient(facts),
         _resolver(facts, request, tool),

@@ -99,6 +99,7 @@ class Runner:
         """The error, after what the job made was undone; what could not be undone is added to it."""
         left = undo.take_back(job_id, self.journal, self.host.hypervisor)
         if left:
+            self._recover_in_background([])
             error.details = {**error.details, "left_behind": left}
             error.hint = f"{error.hint}; could not undo: {'; '.join(left)}".lstrip("; ")
         return error
@@ -235,22 +236,31 @@ class Runner:
             for pid, born in self.journal.children(entry.id):
                 if commands.end_orphan(pid, born):
                     log.warning("job=%s ended process %d, which outlived its host worker", entry.id, pid)
-        if open_jobs or self.journal.jobs_to_undo():
-            threading.Thread(target=self._recover, args=(open_jobs,), name="recover", daemon=True).start()
+        if open_jobs or self._left_behind():
+            self._recover_in_background(open_jobs)
+
+    def _recover_in_background(self, open_jobs: list[Entry]) -> None:
+        threading.Thread(target=self._recover, args=(open_jobs,), name="recover", daemon=True).start()
+
+    def _left_behind(self) -> list[str]:
+        """Jobs that ended, or were interrupted, and left something to be taken back."""
+        with self._lock:
+            running = set(self._works)
+        return [job_id for job_id in self.journal.jobs_to_undo() if job_id not in running]
 
     def _recover(self, open_jobs: list[Entry]) -> None:
+        """Undo until nothing is left to be undone, and note how interrupted jobs ended."""
         waiting = {entry.id: entry for entry in open_jobs}
-        tries = 0
-        while (waiting or self.journal.jobs_to_undo()) and not self._stopping.is_set():
-            tries += 1
-            for job_id in {*waiting, *self.journal.jobs_to_undo()}:
+        while not self._stopping.is_set():
+            for job_id in sorted({*waiting, *self._left_behind()}, reverse=True):
                 left = undo.take_back(job_id, self.journal, self.host.hypervisor)
                 if not left and job_id in waiting:
                     self._end(job_id, interrupted(waiting.pop(job_id), self._seen))
                     self._ended = True
                     self._wake()
-            if (waiting or self.journal.jobs_to_undo()) and self._stopping.wait(RETRY):
+            if not waiting and not self._left_behind():
                 return
+            self._stopping.wait(RETRY)
 
     def _seen(self, name: str | None) -> str:
         """What can be seen now of the VM that an interrupted job was about."""

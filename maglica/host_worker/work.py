@@ -54,9 +54,10 @@ class Work:
         self.check()
 
     @contextmanager
-    def step(self, name: str, note: str | None = None) -> Iterator[None]:
-        """One step of the job, timed; a job that shall stop does not begin it."""
+    def step(self, name: str, note: str | None = None) -> Iterator[dict[str, Any]]:
+        """One step of the job, timed; a job that shall stop does not begin it. Gives its record, for a `note`."""
         self.check()
+        record: dict[str, Any] = {"name": name, "seconds": None, "note": note}
         began = time.monotonic()
         with self._told:
             self._step, self._progress = name, None
@@ -64,10 +65,11 @@ class Work:
             self._journal.step(self.job, name)
         self._changed()
         try:
-            yield
+            yield record
         finally:
             with self._told:
-                self._steps.append({"name": name, "seconds": round(time.monotonic() - began, 3), "note": note})
+                record["seconds"] = round(time.monotonic() - began, 3)
+                self._steps.append(record)
                 self._progress = None
             self._changed()
 

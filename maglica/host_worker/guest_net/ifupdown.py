@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from maglica.host_worker.guest_model import Absent, GuestFacts, GuestRequest, Remove
+from maglica.host_worker.guest_model import Absent, Edit, GuestFacts, GuestRequest, MakeDir, Remove
 from maglica.host_worker.guest_net.common import MARK, VIRTUAL, Part, foreign, kept, write
 
 INTERFACES = "/etc/network/interfaces"
@@ -75,7 +75,8 @@ def edit(facts: GuestFacts, request: GuestRequest) -> Part:
     for at, (name, start) in enumerate(zip(names, starts, strict=True)):
         parts.append(f"\n{start if at == 0 else start.replace('auto', 'allow-hotplug', 1)}\n")
         parts.append(_iface(name, request) if at == 0 else f"iface {name} inet dhcp\n")
-    edits, expected = write(INTERFACES, "".join(parts))
+    writes, expected = write(INTERFACES, "".join(parts))
+    edits: list[Edit] = [MakeDir(INTERFACES.rsplit("/", 1)[0]), *writes]
     for path in _interface_files(facts)[1:]:
         if any(one.name != "lo" for one in stanzas(facts.text(path))):
             edits.append(Remove(path))

@@ -1,0 +1,1 @@
+"""The parts of the lab: several real hypervisors on one machine, from the standard library alone."""

@@ -1,0 +1,66 @@
+"""What is handed to libvirt as XML: pool, network, domains. Values in, text out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from xml.sax.saxutils import escape, quoteattr
+
+
+def pool(name: str, path: str) -> str:
+    """A storage pool that is a folder."""
+    return f"<pool type='dir'><name>{escape(name)}</name><target><path>{escape(path)}</path></target></pool>\n"
+
+
+def network(name: str, prefix: str, nat: bool) -> str:
+    """A guest network PREFIX.0/24 with DHCP; with `nat` guests reach what their host reaches."""
+    forward = "<forward mode='nat'/>" if nat else ""
+    return f"""<network>
+  <name>{escape(name)}</name>{forward}
+  <bridge name='virbr0' stp='off' delay='0'/>
+  <ip address='{prefix}.1' netmask='255.255.255.0'>
+    <dhcp><range start='{prefix}.10' end='{prefix}.199'/></dhcp>
+  </ip>
+</network>
+"""
+
+
+def domain(name: str, memory_mib: int, vcpus: int, disks: Sequence[str]) -> str:
+    """A guest for emulation, with its console at a pty and in a log file that `console_log` names.
+
+    `disks` are paths of qcow2 files: vda, vdb, …
+    """
+    targets = "".join(_disk(path, f"vd{chr(ord('a') + number)}") for number, path in enumerate(disks))
+    return f"""<domain type='qemu'>
+  <name>{escape(name)}</name>
+  <memory unit='MiB'>{memory_mib}</memory>
+  <vcpu>{vcpus}</vcpu>
+  <os><type arch='x86_64' machine='pc'>hvm</type><boot dev='hd'/></os>
+  <features><acpi/><apic/></features>
+  <clock offset='utc'/>
+  <on_poweroff>destroy</on_poweroff>
+  <on_reboot>restart</on_reboot>
+  <on_crash>destroy</on_crash>
+  <devices>{targets}
+    <interface type='network'><source network='default'/><model type='virtio'/></interface>
+    <serial type='pty'><log file={quoteattr(console_log(name))} append='off'/><target port='0'/></serial>
+    <console type='pty'><target type='serial' port='0'/></console>
+    <controller type='usb' model='none'/>
+    <video><model type='none'/></video>
+    <memballoon model='virtio'/>
+  </devices>
+</domain>
+"""
+
+
+def console_log(name: str) -> str:
+    """The file, as the host sees it, that holds what a guest of this lab wrote to its console."""
+    return f"/var/log/libvirt/qemu/{name}.console.log"
+
+
+def _disk(path: str, target: str) -> str:
+    return f"""
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='qcow2' discard='unmap'/>
+      <source file={quoteattr(path)}/>
+      <target dev='{target}' bus='virtio'/>
+    </disk>"""

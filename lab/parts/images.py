@@ -1,0 +1,123 @@
+"""The images of the lab: built once into the cache, copied into each host's pool, defined as inactive domains."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import debian, definitions, host, kernel, tiny
+from .names import Host, Lab, cache_folder
+from .shell import LabError, run
+
+POOL = "/var/lib/libvirt/images"
+TINY_SOURCES = ("cpio", "disk", "kernel", "tiny")
+DEBIAN_SOURCES = ("cpio", "disk", "kernel", "debian")
+Builder = Callable[[Path, Path], None]  # (the qcow2 to make, the cache folder)
+
+
+@dataclass(frozen=True)
+class Disk:
+    """One disk of an image. It is built anew when `inputs` or the builder's source has changed."""
+
+    suffix: str
+    build: Builder
+    sources: Sequence[str]
+    inputs: Callable[[Path], str]
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image: the name of its domain and what that domain consists of."""
+
+    domain: str
+    memory_mib: int
+    vcpus: int
+    disks: Sequence[Disk]
+
+
+def known() -> dict[str, Image]:
+    """All images by the word that selects them."""
+    return {
+        "tiny": Image("tiny.original", 192, 1, [Disk("", tiny.build, TINY_SOURCES, _kernel_version)]),
+        "multi": Image(
+            "multi.original",
+            192,
+            1,
+            [
+                Disk("", lambda target, cache: tiny.build(target, cache, data=True), TINY_SOURCES, _kernel_version),
+                Disk("-data", lambda target, cache: tiny.build_data(target), TINY_SOURCES, lambda cache: ""),
+            ],
+        ),
+        "debian": Image(debian.image_name(), 768, 1, [Disk("", debian.build, DEBIAN_SOURCES, debian.inputs)]),
+    }
+
+
+def chosen(word: str) -> Image:
+    """The image of that word; LabError names those that exist."""
+    images = known()
+    if word not in images:
+        raise LabError(f"there is no image '{word}'; the lab can build: {', '.join(images)}", 2)
+    return images[word]
+
+
+def _kernel_version(cache: Path) -> str:
+    return kernel.find(cache).version
+
+
+def _fingerprint(disk: Disk, cache: Path) -> str:
+    """Changes with everything that a built disk depends on: the builders' own text, and the disk's inputs."""
+    folder = Path(__file__).parent
+    text = disk.inputs(cache).encode()
+    for name in disk.sources:
+        text += (folder / f"{name}.py").read_bytes()
+    return hashlib.sha256(text).hexdigest()[:10]
+
+
+def built(word: str) -> list[Path]:
+    """The image's disks in the cache, built first where they are missing or out of date."""
+    cache = cache_folder()
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LabError(f"the folder {cache} cannot be made ({error}); set MAGLICA_LAB_CACHE to another one") from None
+    paths = []
+    for disk in chosen(word).disks:
+        path = cache / f"{word}{disk.suffix}-{_fingerprint(disk, cache)}.qcow2"
+        if not path.exists():
+            _build(disk, path, cache, f"{word}{disk.suffix}")
+        paths.append(path)
+    return paths
+
+
+def _build(disk: Disk, path: Path, cache: Path, stem: str) -> None:
+    """Build into a file of another name first: two labs may do so at once, and a half-built image is never used."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        disk.build(partial, cache)
+        partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    for old in cache.glob(f"{stem}-??????????.qcow2"):
+        if old != path:
+            old.unlink()
+
+
+def install(lab: Lab, target: Host, word: str) -> None:
+    """Copy the image's disks into the host's pool and define its domain; LabError when the host has it already."""
+    image = chosen(word)
+    if image.domain in host.virsh(lab, target, "list --all --name").split():
+        raise LabError(f"{target.name} has a domain '{image.domain}' already")
+    paths = []
+    for disk, source in zip(image.disks, built(word), strict=True):
+        name = f"{image.domain}{disk.suffix}.qcow2"
+        run(
+            *("cp", "--reflink=auto", "--sparse=always", source, target.folder / "lib/images" / name),
+            limit=600,
+        )
+        paths.append(f"{POOL}/{name}")
+    xml = definitions.domain(image.domain, image.memory_mib, image.vcpus, paths)
+    host.define(lab, target, "", image.domain, xml)
+    host.virsh(lab, target, "pool-refresh default")

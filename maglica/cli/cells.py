@@ -1,0 +1,123 @@
+"""One value -> the text that a person reads. The end of a key says what its value is: `_bytes`, `_seconds`, `_at`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+UNKNOWN = "?"
+SUFFIXES = ("_bytes", "_seconds", "_at")
+SPELLED = {
+    word.lower(): word
+    for word in (
+        *("CPU", "CPUs", "DNS", "ID", "IDs", "IP", "IPs", "KVM", "MAC", "MACs", "NVRAM", "OS", "QEMU"),
+        *("URI", "URL", "UUID", "vCPU", "vCPUs", "VM", "VMs", "VNC"),
+    )
+}
+
+
+def heading(key: str) -> str:
+    """A key as people read it: `memory_free_bytes` is `Memory free`."""
+    for suffix in SUFFIXES:
+        if key.endswith(suffix) and key != suffix[1:]:
+            key = key.removesuffix(suffix)
+            break
+    words = [SPELLED.get(word, word) for word in key.split("_")]
+    return (
+        words[0][:1].upper() + words[0][1:] + "".join(f" {word}" for word in words[1:])
+        if key not in SPELLED
+        else words[0]
+    )
+
+
+def cell(key: str, value: Any, now: datetime) -> str:
+    """A value as text on one line; `?` when it is unknown. `now` is a local time."""
+    return printable(_text(key, value, now)).replace("\n", " ")
+
+
+def _text(key: str, value: Any, now: datetime) -> str:
+    if value is None:
+        return UNKNOWN
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (int, float)):
+        return number(key, value)
+    if isinstance(value, str):
+        return when(value, now) if key.endswith("_at") else value
+    if isinstance(value, dict):
+        return " ".join(f"{name}={_text(name, inner, now)}" for name, inner in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_item(key, inner, now) for inner in value)
+    return str(value)
+
+
+def _item(key: str, value: Any, now: datetime) -> str:
+    if isinstance(value, dict) and value:
+        first = next((name for name in ("name", "path", "id") if value.get(name)), next(iter(value)))
+        return _text(first, value[first], now)
+    return _text(key, value, now)
+
+
+def number(key: str, value: float) -> str:
+    """A number with the unit that its key tells."""
+    if key.endswith("_bytes"):
+        return size(int(value))
+    if key.endswith("_seconds"):
+        return duration(value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def size(count: int) -> str:
+    """Bytes: `512 MiB`, `1.5 GiB`."""
+    value = float(abs(count))
+    units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]
+    while value >= 1023.95 and len(units) > 1:
+        value /= 1024
+        units.pop(0)
+    sign = "-" if count < 0 else ""
+    return f"{sign}{value:.1f}".removesuffix(".0") + f" {units[0]}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds: `0.4 ms`, `3.2 s`, `3m 20s`, `4h 5m`, `7d 3h`."""
+    if seconds < 0:
+        return "-" + duration(-seconds)
+    if 0 < seconds < 0.9995:
+        return f"{seconds * 1000:.1f} ms" if seconds < 0.00995 else f"{seconds * 1000:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
+    whole = round(seconds)
+    for unit, small, length, part in (("d", "h", 86400, 3600), ("h", "m", 3600, 60), ("m", "s", 60, 1)):
+        if whole >= length:
+            rest = whole % length // part
+            return f"{whole // length}{unit}" + (f" {rest}{small}" if rest else "")
+    return f"{whole} s"
+
+
+def when(text: str, now: datetime) -> str:
+    """An RFC 3339 time in this terminal's time zone: the time of day when it is today, otherwise the day as well."""
+    try:
+        moment = datetime.fromisoformat(text).astimezone(now.tzinfo)
+    except ValueError:
+        return text
+    return moment.strftime("%H:%M:%S" if moment.date() == now.date() else "%Y-%m-%d %H:%M")
+
+
+def printable(text: str) -> str:
+    """The text with every control character made visible: what came from a guest must not drive this terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else "    " if c == "\t" else _visible(c) for c in text)
+
+
+def _visible(letter: str) -> str:
+    return letter if letter == "\xa0" else f"\\x{ord(letter):02x}"
+
+
+def width(text: str) -> int:
+    """How many columns of a terminal the text takes."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width  # only for names outside ASCII
+
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)

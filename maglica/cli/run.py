@@ -1,0 +1,134 @@
+"""A command -> its actions, one for each name -> what they give, printed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from maglica import declare
+from maglica.cli import answer as answers
+from maglica.cli import names, output
+from maglica.cli.answer import Answer, Value
+from maglica.cli.session import PARTIAL, Session, look
+from maglica.cli.words import Command
+from maglica.declare import Action, Arg, Where
+from maglica.errors import MaglicaError, Refused
+
+
+def run(command: Command) -> int:
+    """Carry out a command; the exit status."""
+    session = Session(command.options)
+    try:
+        actions = make(command, session)
+        return perform(actions, session)
+    finally:
+        session.close()
+
+
+def make(command: Command, session: Session) -> list[Action]:
+    """The actions that a command stands for."""
+    action = command.action
+    assert action is not None
+    subject = action.subject()
+    if subject is None:
+        return [action(**command.values)]
+    if not command.names:
+        name = subject.name.upper()
+        raise Refused("wrong_input", f"{action.NAME}: {name} is missing", f"expected {subject.kind.expected}")
+    found = names.expand(command.names)
+    if any(names.is_glob(name) for name in found):
+        found = resolved(found, subject, session)
+    return [action(**{**command.values, subject.name: name}) for name in found]
+
+
+def resolved(words: list[str], subject: Arg, session: Session) -> list[str]:
+    """The names with every pattern replaced by what there is, asked live."""
+    if not subject.values_of:
+        raise Refused("wrong_input", f"patterns such as {words[0]} do not work here", "give the names")
+    listing = declare.find(f"{subject.values_of} list").action
+    message = session.connection.read(listing())
+    missing = [f"{gone['host']} did not answer: {gone['why']}" for gone in message.get("missing_hosts") or []]
+    session.complain([f"{text}; what it has is not among the names" for text in missing])
+    known = [str(item.get("name") or item.get("id")) for item in message.get("items") or []]
+    found: dict[str, None] = {}
+    for word in words:
+        matches = names.matching(word, known) if names.is_glob(word) else [word]
+        if not matches:
+            hint = f"`maglica {listing.NAME}` shows what there is"
+            raise Refused("unknown_entity", f"no {subject.values_of} is called like {word}", hint)
+        found.update(dict.fromkeys(matches))
+    return list(found)
+
+
+def perform(actions: list[Action], session: Session) -> int:
+    """Do it, wherever it runs."""
+    action = type(actions[0])
+    if action.WHERE == Where.TERMINAL:
+        from maglica.cli import terminal
+
+        return terminal.function(action)(actions, session)
+    if action.DESTRUCTIVE:
+        from maglica.cli import jobs
+
+        jobs.confirm(actions, session)
+    if action.CHANGES:
+        from maglica.cli import jobs
+
+        return jobs.run(actions, session)
+    return read(actions, session)
+
+
+def read(actions: list[Action], session: Session) -> int:
+    """Ask, and print the answers."""
+    if session.options.dry_run and actions[0].DESTRUCTIVE:
+        raise Refused("wrong_input", f"{actions[0].NAME} knows no --dry-run")
+    if len(actions) == 1:
+        return session.show(_story(actions[0], _ask(actions[0], session)))
+    found: list[Answer] = []
+    failed: list[tuple[str, MaglicaError]] = []
+    for action in actions:
+        try:
+            found.append(_story(action, _ask(action, session)))
+        except MaglicaError as error:
+            if error.code == "unreachable":
+                raise
+            failed.append((str(next(iter(action.values().values()))), error))
+    return _several(actions, found, failed, session)
+
+
+def _ask(action: Action, session: Session) -> Answer:
+    return answers.of_read(type(action), session.connection.read(action, session.options.timeout))
+
+
+def _story(action: Action, answer: Answer) -> Answer:
+    if action.NAME == "job log" and answer.item is not None:
+        from maglica.cli import story
+
+        record: Any = answer.item
+        answer.text = story.story(record)
+    return answer
+
+
+def _several(
+    actions: list[Action], found: list[Answer], failed: list[tuple[str, MaglicaError]], session: Session
+) -> int:
+    """The answers about several names: one after the other for people, one tree for programs."""
+    from maglica.cli.jobs import text_of
+
+    if found:
+        session.write(_joined(type(actions[0]), found, failed, session))
+    session.complain([text_of(name, error) for name, error in failed])
+    if not failed:
+        return 0
+    return PARTIAL if found else failed[0][1].exit_status
+
+
+def _joined(action: type[Action], found: list[Answer], failed: list[tuple[str, MaglicaError]], session: Session) -> str:
+    options = session.options
+    if options.output in ("table", "wide"):
+        return "\n".join(output.render(answer, options, look(options)) for answer in found)
+    items: list[Value] = [answer.item or {} for answer in found]
+    whole = Answer(answers.kind(action), items=items)
+    if options.output not in ("json", "yaml"):
+        return output.render(whole, options, look(options))
+    errors = [{"name": name, "error": answers.problem(error)} for name, error in failed]
+    return output.tree({**whole.envelope(), "errors": errors}, options.output)

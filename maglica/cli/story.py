@@ -1,0 +1,80 @@
+"""A job's record -> its story as plain text."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from maglica.cli.cells import duration, printable
+from maglica.job import DONE, FINAL, Job
+
+TAIL = 20  # lines of what a command said last
+
+
+def story(record: Job) -> str:
+    """Who asked for what, each step with its time, each command with its exit status and last words, and the end."""
+    lines = [_head(record), *(f"  {name}: {value}" for name, value in _facts(record))]
+    for step in record["steps"]:
+        lines.append(_step(step))
+    if record["state"] not in FINAL and record["step"]:
+        lines.append(f"step {record['step']}: since {record['updated_at']}")
+    for command in record["commands"]:
+        lines += _command(command)
+    lines.append(_end(record))
+    return printable("\n".join(lines)) + "\n"
+
+
+def _head(record: Job) -> str:
+    return f"job {record['id']}: {record['action']} {record['object'] or ''}".rstrip()
+
+
+def _facts(record: Job) -> list[tuple[str, str]]:
+    given = " ".join(
+        f"--{name.replace('_', '-')}={_word(value)}" for name, value in record["args"].items() if value is not None
+    )
+    facts = [
+        ("asked by", f"{record['owner']} at {record['created_at']}"),
+        ("reason", record["reason"]),
+        ("arguments", given),
+        ("host", record["host"]),
+        ("started", record["started_at"]),
+        ("ended", record["ended_at"]),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, list):
+        value = ",".join(map(str, value))
+    text = str(value)
+    return shlex.quote(text if len(text) <= 80 else text[:79] + "…")
+
+
+def _step(step: dict[str, Any]) -> str:
+    seconds = step.get("seconds")
+    took = "" if seconds is None else f" ({duration(float(seconds))})"
+    note = f": {step['note']}" if step.get("note") else ""
+    return f"step {step.get('name', '?')}{took}{note}"
+
+
+def _command(command: dict[str, Any]) -> list[str]:
+    argv = " ".join(shlex.quote(str(word)) for word in command.get("argv") or [])
+    seconds = command.get("seconds")
+    took = "" if seconds is None else f" after {duration(float(seconds))}"
+    status = command.get("exit_status")
+    lines = [f"$ {argv}", f"  exit status {'?' if status is None else status}{took}"]
+    last = str(command.get("stderr") or "").rstrip().splitlines()[-TAIL:]
+    return lines + [f"  | {line}" for line in last]
+
+
+def _end(record: Job) -> str:
+    if record["state"] not in FINAL:
+        return f"TASK {record['state'].upper()}"
+    if record["state"] == DONE:
+        return "TASK OK"
+    error = record["error"] or {}
+    message = error.get("message") or record["state"]
+    hint = f"\n  {error['hint']}" if error.get("hint") else ""
+    return f"TASK ERROR: {message}{hint}"

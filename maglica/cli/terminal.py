@@ -1,0 +1,132 @@
+"""Actions that happen in this terminal; one function per action, named after it. Each gives the exit status."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from maglica import VERSION, config, wire
+from maglica.cli import answer as answers
+from maglica.cli import jobs
+from maglica.cli.answer import Answer, Value
+from maglica.cli.session import PARTIAL, Session
+from maglica.declare import Action
+from maglica.errors import MaglicaError
+
+Function = Callable[[list[Action], Session], int]
+
+
+def function(action: type[Action]) -> Function:
+    """The function that carries out an action; it takes one action for each name that was given."""
+    found: Function = globals()[action.NAME.replace(" ", "_").replace("-", "_")]
+    return found
+
+
+def ping(actions: list[Action], session: Session) -> int:
+    items = session.connection.ping()
+    return session.show(
+        Answer(
+            "ping",
+            items=list(items),
+            observed_at=items.observed_at,
+            missing_hosts=list(items.missing_hosts),
+            columns=actions[0].COLUMNS,
+        )
+    )
+
+
+def version(actions: list[Action], session: Session) -> int:
+    item: Value = {"version": VERSION, "protocol": wire.VERSION, "client_worker": None}
+    try:
+        hello = session.connection.hello()
+        address = session.settings.client.address
+        item["client_worker"] = {"address": address, "version": hello["version"], "protocol": hello["protocol"]}
+    except MaglicaError as error:
+        # Asking for one's own version must not fail because somebody else is away.
+        session.note(error.message)
+    told = item["client_worker"]
+    there = f"client worker {told['version']}, protocol {told['protocol']}, at {told['address']}\n" if told else ""
+    return session.show(Answer("version", item=item, text=f"maglica {VERSION}, protocol {wire.VERSION}\n{there}"))
+
+
+def config_show(actions: list[Action], session: Session) -> int:
+    settings = session.settings
+    sections = {name: settings.section(name) for name in config.SECTIONS}
+    sections |= {f"host {name}": section for name, section in settings.hosts.items()}
+    items = [
+        {
+            "section": title,
+            "key": key,
+            "value": written(field.kind.name, section.values()[key]),
+            "origin": settings.origins.get((title, key), "default"),
+            "help": field.help,
+        }
+        for title, section in sections.items()
+        for key, field in section.FIELDS.items()
+    ]
+    return session.show(Answer("config.show", items=items, columns=actions[0].COLUMNS, wide=actions[0].WIDE))
+
+
+def written(kind: str, value: Any) -> str:
+    """A setting as it would stand in the file: `512M`, `90s`; empty when it is not set."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    units = {
+        "size": (("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)),
+        "duration": (("d", 86400), ("h", 3600), ("m", 60)),
+    }
+    for unit, length in units.get(kind, ()):
+        if value >= length and value % length == 0:
+            return f"{int(value // length)}{unit}"
+    if kind == "duration":
+        return f"{value:g}s"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def config_check(actions: list[Action], session: Session) -> int:
+    file = config.find(actions[0].values()["file"] or session.options.config)
+    config.load(file)
+    text = f"{file}: OK\n" if file else "OK: there is no settings file, defaults are in effect\n"
+    return session.show(Answer("config.check", item={"file": file, "ok": True}, text=text))
+
+
+def job_wait(actions: list[Action], session: Session) -> int:
+    outcomes = _attached(actions, session)
+    try:
+        jobs.follow(outcomes, session, silent=True)
+    except KeyboardInterrupt:
+        return jobs.DETACHED
+    errors = [outcome.error for outcome in outcomes if outcome.error]
+    for outcome, error in ((outcome, outcome.error) for outcome in outcomes):
+        # How the job ended is in the exit status; that the waiting itself failed has to be said.
+        if error and not (outcome.handle and outcome.handle.ended):
+            session.complain([jobs.text_of(outcome.name, error)])
+    if not errors:
+        return 0
+    return errors[0].exit_status if len(errors) == len(outcomes) else PARTIAL
+
+
+def job_attach(actions: list[Action], session: Session) -> int:
+    outcomes = _attached(actions, session)
+    try:
+        jobs.follow(outcomes, session)
+    except KeyboardInterrupt:
+        return jobs.detached(outcomes)
+    kinds = [outcome.handle.record["action"].replace(" ", ".") for outcome in outcomes if outcome.handle]
+    return jobs.tell(outcomes, kinds[0] if len(set(kinds)) == 1 else answers.kind(type(actions[0])), session)
+
+
+def _attached(actions: list[Action], session: Session) -> list[jobs.Outcome]:
+    outcomes = []
+    for action in actions:
+        outcome = jobs.Outcome(jobs.subject_of(action))
+        try:
+            outcome.take(session.connection.attach(outcome.name))
+        except MaglicaError as error:
+            if len(actions) == 1:
+                raise
+            outcome.error = error
+        outcomes.append(outcome)
+    return outcomes
