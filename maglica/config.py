@@ -24,8 +24,8 @@ class ClientSection(Record):
     bind: str = arg(kinds.BIND, "address of its own that the client worker listens on", default="*")
     pub_port: int = arg(kinds.PORT, "port of the PUB endpoint", default=5555)
     rep_port: int = arg(kinds.PORT, "port of the REP endpoint", default=5556)
-    beat: float = arg(kinds.DURATION, "how often a host reports", default=2.0)
-    read_timeout: float = arg(kinds.DURATION, "how long a live read waits for a host", default=5.0)
+    beat: float = arg(kinds.duration(0.1), "how often a host reports", default=2.0)
+    read_timeout: float = arg(kinds.duration(0.1), "how long a live read waits for a host", default=5.0)
     keep_jobs: float = arg(kinds.DURATION, "how long ended jobs are kept", default=30 * 86400.0)
     queue_limit: int = arg(kinds.integer(1, 1_000_000), "open jobs beyond which new ones are refused", default=10_000)
 
@@ -141,7 +141,10 @@ def load(file: str | None, overrides: Mapping[tuple[str, str], tuple[str, str]] 
             _known_key(section, title, key, text, file or "")
             origins[title, key] = f"{file}:{_line(text, title, key)}"
         if section is HostSection:
-            hosts[title.split(None, 1)[1]] = HostSection(**_checked(section, title, found, origins))
+            name = _host(title, text, file or "")
+            if name in hosts:
+                raise Refused("wrong_input", f"{file}:{_line(text, title)}: [host {name}] occurs twice")
+            hosts[name] = HostSection(**_checked(section, title, found, origins))
         else:
             values[title] = found
     for (title, key), (value, origin) in (overrides or {}).items():
@@ -158,9 +161,11 @@ def client_overrides(client: str | None, origin: str) -> dict[tuple[str, str], t
     if not client:
         return {}
     bare = client.removeprefix("tcp://")
-    address, _, port = bare.rpartition(":") if re.search(r"[^:]:\d+$", bare) else (bare, "", "")
+    # An IPv6 address is full of colons: only in brackets can a port follow it.
+    parts = re.fullmatch(r"\[([^]]*)\](?::(\d+))?", bare) or re.fullmatch(r"([^:]*)(?::(\d+))?", bare)
+    address, port = parts.groups() if parts else (bare, None)
     found = {("client", "address"): (address, origin)}
-    if port:
+    if port is not None:
         found["client", "rep_port"] = (port, origin)
     return found
 
@@ -221,6 +226,14 @@ def _section_type(title: str, text: str, file: str) -> type[Record]:
     known = ", ".join(f"[{name}]" for name in [*SECTIONS, "host NAME"])
     hint = f"did you mean [{close}]?" if close else f"known are {known}"
     raise Refused("wrong_input", f"{file}:{_line(text, title)}: unknown section [{title}]", hint)
+
+
+def _host(title: str, text: str, file: str) -> str:
+    try:
+        return str(kinds.HOST.check(title.split(None, 1)[1]))
+    except ValueError as error:
+        where = f"{file}:{_line(text, title)}"
+        raise Refused("wrong_input", f"{where}: [{title}]: {error}", f"expected {kinds.HOST.expected}") from None
 
 
 def _known_key(section: type[Record], title: str, key: str, text: str, file: str) -> None:

@@ -75,7 +75,7 @@ class Record:
                 fields[name] = field
         cls.FIELDS = fields
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, /, **values: Any) -> None:  # what comes from the wire may well be called `self`
         for name in values:
             if name not in self.FIELDS:
                 raise self.unknown(name)
@@ -281,6 +281,9 @@ def find(name: str) -> Alias:
 def build(name: str, values: dict[str, Any]) -> Action:
     """The action of that name, checked; the way from the wire."""
     found = find(name)
+    for key in values:
+        if not isinstance(key, str):
+            raise found.action.unknown(repr(key))
     return found.action(**{**found.preset, **values})
 
 

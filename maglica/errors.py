@@ -34,6 +34,8 @@ EXIT_STATUS = {
 # Codes where the very same request may succeed a little later without anybody changing it.
 RETRYABLE = frozenset({"locked", "no_capacity", "unreachable", "host_down", "timeout"})
 
+MAX_TEXT = 4000  # characters of a message or a hint
+
 
 class MaglicaError(Exception):
     """The root of all errors that a user may see.
@@ -53,10 +55,10 @@ class MaglicaError(Exception):
         details: dict[str, Any] | None = None,
         job: str | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(clipped(message))
         self.code = code if code in EXIT_STATUS else "internal_error"
-        self.message = message
-        self.hint = hint
+        self.message = clipped(message)
+        self.hint = clipped(hint)
         self.details = details or {}
         self.job = job
 
@@ -80,6 +82,11 @@ class MaglicaError(Exception):
         }
 
 
+def clipped(text: str) -> str:
+    """A text for people: what a message repeats may be as long as a message of the bus."""
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"
+
+
 class Refused(MaglicaError):
     """Turned down before anything was touched."""
 
@@ -92,11 +99,12 @@ class Failed(MaglicaError):
 
 def from_wire(value: dict[str, Any]) -> MaglicaError:
     """Rebuild the error that `to_wire` described. An unknown code becomes `internal_error`, its text stays."""
+    details, job = value.get("details"), value.get("job")
     family: type[MaglicaError] = Refused if value.get("kind") == "refused" else Failed
     return family(
         str(value.get("code", "internal_error")),
         str(value.get("message", "")),
         str(value.get("hint") or ""),
-        details=value.get("details") or {},
-        job=value.get("job"),
+        details=details if isinstance(details, dict) else {},
+        job=job if isinstance(job, str) else None,
     )

@@ -83,14 +83,15 @@ JOB = Kind("job", "the id of a job, as `maglica job list` shows it", "str", _mat
 
 def _hostname(value: Any) -> str:
     text = _one_line(value)
-    if len(text) > 253 or not all(re.fullmatch(_LABEL, label) for label in text.split(".")):
+    if not all(re.fullmatch(_LABEL, label) for label in text.split(".")):
         raise ValueError(f"{text!r} is not valid")
-    if len(text.split(".")[0]) > 63:  # the kernel's own limit for a host name is 64 bytes
-        raise ValueError(f"{text!r} is too long")
+    if len(text) > 64:
+        raise ValueError(f"{text!r} is too long: a guest's kernel takes 64 characters")
     return text
 
 
-# RFC 1123 section 2.1: letters, digits and dashes in labels of at most 63, at most 253 altogether.
+# RFC 1123 section 2.1: letters, digits and dashes in labels of at most 63. The whole goes into the guest's kernel,
+# which takes 64 bytes (sethostname(2)), and into names of files.
 HOSTNAME = Kind("hostname", "a host name such as vm0.example.jp (letters, digits, dashes and dots)", "str", _hostname)
 
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50}
@@ -132,6 +133,18 @@ def _duration(value: Any) -> float:
 
 
 DURATION = Kind("duration", "a duration such as 90s, 15m, 4h or 7d", "float | str", _duration)
+
+
+def duration(low: float) -> Kind:
+    """A duration of at least `low` seconds."""
+
+    def check(value: Any) -> float:
+        seconds = _duration(value)
+        if seconds < low:
+            raise ValueError(f"{value!r} is out of range")
+        return seconds
+
+    return Kind("duration", f"{DURATION.expected}, at least {low:g} s", "float | str", check)
 
 
 def _bool(value: Any) -> bool:

@@ -7,6 +7,7 @@ version may add some. The limits and their reasons are in docs/design.md.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgpack
@@ -63,12 +64,12 @@ def decode(data: bytes, limit: int = MAX_BYTES) -> Message:
     if _depth_exceeded(data):
         raise Refused("wrong_input", f"the message is nested deeper than {MAX_DEPTH}")
     try:
-        message = msgpack.unpackb(data, raw=False, strict_map_key=True, max_ext_len=0)
+        message = msgpack.unpackb(data, raw=False, strict_map_key=True, ext_hook=_no_extension)
     except Exception:  # whatever msgpack raises, the bytes were no message
         raise Refused("wrong_input", "the message is not msgpack") from None
     if not isinstance(message, dict):
         raise Refused("wrong_input", "the message is not a map")
-    if message.get("v") != VERSION:
+    if message.get("v") != VERSION or type(message["v"]) is not int:
         raise Refused(
             "version_mismatch",
             f"the message has protocol version {message.get('v')!r}",
@@ -98,6 +99,12 @@ def _check_type(op: str, name: str, value: Any, kind: type) -> None:
     accepted: tuple[type, ...] = (int, float) if kind is float else (kind,)
     if not isinstance(value, accepted) or (kind is not bool and isinstance(value, bool)):
         raise Refused("wrong_input", f"{op}: field {name} is a {type(value).__name__}, expected {kind.__name__}")
+    if kind is float and not math.isfinite(value):
+        raise Refused("wrong_input", f"{op}: field {name} is {value}, expected a number")
+
+
+def _no_extension(code: int, data: bytes) -> Any:
+    raise ValueError("extension types are not used")
 
 
 def _depth_exceeded(data: bytes) -> bool:

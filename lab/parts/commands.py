@@ -17,7 +17,7 @@ from types import FrameType
 
 from . import daemons, host, images, names, network, process, teardown
 from .names import CHECKOUT, Host, Lab
-from .shell import LabError, missing_commands, say, works
+from .shell import LabError, missing_commands, run, say
 
 NEEDED_COMMANDS = (
     *("ip", "unshare", "nsenter", "setsid", "mount", "umount"),
@@ -29,6 +29,7 @@ NO_ROOT, NOT_THERE = 3, 1
 def guarded(command: Callable[[Sequence[str]], int]) -> None:
     """Run a command and leave with its exit status; a LabError becomes one sentence."""
     # The system's programs, also for a root whose PATH knows only the user's
+    os.umask(0o022)  # the lab's settings are read by users, and its folders by daemons that drop their rights
     os.environ["PATH"] = os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/bin:/bin"
     try:
         sys.exit(command(sys.argv[1:]))
@@ -64,8 +65,13 @@ def need_namespaces() -> None:
     need_root()
     if missing := missing_commands(NEEDED_COMMANDS):
         raise LabError(f"not installed: {', '.join(missing)}; `make deps` installs what the lab needs")
-    if not works("unshare", *host.NAMESPACES, "--fork", "--mount-proc", "--propagation", "private", "true"):
-        raise LabError("this machine (a container?) does not give out namespaces, which the lab is made of", NO_ROOT)
+    if not any(line.split()[4] == "/" for line in Path("/proc/self/mountinfo").read_text().splitlines()):
+        # Mounts of the hosts would then spread over the machine around the chroot, and stay
+        raise LabError("this is a chroot that is no mount point; `mount --bind DIR DIR` before `chroot DIR`", NO_ROOT)
+    try:
+        run("unshare", *host.NAMESPACES, "--fork", "--mount-proc", "--propagation", "private", "true")
+    except LabError as error:
+        raise LabError(f"this machine does not give out namespaces, which the lab is made of: {error}", NO_ROOT) from None
 
 
 def up(arguments: Sequence[str]) -> int:
@@ -101,6 +107,8 @@ def up(arguments: Sequence[str]) -> int:
     try:
         lab = _make(options.name, options.hosts, wanted, None if options.no_workers else extra)
     except BaseException:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
         teardown.remove(options.name)
         raise
     say(f"lab '{lab.name}' is up after {time.monotonic() - begin:.1f} s: {', '.join(each.name for each in lab.hosts)}")

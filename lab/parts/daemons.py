@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from . import host, process
-from .names import CHECKOUT, PUB_PORT, REP_PORT, Host, Lab
+from .names import CHECKOUT, PUB_PORT, REP_PORT, Lab
 from .shell import LabError, run, say, tail_of, wait_until
 
 CLIENT = "client"
@@ -135,15 +135,20 @@ def start_all(lab: Lab) -> None:
     """Start the client worker and all host workers, and wait until the client worker knows every host as up."""
     for label in (CLIENT, *(each.name for each in lab.hosts)):
         start(lab, label)
+    wait_for_hosts(lab.cli_config, [each.name for each in lab.hosts], lab.log)
+
+
+def wait_for_hosts(config: Path, hosts: Sequence[str], log: Callable[[str], Path]) -> None:
+    """Wait until the client worker knows every host as up; LabError, and the ends of the logs, when one is missing."""
     seen: list[str] = []
-    if not wait_until(lambda: _all_up(lab.cli_config, lab.hosts, seen), READY_LIMIT, 0.1):
-        for label in (CLIENT, *(each.name for each in lab.hosts)):
-            say(f"--- the end of {lab.log(label)}")
-            say(tail_of(lab.log(label).read_text(errors="replace"), 15))
+    if not wait_until(lambda: _all_up(config, hosts, seen), READY_LIMIT, 0.1):
+        for label in (CLIENT, *hosts):
+            say(f"--- the end of {log(label)}")
+            say(tail_of(log(label).read_text(errors="replace"), 15))
         raise LabError(f"not every host came up within {READY_LIMIT:g} s; last answer: {seen[-1] if seen else 'none'}")
 
 
-def _all_up(config: Path, hosts: list[Host], seen: list[str]) -> bool:
+def _all_up(config: Path, hosts: Sequence[str], seen: list[str]) -> bool:
     """Ask as a user would; the last answer is kept in `seen` for the error message."""
     env = {**os.environ, "MAGLICA_CONFIG": str(config)}
     try:
@@ -153,4 +158,4 @@ def _all_up(config: Path, hosts: list[Host], seen: list[str]) -> bool:
         seen[:] = [str(error)]
         return False
     seen[:] = [str(states)]
-    return all(states.get(each.name) == "up" for each in hosts)
+    return all(states.get(name) == "up" for name in hosts)

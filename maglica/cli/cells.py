@@ -10,8 +10,8 @@ SUFFIXES = ("_bytes", "_seconds", "_at")
 SPELLED = {
     word.lower(): word
     for word in (
-        *("CPU", "CPUs", "DNS", "ID", "IDs", "IP", "IPs", "KVM", "MAC", "MACs", "NVRAM", "OS", "QEMU"),
-        *("URI", "URL", "UUID", "vCPU", "vCPUs", "VM", "VMs", "VNC"),
+        *("CPU", "CPUs", "DNS", "ID", "IDs", "IP", "IPs", "KVM", "MAC", "MACs", "MHz", "NICs", "NUMA", "NVRAM", "OS"),
+        *("QEMU", "URI", "URL", "UUID", "vCPU", "vCPUs", "VM", "VMs", "VNC"),
     )
 }
 
@@ -83,7 +83,7 @@ def duration(seconds: float) -> str:
     if seconds < 0:
         return "-" + duration(-seconds)
     if 0 < seconds < 0.9995:
-        return f"{seconds * 1000:.1f} ms" if seconds < 0.00995 else f"{seconds * 1000:.0f} ms"
+        return (f"{seconds * 1000:.1f}" if seconds < 0.00995 else f"{seconds * 1000:.0f}").removesuffix(".0") + " ms"
     if seconds < 59.95:
         return f"{seconds:.1f}".removesuffix(".0") + " s"
     whole = round(seconds)

@@ -49,7 +49,7 @@ def overview() -> str:
         ),
         _wrapped("Each has a variable: MAGLICA_OUTPUT, MAGLICA_CLIENT, MAGLICA_TIMEOUT and so on."),
         "",
-        "`maglica NOUN --help` lists its verbs, `maglica NOUN VERB --help` its arguments.",
+        "`maglica NOUN --help` lists verbs, `maglica NOUN VERB --help` arguments.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from maglica.cli import answer as answers
+from maglica.cli import output
 from maglica.cli.answer import Answer, Value
-from maglica.cli.progress import Watch
-from maglica.cli.session import PARTIAL, Session, terminal_height, terminal_width
+from maglica.cli.progress import Watch, took
+from maglica.cli.session import PARTIAL, Session, look, terminal_height, terminal_width
 from maglica.cloud import JobHandle
 from maglica.declare import Action
 from maglica.errors import Failed, MaglicaError, Refused
@@ -88,11 +89,17 @@ def confirm(actions: list[Action], session: Session) -> None:
 
 def plan(actions: list[Action], session: Session) -> int:
     """Print what would be done."""
-    plans = [session.connection.plan(action) for action in actions]
+    plans = [{"name": subject_of(action), **session.connection.plan(action)} for action in actions]
     kind = answers.kind(type(actions[0])) + ".plan"
+    text = "\n".join(_plan(plan, session) for plan in plans)
     if len(plans) == 1:
-        return session.show(Answer(kind, item=plans[0]))
-    return session.show(Answer(kind, items=plans))
+        return session.show(Answer(kind, item=plans[0], text=text))
+    return session.show(Answer(kind, items=plans, text=text))
+
+
+def _plan(plan: Value, session: Session) -> str:
+    would = plan["would"] or "change nothing: it is so already"
+    return output.sheet({**plan, "would": would}, look(session.options))
 
 
 def submit(actions: list[Action], outcomes: list[Outcome], session: Session) -> None:
@@ -217,7 +224,7 @@ def _row(outcome: Outcome) -> Value:
     record: Any = outcome.handle.record if outcome.handle else {}
     result = record.get("result")
     return {
-        "name": outcome.name,
+        "name": record.get("object") or outcome.name,
         "state": record.get("state", "refused"),
         "job": record.get("id"),
         "changed": bool(result.get("changed", True)) if result is not None else None if record else False,
@@ -226,14 +233,6 @@ def _row(outcome: Outcome) -> Value:
         "result": result,
         "error": answers.problem(outcome.error) if outcome.error else None,
     }
-
-
-def took(record: Any) -> float | None:
-    """Seconds from a job's submission to its end; None while it is open."""
-    if not record.get("ended_at"):
-        return None
-    ended, created = (datetime.fromisoformat(record[name]) for name in ("ended_at", "created_at"))
-    return round((ended - created).total_seconds(), 3)
 
 
 def _status(outcomes: list[Outcome], session: Session) -> int:

@@ -118,4 +118,3 @@ def _format(argv: list[str]) -> str:
 
 def _asked_for(argv: list[str], word: str) -> bool:
     return word in argv or argv.count("-v") > 1
-

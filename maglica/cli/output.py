@@ -196,6 +196,7 @@ def cut(text: str, room: int) -> str:
 
 def sheet(item: Value, look: Look, indent: str = "") -> str:
     """One object: `Key: value` lines, aligned; lists of maps as small tables below their key."""
+    item = {**{key: item[key] for key in ("name", "host") if key in item}, **item}
     plain = {key: value for key, value in item.items() if not _nested(value)}
     room = max((width(heading(key)) for key in plain), default=0) + 3
     lines = []
@@ -205,7 +206,7 @@ def sheet(item: Value, look: Look, indent: str = "") -> str:
         lines.append(f"{indent}{(heading(key) + ':').ljust(room)}{shown}".rstrip() + "\n")
     for key, value in item.items():
         if _nested(value):
-            lines.append(f"{indent}{heading(key)}:\n{_below(value, look, indent + '  ')}")
+            lines.append(f"{indent}{heading(key)}:\n{_below(key, value, look, indent + '  ')}")
     return "".join(lines)
 
 
@@ -215,8 +216,10 @@ def _nested(value: Any) -> bool:
     return isinstance(value, dict) and bool(value)
 
 
-def _below(value: Any, look: Look, indent: str) -> str:
+def _below(key: str, value: Any, look: Look, indent: str) -> str:
     if isinstance(value, dict):
-        return sheet(value, look, indent)
+        # {"seconds": {"copy": 1.5}} says of each what `copy_seconds` would say.
+        unit = f"_{key}" if key in ("seconds", "bytes") else ""
+        return sheet({name + unit: inner for name, inner in value.items()}, look, indent)
     items = [inner for inner in value if isinstance(inner, dict)]
     return table(items, _union(items), look, indent=indent)

@@ -8,7 +8,7 @@ from typing import Any
 
 from maglica.cli.cells import duration, printable, size
 from maglica.cli.output import cut
-from maglica.job import DONE, FINAL, QUEUED, Job
+from maglica.job import CLAIMED, DONE, FINAL, QUEUED, Job
 
 BAR = 20  # columns
 EVERY = 10.0  # seconds between two lines about bytes where lines are not redrawn
@@ -46,13 +46,15 @@ class Meter:
         """A line when there is something new to say: another state or step, or more bytes after a while."""
         record = self.record
         told = (record["state"], record["step"], record["cancel"])
+        if record["state"] == CLAIMED and not record["cancel"]:
+            return None  # between queued and running, and of interest to nobody
         if told == self._said:
             amount = _amount(record)
             if not amount or now - self._said_at < EVERY:
                 return None
         elif record["state"] in FINAL and self._said and record["state"] == DONE:
             self._said = told
-            return f"{label(record)}: done after {duration(round(now - self.began, 1))}"
+            return f"{label(record)}: done after {duration(took(record) or now - self.began)}"
         self._said, self._said_at = told, now
         words = [state(record), _amount(record), _speed(self.rate()) if _amount(record) else ""]
         return f"{label(record)}: {', '.join(word for word in words if word)}"
@@ -78,9 +80,17 @@ def state(record: Job) -> str:
     """The state, or the step when there is one."""
     if record["cancel"] and record["state"] not in FINAL:
         return "being cancelled"
+    if record["state"] == CLAIMED:
+        return "starting"
     if record["state"] in FINAL or record["state"] == QUEUED:
         return record["state"]
     return printable(record["step"] or record["state"])
+
+
+def took(record: Any) -> float | None:
+    """Seconds from a job's submission to its end, as the client worker has it; None while it is open."""
+    found = record.get("took_seconds")
+    return None if found is None else float(found)
 
 
 def _told(record: Job) -> tuple[int | None, int | None]:

@@ -115,7 +115,7 @@ def _rank(value: Any) -> tuple[int, Any]:
     if isinstance(value, (int, float)):
         return (0, value)
     # vm2 before vm10
-    parts = re.split(r"(\d+)", str(value))
+    parts = re.split(r"(\d+)", str(value).casefold())
     return (1, [(int(part), "") if part.isdigit() else (-1, part) for part in parts])
 
 

@@ -48,7 +48,7 @@ def _word(value: Any) -> str:
         return str(int(value))
     if isinstance(value, list):
         value = ",".join(map(str, value))
-    text = str(value)
+    text = " ".join(str(value).split())
     return shlex.quote(text if len(text) <= 80 else text[:79] + "…")
 
 

@@ -87,9 +87,9 @@ def _send(server: Server, broker: Broker, store: Store) -> None:
     try:
         store.commit()
     except MaglicaError as error:
-        # Nothing of this turn was recorded, so nothing of it may be told: whoever asked will ask again.
+        # Nothing of this turn was recorded, so nothing of it may be told but refusals: whoever asked will ask again.
         log.error("%s", error.message)
-        return
+        outbox = [item for item in outbox if isinstance(item, Reply) and not item.message["ok"]]
     for item in outbox:
         if isinstance(item, Reply):
             server.answer(item.route, item.message)

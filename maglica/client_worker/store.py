@@ -73,6 +73,7 @@ class Store:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self._broken: Failed | None = None  # a write of this turn failed
         fresh = not os.path.exists(path)
         try:
             if fresh:
@@ -114,11 +115,23 @@ class Store:
             return work()
         except sqlite3.Error as error:
             self.rollback()
-            full = "full" in str(error)
-            hint = f"make room on the file system of {self.path}" if full else f"check {self.path}"
-            raise Failed("environment_error", f"the job store cannot be written: {error}", hint) from None
+            self._broken = self._unwritable(str(error))
+            raise self._broken from None
+
+    def _unwritable(self, why: str) -> Failed:
+        hint = f"make room on the file system of {self.path}" if "full" in why else f"check {self.path}"
+        return Failed("environment_error", f"the job store cannot be written: {why}", hint)
 
     def commit(self) -> None:
+        """Make everything since the last commit durable.
+
+        Raises `Failed` when that cannot be done, or when a write since then failed: one failed write takes the whole
+        turn with it, and nothing of it may be told as recorded.
+        """
+        broken, self._broken = self._broken, None
+        if broken:
+            self.rollback()
+            raise broken
         if self._db.in_transaction:
             self._guarded(lambda: self._db.execute("COMMIT"))
 

@@ -1,0 +1,61 @@
+# Everything runs from the checkout: the virtual environment is .venv, and nothing is installed into the system's Python.
+# As another user than root, what needs root is run by sudo where there is one.
+
+HOSTS ?= 2
+NAME ?= lab
+PYTEST_OPTIONS ?=
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+KEEP := MAGLICA_LAB_DIR,MAGLICA_LAB_CACHE,MAGLICA_LAB_NAME
+ROOT := $(shell [ "$$(id -u)" -eq 0 ] || { command -v sudo >/dev/null && echo "sudo --preserve-env=$(KEEP)"; })
+
+.NOTPARALLEL:
+.PHONY: help deps venv demo lab lab-down test test-fast lint bench derive clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+demo: ## two hypervisors, two clones, their own words, and everything gone again
+	@lab/install-packages || [ $$? -eq 3 ]
+	@$(MAKE) --no-print-directory venv
+	@$(ROOT) lab/demo
+
+lab: deps venv ## make a lab and leave it running: make lab HOSTS=3
+	@$(ROOT) lab/up --name=$(NAME) --hosts=$(HOSTS)
+
+lab-down: ## remove every trace of the lab
+	@$(ROOT) lab/down --name=$(NAME)
+
+deps: ## install the distribution's packages that are missing
+	@lab/install-packages
+
+venv: $(VENV)/made ## make the virtual environment .venv
+	@:
+
+# The distribution's own Python: python3-libvirt and python3-guestfs belong to it, and are visible in .venv
+$(VENV)/made: setup.cfg pyproject.toml
+	@echo "making $(VENV)" >&2
+	@[ -x $(PYTHON) ] || /usr/bin/python3 -m venv --system-site-packages $(VENV)
+	@$(PYTHON) -m pip --quiet --disable-pip-version-check --no-input install --editable '.[dev]'
+	@touch $@
+
+test: deps venv ## all tests; the lab's need root
+	@$(ROOT) $(PYTHON) -m pytest -p no:cacheprovider $(PYTEST_OPTIONS)
+
+test-fast: venv ## the tests without the lab
+	@$(PYTHON) -m pytest -p no:cacheprovider -m 'not lab' $(PYTEST_OPTIONS)
+
+lint: venv ## ruff and mypy --strict
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy --strict maglica
+	@$(PYTHON) -m mypy --strict lab/parts
+
+bench: venv ## measure against what the bare libraries can do
+	@$(PYTHON) bench/run.py
+
+derive: venv ## write what follows from the table of actions
+	@$(PYTHON) -m maglica.derive
+
+clean: ## remove what this Makefile made in the checkout
+	@rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,252 @@
+"""Jobs in the terminal: progress, Ctrl-C, time-outs, several at once. The host does what the test says."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from typing import Any
+
+import pytest
+
+from maglica.errors import Failed
+from tests.cli.typing_in import Typed
+from tests.daemons import HOME, House, until
+from tests.scripted_host import GIB, ScriptedHost
+
+
+@pytest.fixture
+def host(house: House) -> ScriptedHost:
+    """A host that is up."""
+    house.start()
+    vms = {f"web{number}": "running" for number in range(1, 6)}
+    started: ScriptedHost = house.add(ScriptedHost("host1", house.pub_port, house.rep_port, vms)).start()
+    return started
+
+
+def given(host: ScriptedHost, name: str) -> str:
+    """The id of the job about that VM, as soon as the host has it."""
+    return str(until(lambda: host.job(name), 10, f"a job about {name}"))
+
+
+def stopped(name: str) -> dict[str, Any]:
+    return {"name": name, "state": "shut-off", "changed": True}
+
+
+def background(house: House, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [str(HOME / "bin" / "maglica"), *words], env=house.environment(), stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def test_progress_without_a_terminal_is_a_line_for_each_change(house: House, host: ScriptedHost) -> None:
+    running = background(house, "vm", "stop", "web1")
+    job = given(host, "web1")
+    for done in range(5):
+        host.progress(job, "copy", done * GIB, 4 * GIB)
+    host.progress(job, "shut down")
+    until(lambda: '"step": "shut down"' in house.cli("job", "show", job, "-o", "json").stdout)
+    host.end(job, stopped("web1"))
+    out, err = running.communicate(timeout=10)
+    assert running.returncode == 0
+    lines = err.splitlines()
+    assert lines[0] == "vm stop web1: queued"
+    assert "vm stop web1: shut down" in lines
+    assert lines[-1].startswith("vm stop web1: done after ")
+    assert len(lines) <= 4
+    assert out.splitlines() == ["Name:     web1", "State:    shut-off", "Changed:  yes", f"Job:      {job}"]
+
+
+def test_progress_on_a_terminal_is_one_line_that_goes_away(house: House, host: ScriptedHost) -> None:
+    with Typed(house, "vm", "stop", "web1", columns=100) as typed:
+        job = given(host, "web1")
+        host.progress(job, "copy disks", GIB, 4 * GIB)
+        typed.see(r"vm stop web1: copy disks  \[#####\.{15}\]  25%  1 GiB of 4 GiB")
+        host.progress(job, "copy disks", 2 * GIB, 4 * GIB)
+        typed.see(r"50%  2 GiB of 4 GiB  [\d.]+ [MG]iB/s")
+        typed.see(r"  2 s")  # it goes on counting while nothing changes
+        host.end(job, stopped("web1"))
+        assert typed.end() == 0
+        assert typed.screen[0] == "Name:     web1"
+
+
+def test_the_first_ctrl_c_detaches_and_the_job_goes_on(house: House, host: ScriptedHost) -> None:
+    with Typed(house, "vm", "stop", "web1") as typed:
+        job = given(host, "web1")
+        host.progress(job, "shut down")
+        typed.see("shut down")
+        typed.interrupt()
+        assert typed.end(3) == 130
+        typed.see(f"maglica: detached; job {job} goes on")
+        assert "Traceback" not in typed.text
+        assert f"`maglica job attach {job}` follows it, `maglica job cancel {job}` stops it" in typed.text
+    assert json.loads(house.cli("job", "show", job, "-o", "json").stdout)["item"]["state"] == "running"
+    assert not host.cancelled
+    with Typed(house, "job", "attach", job[:6]) as typed:
+        typed.see("vm stop web1: shut down")
+        host.end(job, stopped("web1"))
+        assert typed.end() == 0
+        assert typed.screen[0] == "Name:     web1"
+
+
+def test_sigint_of_a_script_detaches_too(house: House, host: ScriptedHost) -> None:
+    running = background(house, "vm", "stop", "web{1..2}")
+    jobs = given(host, "web1"), given(host, "web2")
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=5)
+    assert (running.returncode, out) == (130, "")
+    assert "2 jobs go on" in err
+    assert f"`maglica job attach {jobs[0]} {jobs[1]}`" in err
+    for name, job in zip(("web1", "web2"), jobs, strict=True):
+        host.end(job, stopped(name))
+
+
+def test_waiting_can_be_limited(house: House, host: ScriptedHost) -> None:
+    done = house.cli("--timeout=0.5s", "vm", "stop", "web1", "-o", "json")
+    assert done.returncode == 7
+    error = json.loads(done.stdout)["error"]
+    assert error["code"] == "timeout"
+    assert error["job"] == host.job("web1")
+    assert "goes on" in done.stderr
+    host.end(error["job"], stopped("web1"))
+    assert house.cli("job", "wait", error["job"]).returncode == 0
+
+
+def test_no_wait_prints_the_id_and_nothing_else(house: House, host: ScriptedHost) -> None:
+    done = house.cli("vm", "stop", "web1", "--no-wait")
+    job = given(host, "web1")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{job}\n", "")
+    done = house.cli("vm", "stop", "web{2..3}", "--no-wait")
+    assert done.stdout.split() == [given(host, "web2"), given(host, "web3")]
+    tree = json.loads(house.cli("vm", "stop", "web4", "--no-wait", "-o", "json").stdout)
+    assert tree["item"] == {"name": "web4", "job": given(host, "web4"), "state": "queued", "host": "host1"}
+
+
+def test_job_wait_is_silent_and_exits_as_the_job_did(house: House, host: ScriptedHost) -> None:
+    for name in ("web1", "web2"):
+        assert house.cli("vm", "stop", name, "--no-wait").returncode == 0
+    good, bad = given(host, "web1"), given(host, "web2")
+    host.end(good, stopped("web1"))
+    host.end(bad, error=Failed("no_capacity", "the pool is full").to_wire())
+    for words, status in (((good,), 0), ((bad,), 6), ((good, bad), 10)):
+        done = house.cli("job", "wait", *words)
+        assert (done.returncode, done.stdout, done.stderr) == (status, "", "")
+    assert house.cli("vm", "stop", "web3", "--no-wait").returncode == 0
+    done = house.cli("job", "wait", given(host, "web3"), "--timeout=0.3s")
+    assert (done.returncode, done.stdout) == (7, "")
+    assert "goes on" in done.stderr
+
+
+def test_several_names_have_a_result_each(house: House, host: ScriptedHost) -> None:
+    running = background(house, "vm", "stop", "web{1..3}", "nope", "-o", "json")
+    ids = {name: given(host, name) for name in ("web1", "web2", "web3")}
+    host.end(ids["web1"], stopped("web1"))
+    host.end(ids["web3"], stopped("web3"))
+    host.end(ids["web2"], error=Failed("environment_error", "web2 does not obey", "use --force").to_wire())
+    out, err = running.communicate(timeout=10)
+    assert running.returncode == 10
+    items = json.loads(out)["items"]
+    assert [(item["name"], item["state"], item["changed"]) for item in items] == [
+        ("web1", "done", True), ("web2", "failed", None), ("web3", "done", True), ("nope", "refused", False),
+    ]  # fmt: skip
+    assert items[0]["result"] == stopped("web1")
+    assert items[1]["error"]["message"] == "web2 does not obey"
+    assert items[3]["error"]["code"] == "unknown_entity"
+    assert "maglica: web2 does not obey\n  use --force\n" in err
+
+
+def test_when_all_fail_the_first_one_gives_the_exit_status(house: House, host: ScriptedHost) -> None:
+    assert house.cli("vm", "stop", "nope1", "nope2").returncode == 4
+
+
+def test_several_jobs_have_a_line_each_on_a_terminal(house: House, host: ScriptedHost) -> None:
+    with Typed(house, "vm", "stop", "web*") as typed:
+        ids = {name: given(host, name) for name in host.vms}
+        host.progress(ids["web2"], "shut down")
+        typed.see("vm stop web2: shut down")
+        typed.see("5 jobs: 4 queued, 1 running|5 jobs: 4 claimed, 1 running")
+        for name, job in ids.items():
+            host.end(job, stopped(name))
+        assert typed.end() == 0
+        lines = typed.screen
+        assert lines[0].split() == ["Name", "State", "Changed", "Took", "Job"]
+        assert [line.split()[:3] for line in lines[2:7]] == [[name, "done", "yes"] for name in sorted(ids)]
+
+
+def test_a_job_that_fails(house: House, host: ScriptedHost) -> None:
+    running = background(house, "vm", "stop", "web1", "-v")
+    job = given(host, "web1")
+    commands = [{"argv": ["qemu-img", "info"], "exit_status": 1, "seconds": 0.1, "stderr": "no such file"}]
+    host.end(job, error=Failed("environment_error", "it did not work", "try again").to_wire(), commands=commands)
+    out, err = running.communicate(timeout=10)
+    assert (running.returncode, out) == (1, "")
+    assert "$ qemu-img info\n  exit status 1" in err  # -v tells the story
+    assert err.splitlines()[-3:] == [
+        "maglica: it did not work", "  try again", f"  `maglica job log {job}` tells the story",
+    ]  # fmt: skip
+    log = house.cli("job", "log", job)
+    assert log.returncode == 0
+    assert log.stdout.splitlines()[0] == f"job {job}: vm stop web1"
+    assert log.stdout.splitlines()[-2:] == ["TASK ERROR: it did not work", "  try again"]
+    assert house.cli("log", "status", f"--id={job}").stdout.startswith("ID:")
+    shown = house.cli("job", "list", "--state=failed", "-o", "wide").stdout
+    assert "it did not work" in shown
+
+
+def test_a_job_can_be_cancelled(house: House, host: ScriptedHost) -> None:
+    running = background(house, "vm", "stop", "web1")
+    job = given(host, "web1")
+    done = house.cli("job", "cancel", job, "-o", "json")
+    assert json.loads(done.stdout)["item"]["changed"] is True
+    until(lambda: job in host.cancelled, 5, "the host hears of it")
+    host.end(job, error=Failed("cancelled", "the job was cancelled").to_wire())
+    _, err = running.communicate(timeout=10)
+    assert running.returncode == 1
+    assert "maglica: the job was cancelled" in err
+
+
+def test_a_plan_is_printed_and_nothing_is_recorded(house: House, host: ScriptedHost) -> None:
+    done = house.cli("vm", "stop", "web1", "--dry-run")
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[:2] == ["Name:     web1", "Host:     host1"]
+    tree = json.loads(house.cli("vm", "remove", "web1", "--dry-run", "-o", "json").stdout)
+    assert tree["kind"] == "vm.remove.plan"
+    assert tree["item"]["would"] == {"do": "vm remove"}
+    assert json.loads(house.cli("job", "list", "-o", "json").stdout)["items"] == []
+
+
+def test_the_same_key_is_the_same_job(house: House, host: ScriptedHost) -> None:
+    words = ("vm", "stop", "web1", "--no-wait", "--idempotency-key=monday", "--reason=moving house")
+    first, second = house.cli(*words).stdout, house.cli(*words).stdout
+    assert first == second
+    several = house.cli("vm", "stop", "web{2..3}", "--no-wait", "--idempotency-key=monday").stdout.split()
+    assert len({first.strip(), *several}) == 3
+    item = json.loads(house.cli("job", "show", first.strip(), "-o", "json").stdout)["item"]
+    assert item["reason"] == "moving house"
+
+
+def test_a_client_worker_that_restarts_is_waited_for(house: House, host: ScriptedHost) -> None:
+    running = background(house, "vm", "stop", "web1")
+    given(host, "web1")
+    house.client_worker.kill()
+    house.start()
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=10)
+    assert running.returncode == 130
+    assert "goes on" in err
+
+
+def test_destroying_asks_on_a_terminal(house: House, host: ScriptedHost) -> None:
+    with Typed(house, "vm", "destroy", "web{1..2}") as typed:
+        typed.see(r"vm destroy web1, web2\r\n  Pull the plug of a VM. Its disks stay.\r\nGo on\? \[y/N\] ")
+        typed.press("yes\n")
+        for name in ("web1", "web2"):
+            host.end(given(host, name), stopped(name))
+        assert typed.end() == 0
+    with Typed(house, "vm", "destroy", "web3") as typed:
+        typed.see(r"\[y/N\] ")
+        typed.interrupt()
+        assert typed.end() == 130
+        assert "Traceback" not in typed.text
+    assert host.job("web3") is None

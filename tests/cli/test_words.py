@@ -1,0 +1,177 @@
+"""argv -> command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from maglica import declare
+from maglica.cli import options
+from maglica.cli.options import Globals
+from maglica.cli.words import Command, parse
+from maglica.errors import Refused
+
+
+def parsed(line: str | list[str], **environment: str) -> Command:
+    return parse(line.split() if isinstance(line, str) else line, environment)
+
+
+@pytest.mark.parametrize(
+    ("line", "action", "names", "values"),
+    [
+        ("vm list", "vm list", [], {}),
+        ("vm list --state=running", "vm list", [], {"state": "running"}),
+        ("vm list --state running", "vm list", [], {"state": "running"}),
+        ("vm list --all", "vm list", [], {"all": True}),
+        ("vm list --all=1", "vm list", [], {"all": True}),
+        ("vm list --all=no", "vm list", [], {"all": False}),
+        ("vm list --no-all", "vm list", [], {"all": False}),
+        ("ping", "ping", [], {}),
+        ("version", "version", [], {}),
+        ("--version", "version", [], {}),
+        ("vm stop web1", "vm stop", ["web1"], {}),
+        ("vm stop --name=web1", "vm stop", ["web1"], {}),
+        ("vm stop --name web1 --name=web2", "vm stop", ["web1", "web2"], {}),
+        ("vm stop web1 --force web2", "vm stop", ["web1", "web2"], {"force": True}),
+        ("vm stop --force web1", "vm stop", ["web1"], {"force": True}),
+        ("vm stop -- web1", "vm stop", ["web1"], {}),
+        ("vm stop web1 -- --web2", "vm stop", ["web1", "--web2"], {}),
+        ("vm stop web1 --timeout=2m", "vm stop", ["web1"], {"timeout": "2m"}),
+        ("vm remove web1 --keep_disks", "vm remove", ["web1"], {"keep_disks": True}),
+        ("vm remove web1 --keep_disks=0", "vm remove", ["web1"], {"keep_disks": False}),
+        ("vm delete web1", "vm remove", ["web1"], {}),
+        ("log tail", "job list", [], {"last": 10}),
+        ("log tail --last=3", "job list", [], {"last": "3"}),
+        ("log status --id=1b7q2k0m4z", "job show", ["1b7q2k0m4z"], {}),
+        ("-o json vm list", "vm list", [], {}),
+        ("vm -o json list", "vm list", [], {}),
+        ("vm clone --image=a --hostname=b --start=0", "vm clone", [], {"image": "a", "hostname": "b", "start": False}),
+        ("vm list --state=running --state=paused", "vm list", [], {"state": "paused"}),
+    ],
+)
+def test_commands(line: str, action: str, names: list[str], values: dict[str, Any]) -> None:
+    command = parsed(line)
+    assert command.action is not None
+    assert (command.action.NAME, command.names, command.values) == (action, names, values)
+
+
+@pytest.mark.parametrize(
+    ("line", "topic"),
+    [
+        ("", []),
+        ("--help", []),
+        ("-h", []),
+        ("help", []),
+        ("help vm", ["vm"]),
+        ("vm --help", ["vm"]),
+        ("--help vm", ["vm"]),
+        ("vm clone --help", ["vm", "clone"]),
+        ("vm clone --image=x -h", ["vm", "clone"]),
+        ("help vm clone", ["vm", "clone"]),
+        ("ping --help", ["ping"]),
+        ("log tail --help", ["log", "tail"]),
+    ],
+)
+def test_help_is_wanted(line: str, topic: list[str]) -> None:
+    command = parsed(line)
+    assert (command.action, command.topic) == (None, topic)
+
+
+@pytest.mark.parametrize(
+    ("line", "message", "hint"),
+    [
+        ("vm lst", "vm has no verb lst", "did you mean `maglica vm list`"),
+        ("vm", "vm: what shall be done?", "clone"),
+        ("vn list", "there is no command vn", "did you mean `maglica vm`"),
+        ("list vm", "there is no command list", "did you mean `maglica vm list`"),
+        ("xyzzy plugh", "there is no command xyzzy", "--help"),
+        ("vm xyzzy", "vm has no verb xyzzy", "it knows clone"),
+        ("host survey", "host has no verb survey", ""),
+        ("vm list --stat=running", "vm list: there is no option --stat", "did you mean --state"),
+        ("vm list --xyzzy", "vm list: there is no option --xyzzy", "--help"),
+        ("vm list -x", "there is no option -x", "--help"),
+        ("--ouput=json vm list", "there is no option --ouput", "did you mean --output"),
+        ("vm list --state", "vm list: --state: a value is missing", "--help"),
+        ("vm list --all=maybe", "--all: 'maybe' is neither yes nor no", "1 or 0"),
+        ("vm list web1", "vm list: what is 'web1'?", "--help"),
+        ("-o xml vm list", "--output: 'xml' is none of them", "table, wide"),
+        ("vm list --timeout=5", "--timeout: '5' has no unit", "90s"),
+        ("vm clone --ssh-key=/does/not/exist", "vm clone: --ssh-key: cannot read", "public keys"),
+    ],
+)
+def test_what_is_wrong_is_named(line: str, message: str, hint: str) -> None:
+    with pytest.raises(Refused) as caught:
+        parsed(line)
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+    assert caught.value.exit_status == 2
+
+
+def test_a_word_that_is_not_utf8_is_refused() -> None:
+    with pytest.raises(Refused, match="not UTF-8"):
+        parsed(["vm", "stop", "web\udcff"])
+
+
+def test_an_own_option_wins_after_the_command_and_the_global_one_before_it() -> None:
+    command = parsed("--timeout=10m vm stop web1 --timeout=2m")
+    assert (command.options.timeout, command.values["timeout"]) == (600.0, "2m")
+    command = parsed("vm stop web1 --timeout=2m")
+    assert (command.options.timeout, command.values["timeout"]) == (None, "2m")
+    command = parsed("vm start web1 --timeout=2m")
+    assert (command.options.timeout, command.values) == (120.0, {})
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "-o json --sort=-name,host -v -q --no-headers -y vm list",
+        "vm list --output=json --sort=-name,host -v -q --no-headers --yes",
+        "vm --sort=-name,host list -ojson -vq --headers=0 -y",
+    ],
+)
+def test_global_options_stand_anywhere(line: str) -> None:
+    found = parsed(line).options
+    assert (found.output, found.sort, found.verbose, found.quiet, found.headers, found.yes) == (
+        "json", ["-name", "host"], 1, True, False, True,
+    )  # fmt: skip
+
+
+def test_every_global_option_has_a_variable() -> None:
+    environment = {
+        "MAGLICA_OUTPUT": "json",
+        "MAGLICA_TIMEOUT": "90s",
+        "MAGLICA_WAIT": "0",
+        "MAGLICA_YES": "1",
+        "MAGLICA_VERBOSE": "2",
+        "MAGLICA_REASON": "",
+    }
+    found = parsed("vm list", **environment).options
+    assert (found.output, found.timeout, found.wait, found.yes, found.verbose) == ("json", 90.0, False, True, 2)
+    assert found.reason is None
+    assert parsed("vm list -o csv --wait", **environment).options.output == "csv"
+    with pytest.raises(Refused, match="MAGLICA_OUTPUT: 'xml'"):
+        parsed("vm list", MAGLICA_OUTPUT="xml")
+    assert {options.variable(field) for field in Globals.FIELDS.values()} > {"MAGLICA_CONFIG", "MAGLICA_CLIENT"}
+
+
+def test_a_file_is_read_where_the_kind_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "id.pub"
+    file.write_text("ssh-ed25519 AAAA someone\n")
+    command = parsed(["vm", "clone", f"--ssh-key={file}"])
+    assert command.values == {"ssh_key": "ssh-ed25519 AAAA someone\n"}
+
+
+def test_no_action_has_an_option_that_hides_a_global_flag() -> None:
+    # `--x=0` before the command is turned into `--no-x` wherever it stands; see Parser._plain.
+    flags = {name for name, field in Globals.FIELDS.items() if field.kind.name == "yes-no"}
+    for action in declare.load_all().values():
+        assert not flags & set(action.FIELDS), action.NAME
+
+
+def test_every_action_of_the_table_can_be_asked_for() -> None:
+    for action in declare.visible():
+        assert parsed(f"{action.NAME} --help").topic == action.NAME.split()
+        command = parsed(action.NAME)
+        assert command.action is action

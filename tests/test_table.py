@@ -1,0 +1,408 @@
+"""The table of actions: whatever is derived from it is there, and nothing else."""
+
+from __future__ import annotations
+
+import inspect
+import shlex
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from maglica import declare, derive, kinds, nouns, wire
+from maglica.cli import terminal, words
+from maglica.client_worker import answers
+from maglica.cloud import Connection
+from maglica.config import load
+from maglica.declare import ACTIONS, ALIASES, SLOTS, Action, Where, arg
+from maglica.errors import Refused
+from maglica.kinds import Kind
+
+ALL = [declare.load_all()[name] for name in sorted(declare.load_all())]
+OFFERED = [action for action in ALL if not action.HIDDEN]
+WHERES = {value for name, value in vars(Where).items() if name.isupper()}
+
+HASH = "$6$saltsalt$abcdefghijklmnopqrstuvwxyz./0123456789"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGpXkJ0qAAAAAAAAAAAAAAAAAAAA me@example.jp"
+
+# One value for every kind that the table uses.
+SAMPLES: dict[str, Any] = {
+    "name": "el9.original",
+    "vm": "web1.example.jp@host0",
+    "host": "host0.example.jp",
+    "text": "one line",
+    "job": "1b7q2k0m4z",
+    "hostname": "web1.example.jp",
+    "size": "512M",
+    "duration": "90s",
+    "yes-no": True,
+    "number": 7,
+    "mac-list": ["52:54:00:12:34:56"],
+    "ip": "192.0.2.1",
+    "ip-list": "192.0.2.53,192.0.2.54",
+    "address": "192.0.2.10/24",
+    "ssh-key": KEY,
+    "password-hash": HASH,
+}
+
+
+def sample(kind: Kind) -> Any:
+    return kind.choices[0] if kind.choices else SAMPLES[kind.name]
+
+
+def filled(action: type[Action], *, everything: bool = True) -> Action:
+    """An action with a value for every argument, or for the required ones only."""
+    return action(**{name: sample(f.kind) for name, f in action.FIELDS.items() if everything or f.required})
+
+
+def name_of(value: Any) -> str:
+    return value.NAME if inspect.isclass(value) else str(value)
+
+
+def every(actions: list[type[Action]]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("action", actions, ids=name_of)
+
+
+# ------------------------------------------------------------------------------------------- each entry
+
+
+@every(ALL)
+def test_the_name_is_derived_from_the_class_and_the_file(action: type[Action]) -> None:
+    assert action.__module__ == f"maglica.actions.{action.NOUN}"
+    assert "".join(word.capitalize() for word in action.NAME.replace("-", " ").split()) == action.__name__
+    assert f"{action.NOUN} {action.VERB}".strip() == action.NAME
+    assert declare.find(action.NAME).action is action
+    assert declare.find(action.NAME.replace("-", "_")).action is action
+
+
+@every(ALL)
+def test_it_explains_itself(action: type[Action]) -> None:
+    assert action.__doc__ is not None, "a docstring of its own"
+    first = action.__doc__.strip().splitlines()[0]
+    assert first == action.HELP
+    assert first.endswith((".", "?"))
+    assert first[0].isupper()
+    assert len(first) <= 120
+    for field in action.FIELDS.values():
+        assert field.help.strip(), f"{field.option} has no help"
+        assert "\n" not in field.help
+        assert not field.help.endswith("."), f"{field.option}: one phrase, no sentence"
+
+
+@every(ALL)
+def test_what_it_says_of_itself_makes_sense(action: type[Action]) -> None:
+    assert action.WHERE in WHERES
+    assert action.SLOT in SLOTS
+    assert action.LIMIT > 0
+    subjects = [name for name, field in action.FIELDS.items() if field.subject]
+    assert len(subjects) <= 1
+    if action.WHERE in (Where.OWNER, Where.NAMED):
+        assert subjects == ["name"], "the client worker looks for the object in it"
+    if action.DESTRUCTIVE:
+        assert subjects, "whoever is asked must be told what will be destroyed"
+    if action.CHANGES:
+        assert action.LOCKS, "a job without a lock can run beside any other"
+        assert action.WHERE in (Where.OWNER, Where.PLACED)
+    else:
+        assert not action.LOCKS
+        assert not action.WHOLE_FLEET
+    if action.WHOLE_FLEET:
+        assert "ignore_missing" in action.FIELDS, "the explicit override"
+    for field in action.FIELDS.values():
+        if field.values_of:
+            assert field.values_of in declare.nouns()
+        if not field.required:
+            assert field.default is None or field.kind.check(field.default) == field.default
+
+
+@every([action for action in ALL if action.LOCKS])
+def test_its_locks_can_be_named(action: type[Action]) -> None:
+    made = filled(action, everything=False)
+    for lock in made.locks():
+        kind, _, name = lock.partition(":")
+        assert kind in declare.nouns()
+        assert name in made.values().values()
+
+
+@every(OFFERED)
+def test_its_example_is_a_command_line_that_works(action: type[Action]) -> None:
+    program, *line = shlex.split(action.EXAMPLE)
+    assert program == "maglica"
+    command = words.parse(line, {})
+    assert command.action is action
+    subject = action.subject()
+    for name in command.names or [None]:
+        action(**command.values, **({subject.name: name} if subject and name else {}))
+
+
+def test_an_alias_is_no_action_and_its_presets_fit() -> None:
+    for name, alias in ALIASES.items():
+        assert name not in ACTIONS
+        assert alias.name == name
+        assert alias.action in ACTIONS.values()
+        assert set(alias.preset) <= set(alias.action.FIELDS)
+
+
+def test_the_words_of_the_first_maglica_stay_valid() -> None:
+    assert declare.find("log tail").action.NAME == "job list"
+    assert declare.find("log tail").preset == {"last": 10}
+    assert declare.find("log status").action.NAME == "job show"
+    assert declare.build("log tail", {}).values()["last"] == 10
+    assert declare.build("log tail", {"last": 3}).values()["last"] == 3
+
+
+# ------------------------------------------------------------------------- a function for each, no orphans
+
+
+def functions(module: ModuleType) -> set[str]:
+    """The public functions that a module defines itself."""
+    return {
+        name
+        for name, value in vars(module).items()
+        if inspect.isfunction(value) and value.__module__ == module.__name__ and not name.startswith("_")
+    }
+
+
+def wanted(actions: list[type[Action]]) -> set[str]:
+    return {action.NAME.replace(" ", "_").replace("-", "_") for action in actions}
+
+
+def test_the_client_worker_answers_what_runs_there_and_nothing_else() -> None:
+    here = [action for action in ALL if action.WHERE == Where.CLIENT_WORKER]
+    helpers = {"function", "shown"}
+    assert functions(answers) - helpers == wanted(here)
+    for action in here:
+        found = answers.function(filled(action))
+        assert list(inspect.signature(found).parameters) == ["action", "broker", "now"]
+
+
+def test_the_host_worker_does_what_runs_there_and_nothing_else() -> None:
+    jobs = import_module("maglica.host_worker.jobs")
+    here = [action for action in ALL if action.WHERE not in (Where.CLIENT_WORKER, Where.TERMINAL)]
+    folder = Path(inspect.getfile(jobs)).parent
+    files = {path.stem for path in folder.glob("*.py") if not path.stem.startswith("_")}
+    assert files == {action.NOUN for action in here}
+    for noun in files:
+        module = import_module(f"maglica.host_worker.jobs.{noun}")
+        assert functions(module) == wanted([action for action in here if noun == action.NOUN])
+    for action in here:
+        parameters = list(inspect.signature(jobs.function(filled(action))).parameters)
+        assert parameters == (["want", "host", "work"] if action.CHANGES else ["want", "host"])
+
+
+def test_the_terminal_has_a_function_for_what_happens_there() -> None:
+    here = [action for action in ALL if action.WHERE == Where.TERMINAL]
+    for name in wanted(here):
+        assert name in functions(terminal)
+
+
+def test_the_library_has_a_method_for_everything_but_the_terminal(tmp_path: Path) -> None:
+    cloud = nouns.Cloud(load(None))
+    try:
+        for action in OFFERED:
+            call = getattr(getattr(cloud, action.NOUN, None), action.VERB.replace("-", "_"), None)
+            assert (call is None) == (action.WHERE == Where.TERMINAL)
+            if call is not None:
+                signature = inspect.signature(call)
+                assert list(signature.parameters) == list(action.FIELDS)
+                for name, field in action.FIELDS.items():
+                    assert (signature.parameters[name].default is inspect.Parameter.empty) == field.required
+        hidden = [action for action in ALL if action.HIDDEN]
+        assert hidden
+        for action in hidden:
+            assert not hasattr(getattr(cloud, action.NOUN), action.VERB)
+        # A noun must not hide what every connection can do.
+        assert not {action.NOUN for action in OFFERED} & {n for n in vars(Connection) if not n.startswith("_")} - {
+            "ping"
+        }
+    finally:
+        cloud.close()
+
+
+# ------------------------------------------------------------------------------------- over the wire
+
+
+def travelled(made: Action) -> Action:
+    """The same action as it arrives at the other end of the bus."""
+    bytes_ = wire.encode({"op": "read", "action": made.NAME, "args": made.values()})
+    message = wire.decode(bytes_)
+    assert wire.check(message) == "read"
+    return declare.build(message["action"], message["args"])
+
+
+@every(ALL)
+def test_it_survives_the_wire(action: type[Action]) -> None:
+    for made in (filled(action), filled(action, everything=False)):
+        again = travelled(made)
+        assert again == made
+        assert type(again) is action
+        # What arrives is in its one form: checking it once more changes nothing.
+        assert again.values() == made.values() == travelled(again).values()
+
+
+@every(ALL)
+def test_an_unknown_argument_is_refused_with_the_nearest_name(action: type[Action]) -> None:
+    for name in action.FIELDS:
+        wrong = name + "x"
+        with pytest.raises(Refused) as refused:
+            declare.build(action.NAME, {**filled(action).values(), wrong: 1})
+        assert refused.value.code == "wrong_input"
+        assert wrong in refused.value.message
+        assert refused.value.message.startswith(action.NAME)
+        assert refused.value.hint == f"did you mean {name}?"
+    with pytest.raises(Refused, match="unknown argument zzzz"):
+        declare.build(action.NAME, {"zzzz": 1})
+
+
+@every([action for action in ALL if any(field.required for field in action.FIELDS.values())])
+def test_a_missing_argument_is_named(action: type[Action]) -> None:
+    for name, field in action.FIELDS.items():
+        if field.required:
+            values = {other: value for other, value in filled(action).values().items() if other != name}
+            with pytest.raises(Refused) as refused:
+                declare.build(action.NAME, values)
+            assert refused.value.message == f"{action.NAME}: {field.option} is missing"
+            assert refused.value.hint == f"expected {field.kind.expected}"
+
+
+@pytest.mark.parametrize("name", ["self", "cls", "values", "__class__", "name"])
+def test_argument_names_of_our_own_code_are_unknown_like_any_other(name: str) -> None:
+    with pytest.raises(Refused, match="unknown argument"):
+        declare.build("job list", {name: 1})
+
+
+@pytest.mark.parametrize("name", [b"id", b"", 5, None])
+def test_an_argument_name_that_is_no_text_is_refused(name: Any) -> None:
+    with pytest.raises(Refused, match="unknown argument"):
+        declare.build("job list", {name: 1})
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", "vm", "vm ", "vm nosuch", "../config show", "os system", "vm  start", "__init__"]
+)
+def test_a_name_that_is_not_in_the_table_runs_nothing(name: str) -> None:
+    """D3: what comes from the wire chooses among the entries of the table, and can do nothing else."""
+    with pytest.raises(Refused, match="unknown action"):
+        declare.build(name, {})
+
+
+def test_a_wrong_verb_gets_the_nearest_action() -> None:
+    with pytest.raises(Refused) as refused:
+        declare.find("vm strat")
+    assert refused.value.hint == "did you mean `vm start`?"
+
+
+def test_an_action_cannot_be_changed_after_it_was_checked() -> None:
+    made = declare.build("vm start", {"name": "web1"})
+    with pytest.raises(AttributeError):
+        made.name = "; reboot"  # type: ignore[attr-defined]
+    assert made.values()["name"] == "web1"
+
+
+# ------------------------------------------------------------------------------------------- secrets
+
+
+SECRETS = [(action, name) for action in ALL for name, field in action.FIELDS.items() if field.secret]
+
+
+def test_what_must_be_secret_is() -> None:
+    assert ("vm clone", "root_password_hash") in [(action.NAME, name) for action, name in SECRETS]
+
+
+@pytest.mark.parametrize(("action", "name"), SECRETS, ids=name_of)
+def test_a_secret_is_never_shown(action: type[Action], name: str) -> None:
+    made = filled(action)
+    secret = made.values()[name]
+    assert secret == sample(action.FIELDS[name].kind)
+    assert secret not in repr(made)
+    assert secret not in str(made)
+    assert made.public()[name] == "***"
+    assert filled(action, everything=False).public()[name] is None, "that there is none may be seen"
+
+
+@pytest.mark.parametrize(("action", "name"), SECRETS, ids=name_of)
+def test_a_wrong_secret_is_not_repeated(action: type[Action], name: str) -> None:
+    for wrong in ("pa55word", ["pa55word"], {"pa55word": 1}):
+        with pytest.raises(Refused) as refused:
+            action(**{**filled(action).values(), name: wrong})
+        assert "pa55word" not in f"{refused.value.to_wire()}"
+
+
+# ------------------------------------------------------------------------------------- derived files
+
+
+@pytest.mark.parametrize("path", sorted(derive.written()), ids=lambda path: Path(path).name)
+def test_derived_files_are_up_to_date(path: str) -> None:
+    assert Path(path).read_text(encoding="utf-8") == derive.written()[path], "run `make derive`"
+
+
+def test_the_list_of_commands_is_what_people_may_use() -> None:
+    page = derive.command_list(list(declare.visible()))
+    for action in ALL:
+        assert (f"`maglica {action.NAME}" in page) == (not action.HIDDEN)
+
+
+# ------------------------------------------------------------------------------ what a new action costs
+
+
+class VmPolishBrass(Action):
+    """Polish the brass of a VM."""
+
+    name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm")
+    strokes: int = arg(kinds.integer(1, 99), "how many strokes", default=3)
+    paste: str | None = arg(kinds.TEXT, "which paste", default=None, secret=True)
+
+
+@pytest.fixture
+def new_action() -> Iterator[type[Action]]:
+    """The class above in the table, for one test."""
+    before, aliases = dict(ACTIONS), dict(ALIASES)
+    file = declare.action(
+        where=Where.OWNER,
+        changes=True,
+        locks=("vm:{name}",),
+        aliases=("shine",),
+        example="maglica vm polish-brass web1",
+    )
+    yield file(VmPolishBrass)
+    ACTIONS.clear()
+    ALIASES.clear()
+    ACTIONS.update(before)
+    ALIASES.update(aliases)
+
+
+def test_a_new_action_is_one_entry(new_action: type[Action]) -> None:
+    assert new_action.NAME == "vm polish-brass"
+    assert new_action in list(declare.visible())
+    # the command line
+    command = words.parse(["vm", "polish_brass", "web1", "--strokes=5"], {})
+    assert (command.action, command.names, command.values) == (new_action, ["web1"], {"strokes": "5"})
+    assert words.parse(["vm", "shine", "web1"], {}).action is new_action
+    # both doors of the bus
+    made = declare.build("vm polish-brass", {"name": "web1", "strokes": "5", "paste": "red"})
+    assert made.values() == {"name": "web1", "strokes": 5, "paste": "red"}
+    assert travelled(made) == made
+    assert made.locks() == ["vm:web1"]
+    assert repr(made) == "VmPolishBrass(name='web1', strokes=5, paste='***')"
+    with pytest.raises(Refused) as refused:
+        declare.build("vm polish-brass", {"name": "web1", "strokes": 100})
+    assert refused.value.message == "vm polish-brass: --strokes: 100 is out of range"
+    assert refused.value.hint == "expected a whole number from 1 to 99"
+    # the library and its stub, and the README
+    with nouns.Cloud(load(None)) as cloud:
+        assert list(inspect.signature(cloud.vm.polish_brass).parameters) == ["name", "strokes", "paste"]  # type: ignore[attr-defined]
+    written = derive.stub(list(declare.visible()))
+    expected = "def __call__(self, *, name: str, strokes: int = 3, paste: str | None = None) -> dict[str, Any]:"
+    assert expected in written
+    assert "    polish_brass: _VmPolishBrass\n" in written
+    compile(written, "nouns.pyi", "exec")
+    assert derive.usage(new_action) == "maglica vm polish-brass NAME [--strokes=NUMBER] [--paste=TEXT]"
+    assert derive.usage(new_action) in derive.command_list(list(declare.visible()))
+
+
+def test_the_new_action_is_gone_again() -> None:
+    assert "vm polish-brass" not in declare.load_all()
+    assert "vm shine" not in ALIASES
