@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
+from maglica import declare
+
 QUEUED = "queued"  # recorded; waits for a lock, a slot or its host
 CLAIMED = "claimed"  # handed to its host
 RUNNING = "running"  # its host has begun
@@ -61,3 +63,25 @@ class Job(TypedDict):
 def may_become(old: str, new: str) -> bool:
     """Whether a job in state `old` may go to state `new`."""
     return old in MAY_FOLLOW[new]
+
+
+def shown(record: Job) -> dict[str, Any]:
+    """A job as people see it: secrets masked, and what follows from its fields."""
+    fields = declare.find(record["action"]).action.FIELDS
+    error = record["error"] or {}
+    return {
+        **record,
+        "args": declare.mask(fields, record["args"]),
+        "took_seconds": _took(record),
+        "message": error.get("message"),
+    }
+
+
+def _took(record: Job) -> float | None:
+    """Seconds from its submission to its end."""
+    if record["ended_at"] is None:
+        return None
+    from datetime import datetime
+
+    began, ended = (datetime.fromisoformat(text) for text in (record["created_at"], record["ended_at"]))
+    return round((ended - began).total_seconds(), 3)

@@ -64,7 +64,7 @@ def decode(data: bytes, limit: int = MAX_BYTES) -> Message:
     if _depth_exceeded(data):
         raise Refused("wrong_input", f"the message is nested deeper than {MAX_DEPTH}")
     try:
-        message = msgpack.unpackb(data, raw=False, strict_map_key=True, ext_hook=_no_extension)
+        message = msgpack.unpackb(data, raw=False, strict_map_key=True, max_ext_len=0, ext_hook=_no_extension)
     except Exception:  # whatever msgpack raises, the bytes were no message
         raise Refused("wrong_input", "the message is not msgpack") from None
     if not isinstance(message, dict):
@@ -99,7 +99,7 @@ def _check_type(op: str, name: str, value: Any, kind: type) -> None:
     accepted: tuple[type, ...] = (int, float) if kind is float else (kind,)
     if not isinstance(value, accepted) or (kind is not bool and isinstance(value, bool)):
         raise Refused("wrong_input", f"{op}: field {name} is a {type(value).__name__}, expected {kind.__name__}")
-    if kind is float and not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise Refused("wrong_input", f"{op}: field {name} is {value}, expected a number")
 
 

@@ -1,6 +1,6 @@
 """A host whose every word the test decides: real sockets and real messages, but no libvirt and no time of its own.
 
-What takes minutes on a hypervisor (a copy of a big disk, a guest that does not obey) happens here when the test says so.
+What takes minutes on a hypervisor (a copy of a big disk, a guest that does not obey) happens here when a test says so.
 """
 
 from __future__ import annotations
@@ -114,7 +114,8 @@ class ScriptedHost:
         if message["action"] == "host survey":
             value = {
                 "driver": "test", "active": len(self.vms), "vcpus": 8, "memory_free_bytes": 32 * GIB,
-                "domains": [self._vm(name) for name in self.vms], "pools": [{"name": "default", "free_bytes": 100 * GIB}],
+                "domains": [self._vm(name) for name in self.vms],
+                "pools": [{"name": "default", "free_bytes": 100 * GIB}],
             }  # fmt: skip
         elif message["op"] == "plan":
             value = {"item": {"would": {"do": message["action"]}, "changed": True}}

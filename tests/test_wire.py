@@ -221,8 +221,11 @@ def test_the_size_is_limited_before_anything_is_read() -> None:
 def nested(depth: int, kind: str) -> Any:
     """A value of that many containers inside each other."""
     value: Any = 1
-    for _ in range(depth):
-        value = [value] if kind == "list" else {"k": value} if kind == "map" else [5, {"a": value}, "\x91"] if _ % 2 else value
+    for number in range(depth):
+        if kind == "list" or (kind == "mixed" and number % 2):
+            value = [5, value, "\x91", b"\x81"]
+        else:
+            value = {"k": value, "\x82": 1.5}
     return value
 
 

@@ -196,7 +196,8 @@ def cut(text: str, room: int) -> str:
 
 def sheet(item: Value, look: Look, indent: str = "") -> str:
     """One object: `Key: value` lines, aligned; lists of maps as small tables below their key."""
-    item = {**{key: item[key] for key in ("name", "host") if key in item}, **item}
+    if "name" in item and "host" in item:
+        item = {"name": item["name"], "host": item["host"], **item}
     plain = {key: value for key, value in item.items() if not _nested(value)}
     room = max((width(heading(key)) for key in plain), default=0) + 3
     lines = []

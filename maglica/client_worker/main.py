@@ -8,8 +8,9 @@ import os
 
 from maglica import VERSION, config, daemon
 from maglica.bus import Request, Server
-from maglica.client_worker.broker import Broker, Reply
+from maglica.client_worker.broker import Broker
 from maglica.client_worker.now import now
+from maglica.client_worker.outbox import Reply
 from maglica.client_worker.store import Store
 from maglica.errors import MaglicaError
 
@@ -83,7 +84,7 @@ def serve(server: Server, broker: Broker, store: Store) -> None:
 
 
 def _send(server: Server, broker: Broker, store: Store) -> None:
-    outbox, broker.outbox = broker.outbox, []
+    outbox = broker.outbox.take()
     try:
         store.commit()
     except MaglicaError as error:

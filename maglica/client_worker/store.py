@@ -39,7 +39,7 @@ SQL = {
     "job by key": "SELECT record FROM job WHERE key = ?",
     "jobs by prefix": "SELECT record FROM job WHERE id >= ? AND id < ? ORDER BY id LIMIT 5",
     "put job": "INSERT INTO job VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    "set job": "UPDATE job SET state = ?, journal = ?, ended_ms = ?, record = ? WHERE id = ?",
+    "set job": "UPDATE job SET state = ?, journal = coalesce(?, journal), ended_ms = ?, record = ? WHERE id = ?",
     "count open": f"SELECT count(*) FROM job WHERE {OPEN}",
     "open of host": f"SELECT record FROM job WHERE host = ? AND {OPEN} ORDER BY id",
     "open": f"SELECT record FROM job WHERE {OPEN} ORDER BY id",
@@ -174,7 +174,10 @@ class Store:
             self._write("put lock", lock, job["id"])
 
     def save(self, job: Job, *, journal: str | None, ended_ms: int | None) -> None:
-        """Record a job's change; one that has ended gives its locks back in the same transaction."""
+        """Record a job's change; one that has ended gives its locks back in the same transaction.
+
+        `journal`: the host's journal that it is handed to; None keeps what is known.
+        """
         self._write("set job", job["state"], journal, ended_ms, json.dumps(job), job["id"])
         if job["state"] in FINAL:
             self._write("free locks", job["id"])

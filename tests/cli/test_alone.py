@@ -58,7 +58,10 @@ def test_help_needs_nobody_and_no_settings(house: House) -> None:
         (("vm", "lst"), ["maglica: vm has no verb lst", "  did you mean `maglica vm list`?"]),
         (("vm", "list", "--stat=running"), ["maglica: vm list: there is no option --stat", "  did you mean --state?"]),
         (("vm", "stop"), ["maglica: vm stop: NAME is missing", "  expected the name of a VM, or NAME@HOST"]),
-        (("vm", "stop", "a b"), ["maglica: vm stop: --name: 'a b' is not valid", "  expected the name of a VM, or NAME@HOST"]),
+        (
+            ("vm", "stop", "a b"),
+            ["maglica: vm stop: --name: 'a b' is not valid", "  expected the name of a VM, or NAME@HOST"],
+        ),
         (
             ("vm", "clone", "--image=a", "--hostname=b", "--memory=4"),
             [
@@ -66,9 +69,12 @@ def test_help_needs_nobody_and_no_settings(house: House) -> None:
                 "  expected a size such as 512M, 10G or 1T (powers of 1024)",
             ],
         ),
-        (("vm", "remove", "web1"), ["maglica: vm remove web1: there is no terminal to ask for a yes", "  add --yes if it is meant"]),
+        (
+            ("vm", "remove", "web1"),
+            ["maglica: vm remove web1: there is no terminal to ask for a yes", "  add --yes if it is meant"],
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_said_in_a_sentence(house: House, words: tuple[str, ...], said: list[str]) -> None:
     done = house.cli(*words)
     assert (done.returncode, done.stdout, done.stderr.splitlines()) == (2, "", said)

@@ -80,7 +80,8 @@ def test_every_terminal_action_has_its_function_and_no_function_is_left_over() -
     [
         ("size", 512 << 20, "512M"), ("size", 3 << 40, "3T"), ("size", 1000, "1000"), ("duration", 90.0, "90s"),
         ("duration", 3600.0, "1h"), ("duration", 0.5, "0.5s"), ("duration", 0.0, "0s"), ("number", 2.5, "2.5"),
-        ("number", 8, "8"), ("text", "x", "x"), ("text", None, ""), ("yes-no", True, "yes"), ("duration", 86400.0, "1d"),
+        ("number", 8, "8"), ("text", "x", "x"), ("text", None, ""), ("yes-no", True, "yes"),
+        ("duration", 86400.0, "1d"),
     ],
 )  # fmt: skip
 def test_settings_as_they_stand_in_the_file(kind: str, value: object, text: str) -> None:

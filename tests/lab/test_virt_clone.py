@@ -31,7 +31,9 @@ def test_the_same_definition_as_virt_clone(lab: Lab, cloud: Cloud, clean: object
     theirs, ours = (lab.on("host1", f"virsh dumpxml --inactive {name}") for name in ("twin1", "twin2"))
     # virt-clone leaves the image's own console log to both guests; ours has one of its own.
     theirs = theirs.replace("qemu/tiny.original.console.log", "qemu/twin1.console.log")
-    different = list(unified_diff(normal(theirs, "twin1").splitlines(), normal(ours, "twin2").splitlines(), lineterm=""))
+    different = list(
+        unified_diff(normal(theirs, "twin1").splitlines(), normal(ours, "twin2").splitlines(), lineterm="")
+    )
     assert different == [], "\n".join(different)
     lab.on("host1", "virsh undefine twin1 --remove-all-storage")
     cloud.vm.remove(name="twin2")
