@@ -235,3 +235,11 @@ keys = {self.folder}/keys
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout,
             env=self.environment(**environment), check=False,
         )  # fmt: skip
+
+    def spawn(self, *words: str, **environment: str) -> subprocess.Popen[str]:
+        """Start one command without a terminal, and do not wait for it."""
+        return subprocess.Popen(
+            [str(HOME / "bin" / "maglica"), *words],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=self.environment(**environment), start_new_session=True,
+        )  # fmt: skip

@@ -202,7 +202,7 @@ def _refuse_partial_view(name: str, missing: dict[str, str], ignore_missing: boo
         raise Refused(
             "host_down",
             f"{name} may exist on a host that does not answer: {told}",
-            "wait for it; `maglica host remove` forgets a host that is gone for good; --ignore-missing=1 goes on all the same",
+            "wait for it; `maglica host remove` forgets one that is gone for good; --ignore-missing goes on all the same",
             details={"missing_hosts": missing},
         )
 
@@ -216,6 +216,12 @@ def _refuse_image(want: Wanted, surveys: dict[str, Survey], missing: dict[str, s
         if missing:
             hint = f"it may be on a host that does not answer: {', '.join(missing)}"
         raise Refused("unknown_entity", f"no host holds an image {want.image}", hint)
+    if want.on is not None and want.on not in holders:
+        raise Refused(
+            "unknown_entity",
+            f"{want.on} does not hold an image {want.image}",
+            f"it is on {', '.join(sorted(holders))}; leave out --on, or choose one of them",
+        )
     if all(image["state"] != "shut-off" for image in holders.values()):
         host, image = next(iter(holders.items()))
         raise Refused(

@@ -7,8 +7,9 @@ import os
 import time
 from typing import Any
 
+from maglica.config import HostWorkerSection
 from maglica.errors import MaglicaError
-from maglica.host_worker import commands, domain_xml
+from maglica.host_worker import commands, domain_xml, plan
 from maglica.host_worker.domain_xml import Disk, Domain
 from maglica.host_worker.hypervisor import Hypervisor
 from maglica.host_worker.plan import Source
@@ -46,18 +47,18 @@ def facts(hypervisor: Hypervisor, reserve: int, acceleration: str) -> Value:
     }
 
 
-def survey(hypervisor: Hypervisor, memory_reserve: int, pool_reserve: int) -> Value:
+def survey(hypervisor: Hypervisor, settings: HostWorkerSection) -> Value:
     """What placement and look-up need to know; its shape stands in `client_worker/place.py`."""
     node, domains = hypervisor.node(), hypervisor.domains()
+    pools = plan.usable_pools(hypervisor.pools(), settings.pool, files=hypervisor.has_files)
     return {
         "driver": hypervisor.driver,
         "active": sum(state in ACTIVE for _, state in domains),
         "vcpus": node["vcpus"],
-        "memory_free_bytes": memory_free(node["memory_bytes"], memory_reserve, domains),
+        "memory_free_bytes": memory_free(node["memory_bytes"], settings.memory_reserve, domains),
         "domains": [_surveyed(hypervisor, domain, state) for domain, state in domains],
         "pools": [
-            {"name": pool["name"], "free_bytes": max(0, pool["free_bytes"] - pool_reserve)}
-            for pool in hypervisor.pools()
+            {"name": pool["name"], "free_bytes": max(0, pool["free_bytes"] - settings.pool_reserve)} for pool in pools
         ],
     }
 

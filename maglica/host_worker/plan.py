@@ -119,13 +119,17 @@ def random_mac(chance: random.Random | random.SystemRandom) -> str:
     return "52:54:00:" + ":".join(f"{chance.randrange(256):02x}" for _ in range(3))
 
 
+def usable_pools(pools: list[dict[str, Any]], wanted: str | None, *, files: bool) -> list[dict[str, Any]]:
+    """The pools that can take a clone's disks: those of files, or the one that the settings name."""
+    takes_files = [pool for pool in pools if not files or (pool["type"] in ("dir", "fs", "netfs") and pool["path"])]
+    return [pool for pool in takes_files if wanted in (None, pool["name"])]
+
+
 def roomiest(
     pools: list[dict[str, Any]], wanted: str | None, needed: int, reserve: int, *, files: bool
 ) -> dict[str, Any]:
     """The pool with most room among those that can take files; the one called `wanted` when that is given."""
-    usable = [pool for pool in pools if not files or (pool["type"] in ("dir", "fs", "netfs") and pool["path"])]
-    if wanted is not None:
-        usable = [pool for pool in usable if pool["name"] == wanted]
+    usable = usable_pools(pools, wanted, files=files)
     if not usable:
         what = f"no active file pool called {wanted}" if wanted else "no active storage pool of files"
         raise Refused("environment_error", f"this host has {what}", "`virsh pool-list --all` there shows its pools")

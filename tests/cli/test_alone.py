@@ -25,24 +25,37 @@ def down(house: House) -> str:
 # ------------------------------------------------------------------------------------------ nobody there
 
 
-@pytest.mark.parametrize("words", [("vm", "list"), ("vm", "stop", "web1"), ("ping",), ("job", "attach", "1b7q")])
-def test_a_client_worker_that_is_down_is_told_within_3_seconds(house: House, down: str, words: tuple[str, ...]) -> None:
+def test_a_client_worker_that_is_down_is_told_within_3_seconds(house: House, down: str) -> None:
+    lines = ["vm list", "vm stop web1", "ping", "job attach 1b7q", "job wait 1b7q", "vm stop ci-*", "host list -o json"]
     began = time.monotonic()
-    done = house.cli(f"--client={down}", *words)
-    assert time.monotonic() - began < 3.5
-    assert done.returncode == 8
-    assert done.stdout == ""
-    assert done.stderr.splitlines()[0] == f"maglica: no client worker answers at tcp://{down}"
-    assert "maglica_client_worker" in done.stderr
+    running = [house.spawn(f"--client={down}", *line.split()) for line in lines]
+    for process in running:
+        _, err = process.communicate(timeout=20)
+        assert process.returncode == 8
+        assert err.splitlines()[0] == f"maglica: no client worker answers at tcp://{down}"
+        assert "maglica_client_worker" in err
+    assert time.monotonic() - began < 3.0 + 0.2 * len(lines)
+
+
+def test_an_error_as_other_trees(house: House, down: str) -> None:
+    yaml_, lines = (
+        house.spawn("vm", "list", "-o", "yaml", MAGLICA_CLIENT=down),
+        house.spawn("vm", "list", "-o", "jsonl", MAGLICA_CLIENT=down),
+    )
+    tree = yaml.safe_load(yaml_.communicate(timeout=10)[0])
+    assert (tree["kind"], tree["error"]["code"], tree["error"]["retryable"]) == ("vm.list", "unreachable", True)
+    line = lines.communicate(timeout=10)[0]
+    assert json.loads(line)["error"]["code"] == "unreachable"
+    assert line.count("\n") == 1
 
 
 def test_version_does_not_need_anybody(house: House, down: str) -> None:
-    done = house.cli("version", MAGLICA_CLIENT=down)
-    assert done.returncode == 0
-    assert done.stdout == f"maglica {VERSION}, protocol 1\n"
-    assert "no client worker answers" in done.stderr
-    tree = json.loads(house.cli("version", "-o", "json", f"--client={down}").stdout)
-    assert tree["item"] == {"version": VERSION, "protocol": 1, "client_worker": None}
+    plain, tree = house.spawn("version", MAGLICA_CLIENT=down), house.spawn("version", "-o", "json", MAGLICA_CLIENT=down)
+    out, err = plain.communicate(timeout=10)
+    assert (plain.returncode, out) == (0, f"maglica {VERSION}, protocol 1\n")
+    assert "no client worker answers" in err
+    assert json.loads(tree.communicate(timeout=10)[0])["item"]["client_worker"] is None
+    assert tree.returncode == 0
 
 
 def test_help_needs_nobody_and_no_settings(house: House) -> None:
@@ -91,15 +104,6 @@ def test_an_error_as_a_tree(house: House, words: tuple[str, ...]) -> None:
     assert tree["error"]["code"] == "wrong_input"
     assert tree["error"]["hint"] == "did you mean `maglica vm list`?"
     assert done.stderr.startswith("maglica: vm has no verb lst\n")
-
-
-def test_an_error_as_other_trees(house: House, down: str) -> None:
-    done = house.cli("vm", "list", f"--client={down}", MAGLICA_OUTPUT="yaml")
-    tree = yaml.safe_load(done.stdout)
-    assert (tree["kind"], tree["error"]["code"], tree["error"]["retryable"]) == ("vm.list", "unreachable", True)
-    line = house.cli("vm", "list", "-o", "jsonl", "--state=off").stdout
-    assert json.loads(line)["error"]["code"] == "wrong_input"
-    assert line.count("\n") == 1
 
 
 def test_no_directory_can_slip_its_modules_in(house: House, tmp_path: Path) -> None:

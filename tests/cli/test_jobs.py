@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 from typing import Any
 
 import pytest
 
 from maglica.errors import Failed
 from tests.cli.typing_in import Typed
-from tests.daemons import HOME, House, until
+from tests.daemons import House, until
 from tests.scripted_host import GIB, ScriptedHost
 
 
@@ -33,15 +32,8 @@ def stopped(name: str) -> dict[str, Any]:
     return {"name": name, "state": "shut-off", "changed": True}
 
 
-def background(house: House, *words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [str(HOME / "bin" / "maglica"), *words], env=house.environment(), stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-
-
 def test_progress_without_a_terminal_is_a_line_for_each_change(house: House, host: ScriptedHost) -> None:
-    running = background(house, "vm", "stop", "web1")
+    running = house.spawn("vm", "stop", "web1")
     job = given(host, "web1")
     for done in range(5):
         host.progress(job, "copy", done * GIB, 4 * GIB)
@@ -91,7 +83,7 @@ def test_the_first_ctrl_c_detaches_and_the_job_goes_on(house: House, host: Scrip
 
 
 def test_sigint_of_a_script_detaches_too(house: House, host: ScriptedHost) -> None:
-    running = background(house, "vm", "stop", "web{1..2}")
+    running = house.spawn("vm", "stop", "web{1..2}")
     jobs = given(host, "web1"), given(host, "web2")
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=5)
@@ -139,7 +131,7 @@ def test_job_wait_is_silent_and_exits_as_the_job_did(house: House, host: Scripte
 
 
 def test_several_names_have_a_result_each(house: House, host: ScriptedHost) -> None:
-    running = background(house, "vm", "stop", "web{1..3}", "nope", "-o", "json")
+    running = house.spawn("vm", "stop", "web{1..3}", "nope", "-o", "json")
     ids = {name: given(host, name) for name in ("web1", "web2", "web3")}
     host.end(ids["web1"], stopped("web1"))
     host.end(ids["web3"], stopped("web3"))
@@ -175,7 +167,7 @@ def test_several_jobs_have_a_line_each_on_a_terminal(house: House, host: Scripte
 
 
 def test_a_job_that_fails(house: House, host: ScriptedHost) -> None:
-    running = background(house, "vm", "stop", "web1", "-v")
+    running = house.spawn("vm", "stop", "web1", "-v")
     job = given(host, "web1")
     commands = [{"argv": ["qemu-img", "info"], "exit_status": 1, "seconds": 0.1, "stderr": "no such file"}]
     host.end(job, error=Failed("environment_error", "it did not work", "try again").to_wire(), commands=commands)
@@ -195,7 +187,7 @@ def test_a_job_that_fails(house: House, host: ScriptedHost) -> None:
 
 
 def test_a_job_can_be_cancelled(house: House, host: ScriptedHost) -> None:
-    running = background(house, "vm", "stop", "web1")
+    running = house.spawn("vm", "stop", "web1")
     job = given(host, "web1")
     done = house.cli("job", "cancel", job, "-o", "json")
     assert json.loads(done.stdout)["item"]["changed"] is True
@@ -227,7 +219,7 @@ def test_the_same_key_is_the_same_job(house: House, host: ScriptedHost) -> None:
 
 
 def test_a_client_worker_that_restarts_is_waited_for(house: House, host: ScriptedHost) -> None:
-    running = background(house, "vm", "stop", "web1")
+    running = house.spawn("vm", "stop", "web1")
     given(host, "web1")
     house.client_worker.kill()
     house.start()
