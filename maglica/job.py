@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypedDict
 
 from maglica import declare
+from maglica.errors import Refused
 
 QUEUED = "queued"  # recorded; waits for a lock, a slot or its host
 CLAIMED = "claimed"  # handed to its host
@@ -65,13 +66,20 @@ def may_become(old: str, new: str) -> bool:
     return old in MAY_FOLLOW[new]
 
 
+def masked(record: Job) -> dict[str, Any]:
+    """A job's arguments without secrets. Of an action that this release does not know, nothing is shown."""
+    try:
+        return declare.mask(declare.find(record["action"]).action.FIELDS, record["args"])
+    except Refused:
+        return dict.fromkeys(record["args"], "***")
+
+
 def shown(record: Job) -> dict[str, Any]:
     """A job as people see it: secrets masked, and what follows from its fields."""
-    fields = declare.find(record["action"]).action.FIELDS
     error = record["error"] or {}
     return {
         **record,
-        "args": declare.mask(fields, record["args"]),
+        "args": masked(record),
         "took_seconds": _took(record),
         "message": error.get("message"),
     }

@@ -135,6 +135,7 @@ class House:
         self.config = folder / "maglica.conf"
         self.hosts: dict[str, Daemon] = {}
         self._scripts: list[Any] = []
+        self._spawned: list[subprocess.Popen[str]] = []
         self.configure()
         self.client_worker = self.daemon("maglica_client_worker", f"--config={self.config}", log="client_worker")
 
@@ -204,6 +205,9 @@ keys = {self.folder}/keys
 
     def close(self) -> None:
         """End every process."""
+        for process in self._spawned:
+            with process:  # closes its pipes and waits
+                process.kill()
         for script in self._scripts:
             script.stop()
         for daemon in [*self.hosts.values(), self.client_worker]:
@@ -238,8 +242,10 @@ keys = {self.folder}/keys
 
     def spawn(self, *words: str, **environment: str) -> subprocess.Popen[str]:
         """Start one command without a terminal, and do not wait for it."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [str(HOME / "bin" / "maglica"), *words],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env=self.environment(**environment), start_new_session=True,
         )  # fmt: skip
+        self._spawned.append(process)
+        return process

@@ -175,8 +175,8 @@ def test_the_client_worker_answers_what_runs_there_and_nothing_else() -> None:
     helpers = {"function", "shown"}
     assert functions(answers) - helpers == wanted(here)
     for action in here:
-        found = answers.function(filled(action))
-        assert list(inspect.signature(found).parameters) == ["action", "broker", "now"]
+        parameters = inspect.signature(answers.function(filled(action))).parameters
+        assert [p.annotation for p in parameters.values()] == [action.__name__, "Records", "Now"]
 
 
 def test_the_host_worker_does_what_runs_there_and_nothing_else() -> None:
@@ -189,8 +189,9 @@ def test_the_host_worker_does_what_runs_there_and_nothing_else() -> None:
         module = import_module(f"maglica.host_worker.jobs.{noun}")
         assert functions(module) == wanted([action for action in here if noun == action.NOUN])
     for action in here:
-        parameters = list(inspect.signature(jobs.function(filled(action))).parameters)
-        assert parameters == (["want", "host", "work"] if action.CHANGES else ["want", "host"])
+        parameters = inspect.signature(jobs.function(filled(action))).parameters
+        more = ["Host", "Work"] if action.CHANGES else ["Host"]
+        assert [p.annotation for p in parameters.values()] == [action.__name__, *more]
 
 
 def test_the_terminal_has_a_function_for_what_happens_there() -> None:

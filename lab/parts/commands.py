@@ -71,7 +71,7 @@ def need_namespaces() -> None:
     try:
         run("unshare", *host.NAMESPACES, "--fork", "--mount-proc", "--propagation", "private", "true")
     except LabError as error:
-        raise LabError(f"this machine does not give out namespaces, which the lab is made of: {error}", NO_ROOT) from None
+        raise LabError(f"namespaces, which the lab is made of, are not to be had here: {error}", NO_ROOT) from None
 
 
 def up(arguments: Sequence[str]) -> int:

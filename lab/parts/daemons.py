@@ -142,10 +142,15 @@ def wait_for_hosts(config: Path, hosts: Sequence[str], log: Callable[[str], Path
     """Wait until the client worker knows every host as up; LabError, and the ends of the logs, when one is missing."""
     seen: list[str] = []
     if not wait_until(lambda: _all_up(config, hosts, seen), READY_LIMIT, 0.1):
-        for label in (CLIENT, *hosts):
-            say(f"--- the end of {log(label)}")
-            say(tail_of(log(label).read_text(errors="replace"), 15))
+        show_logs((CLIENT, *hosts), log)
         raise LabError(f"not every host came up within {READY_LIMIT:g} s; last answer: {seen[-1] if seen else 'none'}")
+
+
+def show_logs(labels: Sequence[str], log: Callable[[str], Path]) -> None:
+    """The last lines of daemons' logs, on stderr."""
+    for label in labels:
+        say(f"--- the end of {log(label)}")
+        say(tail_of(log(label).read_text(errors="replace"), 15))
 
 
 def _all_up(config: Path, hosts: Sequence[str], seen: list[str]) -> bool:

@@ -97,19 +97,28 @@ def _on_lab() -> int:
     with _afterwards(["lab/down", f"--name={NAME}"]):
         _show(["lab/up", f"--name={NAME}", "--hosts=2"])
         lab, _ = names.read(NAME)
-        config = lab.cli_config
-        _show(["maglica", "host", "list"], config)
-        _show(["maglica", "image", "list"], config)
-        for guest in GUESTS:
-            _show(["maglica", "vm", "clone", f"--image={IMAGE}", f"--hostname={guest}"], config)
-        _hear_guests(lab)
-        _show(["maglica", "vm", "list"], config)
-        for guest in GUESTS:
-            _show(["maglica", "vm", "stop", guest], config)
-            _show(["maglica", "vm", "remove", f"--name={guest}", "--yes"], config)
+        try:
+            _tour(lab)
+        except LabError:
+            daemons.show_logs([daemons.CLIENT, *(each.name for each in lab.hosts)], lab.log)
+            raise
     print(NEXT_STEPS)
     print(f"\n(The demonstration took {time.monotonic() - begin:.0f} s.)")
     return 0
+
+
+def _tour(lab: names.Lab) -> None:
+    """From nothing to two guests and back."""
+    config = lab.cli_config
+    _show(["maglica", "host", "list"], config)
+    _show(["maglica", "image", "list"], config)
+    for guest in GUESTS:
+        _show(["maglica", "vm", "clone", f"--image={IMAGE}", f"--hostname={guest}"], config)
+    _hear_guests(lab)
+    _show(["maglica", "vm", "list"], config)
+    for guest in GUESTS:
+        _show(["maglica", "vm", "stop", guest], config)
+        _show(["maglica", "vm", "remove", f"--name={guest}", "--yes"], config)
 
 
 def _hear_guests(lab: names.Lab) -> None:

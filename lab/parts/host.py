@@ -86,7 +86,8 @@ def entering(lab: Lab, host: Host) -> list[str]:
     init = process.living(lab, f"init:{host.name}")
     if init is None:
         raise LabError(f"{host.name} of lab '{lab.name}' does not run; `lab/down` and `lab/up` make it anew")
-    return ["nsenter", "--target", str(init.pid), *NAMESPACES, "--"]
+    # --root and --wd: the lab may have been started in a chroot, and is entered from anywhere
+    return ["nsenter", "--target", str(init.pid), *NAMESPACES, "--root", "--wd", "--"]
 
 
 def run_inside(lab: Lab, host: Host, *command: str, limit: float = 60.0) -> str:

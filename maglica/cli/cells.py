@@ -103,6 +103,26 @@ def when(text: str, now: datetime) -> str:
     return moment.strftime("%H:%M:%S" if moment.date() == now.date() else "%Y-%m-%d %H:%M")
 
 
+def written(kind: str, value: Any) -> str:
+    """A value as a person would write it in a command or a settings file: `512M`, `90s`; empty when it is not set."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    units = {
+        "size": (("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)),
+        "duration": (("d", 86400), ("h", 3600), ("m", 60)),
+    }
+    for unit, length in units.get(kind, ()):
+        if value >= length and value % length == 0:
+            return f"{int(value // length)}{unit}"
+    if kind == "duration":
+        return f"{value:g}s"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def printable(text: str) -> str:
     """The text with every control character made visible: what came from a guest must not drive this terminal."""
     if text.isprintable():

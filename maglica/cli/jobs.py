@@ -191,12 +191,10 @@ def detached(outcomes: list[Outcome]) -> int:
     if not ids:
         sys.stderr.write("\nmaglica: interrupted; `maglica job list` shows what was submitted\n")
         return DETACHED
-    what = f"job {ids[0]} goes on" if len(ids) == 1 else f"{len(ids)} jobs go on"
+    what, them = (f"job {ids[0]} goes on", "it") if len(ids) == 1 else (f"{len(ids)} jobs go on", "them")
     every = " ".join(ids)
-    sys.stderr.write(
-        f"\nmaglica: detached; {what}\n  `maglica job attach {every}` follows {'it' if len(ids) == 1 else 'them'},"
-        f" `maglica job cancel {every}` stops {'it' if len(ids) == 1 else 'them'}\n"
-    )
+    hints = f"  maglica job attach {every}   follows {them}\n  maglica job cancel {every}   stops {them}\n"
+    sys.stderr.write(f"\nmaglica: detached; {what}\n{hints}")
     sys.stderr.flush()
     return DETACHED
 

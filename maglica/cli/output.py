@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
+from types import NoneType
 from typing import Any
 
 from maglica.cli import query
 from maglica.cli.answer import Answer, Value
-from maglica.cli.cells import cell, heading, printable, width
+from maglica.cli.cells import SUFFIXES, cell, heading, printable, width
 from maglica.cli.options import Globals
 from maglica.errors import Failed
 
 GAP = "   "
+MORE = " …"  # at the end of a header: further columns do not fit into this terminal
+WHOLE = ("id", "job", "uuid")  # columns that are of no use when they are cut
 NARROWEST = 8  # columns of a terminal that a shortened column keeps
 
 _COLOURS = {"green": "32", "red": "31", "yellow": "33", "dim": "2"}
@@ -143,29 +146,56 @@ def table(items: list[Value], columns: list[str], look: Look, *, headers: bool =
     rows = [[cell(column, item.get(column), look.now) for column in columns] for item in items]
     top = [heading(column) for column in columns]
     widths = [max(map(width, [title, *column])) for title, *column in zip(top, *rows, strict=True)]
+    more = ""
     if look.columns is not None:
-        widths = _narrowed(widths, look.columns - len(indent))
+        words = [_words(column, items) for column in columns]
+        widths = _fitted(widths, words, look.columns - len(indent))
+        more = MORE if len(widths) < len(columns) else ""
     lines = []
     if headers and columns:
-        lines += [_line(top, widths), "-" * (sum(widths) + len(GAP) * (len(widths) - 1))]
+        dashes = "-" * (sum(widths) + len(GAP) * (len(widths) - 1))
+        lines += [_line(top, widths) + more, dashes]
     lines += [_line(row, widths, _painter(columns, look)) for row in rows]
     return "".join(f"{indent}{line}".rstrip() + "\n" for line in lines)
 
 
-def _narrowed(widths: list[int], room: int) -> list[int]:
-    """Widths that fit into the room: the widest columns give way, none below what can still be read."""
+def _fitted(widths: list[int], may_shrink: list[bool], room: int) -> list[int]:
+    """Widths that fit into the room, for as many columns as can be shown at all, from the left; one at least."""
+    for count in range(len(widths), 0, -1):
+        left = room if count == len(widths) else room - len(MORE)
+        kept = _narrowed(widths[:count], may_shrink, left - len(GAP) * (count - 1))
+        if sum(kept) <= left - len(GAP) * (count - 1):
+            return kept
+    return _narrowed(widths[:1], may_shrink, room - len(MORE))
+
+
+def _narrowed(widths: list[int], may_shrink: list[bool], room: int) -> list[int]:
+    """Widths whose sum is the room, or more: the widest columns of words give way, as far as they can still be read.
+
+    The first column is what people copy from a table, so that it gives way least readily.
+    """
     widths = list(widths)
-    room -= len(GAP) * (len(widths) - 1)
-    while sum(widths) > room and max(widths, default=0) > NARROWEST:
-        widest = widths.index(max(widths))
-        others = sorted(widths)[-2] if len(widths) > 1 else NARROWEST
-        widths[widest] = max(min(widths[widest] - 1, others), widths[widest] - (sum(widths) - room), NARROWEST)
+    while sum(widths) > room:
+        ranks = [(columns / 3 if place == 0 else columns, -place) for place, columns in enumerate(widths)]
+        places = [place for place in range(len(widths)) if may_shrink[place] and widths[place] > NARROWEST]
+        if not places:
+            break
+        widths[max(places, key=lambda place: ranks[place])] -= 1
     return widths
+
+
+def _words(column: str, items: list[Value]) -> bool:
+    """Whether a column holds words, which can be shortened; a number or a time that is cut tells something wrong."""
+    return (
+        column not in WHOLE
+        and not column.endswith(SUFFIXES)
+        and all(isinstance(item.get(column), (str, list, NoneType)) for item in items)
+    )
 
 
 def _line(cells: list[str], widths: list[int], paint: Any = None) -> str:
     parts = []
-    for place, (text, room) in enumerate(zip(cells, widths, strict=True)):
+    for place, (text, room) in enumerate(zip(cells, widths, strict=False)):  # columns without room have no width
         short = cut(text, room)
         padding = " " * (room - width(short))
         parts.append((paint(place, short) if paint else short) + padding)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from maglica.cli.cells import duration, printable, size
 from maglica.cli.output import cut
 from maglica.job import CLAIMED, DONE, FINAL, QUEUED, Job
 
-BAR = 20  # columns
+LABEL = 32  # columns that the label gets before anything else is left out
 EVERY = 10.0  # seconds between two lines about bytes where lines are not redrawn
 WINDOW = 5.0  # seconds over which the rate is taken
 
@@ -61,14 +61,21 @@ class Meter:
 
     def line(self, now: float, columns: int) -> str:
         """The whole state on one line that fits: label, step, bar, bytes, rate, time."""
-        elapsed = duration(float(int(now - self.began)))
-        right = [_bar(self.record), _amount(self.record), _speed(self.rate()) if _amount(self.record) else "", elapsed]
-        tail = "  ".join(word for word in right if word)
         head = f"{label(self.record)}: {state(self.record)}"
-        room = columns - 1 - len(tail) - 2
-        if room < min(len(head), 24):
-            return cut(f"{head}  {elapsed}", columns - 1)
-        return f"{cut(head, room)}  {tail}"
+        for tail in self._tails(duration(float(int(now - self.began)))):
+            room = columns - 1 - len(tail) - 2
+            if room >= min(len(head), LABEL):
+                return f"{cut(head, room)}  {tail}"
+        return cut(head, columns - 1)
+
+    def _tails(self, elapsed: str) -> Iterator[str]:
+        """What stands at the right, from all that there is to the least."""
+        record = self.record
+        amount, share = _amount(record), _share(record)
+        speed = _speed(self.rate()) if amount else ""
+        bars = [[_bar(share, columns)] for columns in (20, 10, 0)] if share is not None else [[]]
+        for words in (*([*bar, amount, speed] for bar in bars), [*bars[-1], amount], bars[-1], []):
+            yield "  ".join([*(word for word in words if word), elapsed])
 
 
 def label(record: Job) -> str:
@@ -102,15 +109,22 @@ def _amount(record: Job) -> str:
     done, total = _told(record)
     if done is None or record["state"] in FINAL:
         return ""
-    return f"{size(done)} of {size(total)}" if total else size(done)
+    if not total:
+        return size(done)
+    had, unit = size(done).split(" ")
+    return f"{had} of {size(total)}" if size(total).endswith(f" {unit}") else f"{had} {unit} of {size(total)}"
 
 
-def _bar(record: Job) -> str:
+def _share(record: Job) -> float | None:
+    """How much of the step is done, from 0 to 1; None where nobody knows."""
     done, total = _told(record)
-    if done is None or not total or record["state"] in FINAL:
-        return ""
-    filled = min(BAR, BAR * done // total)
-    return f"[{'#' * filled}{'.' * (BAR - filled)}] {min(100, 100 * done // total):3d}%"
+    return min(1.0, done / total) if done is not None and total and record["state"] not in FINAL else None
+
+
+def _bar(share: float, columns: int) -> str:
+    filled = int(columns * share)
+    bar = f"[{'#' * filled}{'.' * (columns - filled)}] " if columns else ""
+    return f"{bar}{int(100 * share):3d}%"
 
 
 def _speed(rate: float | None) -> str:

@@ -46,8 +46,8 @@ def resolved(words: list[str], subject: Arg, session: Session) -> list[str]:
         raise Refused("wrong_input", f"patterns such as {words[0]} do not work here", "give the names")
     listing = declare.find(f"{subject.values_of} list").action
     message = session.connection.read(listing())
-    missing = [f"{gone['host']} did not answer: {gone['why']}" for gone in message.get("missing_hosts") or []]
-    session.complain([f"{text}; what it has is not among the names" for text in missing])
+    missing = [gone["host"] for gone in message.get("missing_hosts") or []]
+    session.complain([f"{host} did not answer; what it has is not among the names" for host in missing])
     known = [str(item.get("name") or item.get("id")) for item in message.get("items") or []]
     found: dict[str, None] = {}
     for word in words:

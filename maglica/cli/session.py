@@ -49,10 +49,9 @@ class Session:
 
     def show(self, answer: Answer) -> int:
         """Print an answer; the exit status that it deserves."""
-        if answer.items is not None and answer.missing_hosts:
-            # A view of some hosts only must not be taken for the whole one, by a script either.
-            self.complain([f"{missing['host']} did not answer: {missing['why']}" for missing in answer.missing_hosts])
         self.write(output.render(answer, self.options, look(self.options)))
+        # A view of some hosts only must not be taken for the whole one, by a script either.
+        self.complain([f"{missing['host']} did not answer: {missing['why']}" for missing in answer.missing_hosts])
         return PARTIAL if answer.missing_hosts else 0
 
     def write(self, text: str) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 from typing import Any
 
-from maglica.cli.cells import duration, printable
+from maglica import declare
+from maglica.cli.cells import duration, printable, written
 from maglica.job import DONE, FINAL, Job
 
 TAIL = 20  # lines of what a command said last
@@ -29,13 +31,10 @@ def _head(record: Job) -> str:
 
 
 def _facts(record: Job) -> list[tuple[str, str]]:
-    given = " ".join(
-        f"--{name.replace('_', '-')}={_word(value)}" for name, value in record["args"].items() if value is not None
-    )
     facts = [
         ("asked by", f"{record['owner']} at {record['created_at']}"),
         ("reason", record["reason"]),
-        ("arguments", given),
+        ("arguments", " ".join(_given(record))),
         ("host", record["host"]),
         ("started", record["started_at"]),
         ("ended", record["ended_at"]),
@@ -43,13 +42,14 @@ def _facts(record: Job) -> list[tuple[str, str]]:
     return [(name, value) for name, value in facts if value]
 
 
-def _word(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(int(value))
-    if isinstance(value, list):
-        value = ",".join(map(str, value))
-    text = " ".join(str(value).split())
-    return shlex.quote(text if len(text) <= 80 else text[:79] + "…")
+def _given(record: Job) -> Iterator[str]:
+    """The arguments that are not as they would have been anyway."""
+    fields = declare.find(record["action"]).action.FIELDS
+    for name, value in record["args"].items():
+        field = fields.get(name)
+        if value is not None and (field is None or value != field.default):
+            text = " ".join(written(field.kind.name if field else "", value).split())
+            yield f"--{name.replace('_', '-')}={shlex.quote(text if len(text) <= 80 else text[:79] + '…')}"
 
 
 def _step(step: dict[str, Any]) -> str:

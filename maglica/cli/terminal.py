@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from maglica import VERSION, config, wire
 from maglica.cli import answer as answers
-from maglica.cli import jobs
+from maglica.cli import cells, jobs
 from maglica.cli.answer import Answer, Value
 from maglica.cli.session import PARTIAL, Session
 from maglica.declare import Action
@@ -57,7 +56,7 @@ def config_show(actions: list[Action], session: Session) -> int:
         {
             "section": title,
             "key": key,
-            "value": written(field.kind.name, section.values()[key]),
+            "value": cells.written(field.kind.name, section.values()[key]),
             "origin": settings.origins.get((title, key), "default"),
             "help": field.help,
         }
@@ -65,24 +64,6 @@ def config_show(actions: list[Action], session: Session) -> int:
         for key, field in section.FIELDS.items()
     ]
     return session.show(Answer("config.show", items=items, columns=actions[0].COLUMNS, wide=actions[0].WIDE))
-
-
-def written(kind: str, value: Any) -> str:
-    """A setting as it would stand in the file: `512M`, `90s`; empty when it is not set."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    units = {
-        "size": (("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)),
-        "duration": (("d", 86400), ("h", 3600), ("m", 60)),
-    }
-    for unit, length in units.get(kind, ()):
-        if value >= length and value % length == 0:
-            return f"{int(value // length)}{unit}"
-    if kind == "duration":
-        return f"{value:g}s"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def config_check(actions: list[Action], session: Session) -> int:

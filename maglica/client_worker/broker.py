@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-from maglica import declare, wire
+from maglica import declare, kinds, wire
 from maglica.bus import Route
 from maglica.client_worker import answers, gather, place
 from maglica.client_worker.answers import Records
@@ -69,12 +69,8 @@ class Broker:
         try:
             message = wire.decode(body)
             self._ops[wire.check(message)](message, route, now)
-        except MaglicaError as error:
-            self.outbox.reply(route, wire.failure(error))
-        except Exception:  # the one catch-all of this process
-            log.exception("unexpected error in a request")
-            unexpected = Failed("internal_error", "unexpected error in the client worker", "its log has the details")
-            self.outbox.reply(route, wire.failure(unexpected))
+        except Exception as error:
+            self.outbox.reply(route, _failure(error))
 
     def subscribed(self, topic: bytes) -> None:
         """A host began to listen: what was rung before it did is rung again."""
@@ -95,7 +91,13 @@ class Broker:
         self._ledger.tick(now)
         if now.mono - self._pruned > 3600:
             self._pruned = now.mono
+            self._prune(now)
+
+    def _prune(self, now: Now) -> None:
+        try:
             self._store.prune(now.ms - int(self.settings.keep_jobs * 1000))
+        except MaglicaError as error:
+            log.error("old jobs were not forgotten: %s", error.message)
 
     def next_tick(self, now: Now) -> float:
         """Seconds until `tick` has something to do."""
@@ -155,8 +157,8 @@ class Broker:
         """Do what is left of a request after hosts have answered; its errors go to whoever asked."""
         try:
             work()
-        except MaglicaError as error:
-            self.outbox.reply(route, wire.failure(error))
+        except Exception as error:
+            self.outbox.reply(route, _failure(error))
 
     def _known_host(self, name: str) -> str:
         if name not in self.fleet.hosts:
@@ -201,8 +203,8 @@ class Broker:
                 self._plan(wanted, host, action, why, now)
                 return
             answer = told(self._ledger.record(wanted, host, action, why, now))
-        except MaglicaError as error:
-            answer = wire.failure(error)
+        except Exception as error:
+            answer = _failure(error)
         self._answer_askers(wanted.key, answer)
 
     def _find_place(self, wanted: Submission, survey: Gather) -> tuple[str, Action, str]:
@@ -218,6 +220,8 @@ class Broker:
             full_name=action.DESTRUCTIVE,
             whole_fleet=action.WHOLE_FLEET and not ignore,
         )
+        if action.WHOLE_FLEET:
+            place.refuse_double_life(name, host, survey.answers)
         return host, self._renamed(action, name), "the VM is there"
 
     def _choose(self, action: Action, survey: Gather) -> place.Choice:
@@ -252,8 +256,8 @@ class Broker:
             try:
                 plan = {**gather.only(done)["item"], "host": host, "why": why}
                 answer = self._result(action, {"missing_hosts": [], "plan": plan}, now)
-            except MaglicaError as error:
-                answer = wire.failure(error)
+            except Exception as error:
+                answer = _failure(error)
             self._answer_askers(wanted.key, answer)
 
         self._ask([host], action, now, now.mono + self.settings.read_timeout, answered, plan=True)
@@ -274,7 +278,12 @@ class Broker:
                 f"host {message['host']} speaks protocol {message['versions']}, this client worker {wire.VERSION}",
                 "install the same release on both",
             )
-        host = self.fleet.hello(message["host"], message["journal"], now.mono)
+        try:
+            name = str(kinds.HOST.check(message["host"]))
+        except ValueError as error:
+            hint = f"expected {kinds.HOST.expected}: set [host_worker] name"
+            raise Refused("wrong_input", f"hello: host: {error}", hint) from None
+        host = self.fleet.hello(name, message["journal"], now.mono)
         host.version, host.features = message["version"], [str(word) for word in message["features"]]
         host.facts = message.get("facts") or host.facts
         self._store.put_host(host.name, host.journal, host.incarnation, host.facts)
@@ -340,6 +349,14 @@ class Broker:
         if question.complete and question.number in self._gathers:
             del self._gathers[question.number]
             question.then(question)
+
+
+def _failure(error: Exception) -> Message:
+    """What is told of an error. The one catch-all of this process: an unexpected one goes into the log."""
+    if isinstance(error, MaglicaError):
+        return wire.failure(error)
+    log.error("unexpected error in a request", exc_info=error)
+    return wire.failure(Failed("internal_error", "unexpected error in the client worker", "its log has the details"))
 
 
 def _wanted(action: Action) -> place.Wanted:

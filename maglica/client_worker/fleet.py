@@ -65,7 +65,8 @@ class Fleet:
         Raises `Refused` while another worker of that name, with another journal, is alive.
         """
         host = self.know(name)
-        if host.journal and host.journal != journal and self.state(host, now) == "up":
+        # Right after our own start everybody who was known counts as alive, whoever speaks first.
+        if host.journal and host.journal != journal and self.state(host, now) != "down":
             raise Refused(
                 "already_exists",
                 f"another host worker called {name} is alive",

@@ -16,7 +16,7 @@ from maglica.client_worker.now import Now
 from maglica.client_worker.outbox import Outbox
 from maglica.client_worker.store import Store
 from maglica.declare import Action
-from maglica.errors import Failed, Refused
+from maglica.errors import Failed, MaglicaError, Refused
 from maglica.job import Job
 from maglica.wire import Message
 
@@ -53,7 +53,8 @@ class Ledger:
         self.store = store
         self._outbox = outbox
         self._waiters: list[Waiter] = []
-        self._last_ms = 0
+        # Ids sort by submission also when the clock was set back while we were away: locks are given in their order.
+        self._last_ms = _ms(store.last_id() or "0")
 
     # --------------------------------------------------------------------------------------- people's side
 
@@ -118,7 +119,10 @@ class Ledger:
         late = [waiter for waiter in self._waiters if now.mono >= waiter.deadline]
         self._waiters = [waiter for waiter in self._waiters if now.mono < waiter.deadline]
         for waiter in late:
-            self._outbox.reply(waiter.route, told(self.find(waiter.job)))
+            try:
+                self._outbox.reply(waiter.route, told(self.find(waiter.job)))
+            except MaglicaError as error:
+                self._outbox.reply(waiter.route, wire.failure(error))
 
     def deadlines(self) -> list[float]:
         return [waiter.deadline for waiter in self._waiters]
@@ -179,6 +183,9 @@ class Ledger:
             return receipt
         if record["state"] in job.FINAL or done.get("state") not in job.FINAL:
             return receipt
+        if record["state"] == job.QUEUED:
+            # Our store is older than the host's journal (a backup): it was handed out, and must not be once more.
+            self._move(record, job.CLAIMED, now)
         _take_progress(record, done)
         record["result"], record["error"] = done.get("result"), done.get("error")
         if record["error"]:
@@ -210,7 +217,7 @@ class Ledger:
         record[stamp] = now.text  # type: ignore[literal-required]
         if state in job.FINAL:
             # Secrets are needed no more, and the record outlives both daemons.
-            record["args"] = declare.mask(declare.find(record["action"]).action.FIELDS, record["args"])
+            record["args"] = job.masked(record)
             record["progress"] = None
             log.info("ended job=%s vm=%s host=%s state=%s", record["id"], record["object"], record["host"], state)
         self._save(record, now, journal)
@@ -227,6 +234,14 @@ class Ledger:
         self._waiters = [waiter for waiter in self._waiters if waiter not in ready]
         for waiter in ready:
             self._outbox.reply(waiter.route, told(record))
+
+
+def _ms(job_id: str) -> int:
+    """The milliseconds in an id."""
+    ms = 0
+    for digit in job_id[:8]:
+        ms = ms * 32 + BASE32.index(digit)
+    return ms
 
 
 def told(record: Job) -> Message:

@@ -6,7 +6,7 @@ import argparse
 import logging
 import os
 
-from maglica import VERSION, config, daemon
+from maglica import VERSION, config, daemon, wire
 from maglica.bus import Request, Server
 from maglica.client_worker.broker import Broker
 from maglica.client_worker.now import now
@@ -88,9 +88,10 @@ def _send(server: Server, broker: Broker, store: Store) -> None:
     try:
         store.commit()
     except MaglicaError as error:
-        # Nothing of this turn was recorded, so nothing of it may be told but refusals: whoever asked will ask again.
+        # Nothing of this turn was recorded, so nothing of it may be told but that, and refusals.
         log.error("%s", error.message)
-        outbox = [item for item in outbox if isinstance(item, Reply) and not item.message["ok"]]
+        lost = wire.failure(error)
+        outbox = [i._replace(message=lost) if i.message["ok"] else i for i in outbox if isinstance(i, Reply)]
     for item in outbox:
         if isinstance(item, Reply):
             server.answer(item.route, item.message)

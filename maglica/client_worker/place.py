@@ -149,6 +149,18 @@ def locate(
     return found[0]
 
 
+def refuse_double_life(name: str, host: str, surveys: dict[str, Survey]) -> None:
+    """Refuse to bring a VM to life on a host while one of its name lives on another: they may share disks."""
+    for other, survey in surveys.items():
+        for domain in survey["domains"]:
+            if other != host and domain["name"] == name and domain["state"] not in ("shut-off", "crashed"):
+                raise Refused(
+                    "wrong_state",
+                    f"{name} is {domain['state']} on {other}; a VM must not run on two hosts",
+                    f"stop {name}@{other} first, or rename one of them",
+                )
+
+
 def _not_found(
     name: str, bare: str, everything: list[tuple[str, str]], missing: dict[str, str], full_name: bool
 ) -> Refused:

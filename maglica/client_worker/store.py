@@ -40,6 +40,7 @@ SQL = {
     "jobs by prefix": "SELECT record FROM job WHERE id >= ? AND id < ? ORDER BY id LIMIT 5",
     "put job": "INSERT INTO job VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     "set job": "UPDATE job SET state = ?, journal = coalesce(?, journal), ended_ms = ?, record = ? WHERE id = ?",
+    "last id": "SELECT max(id) FROM job",
     "count open": f"SELECT count(*) FROM job WHERE {OPEN}",
     "open of host": f"SELECT record FROM job WHERE host = ? AND {OPEN} ORDER BY id",
     "open": f"SELECT record FROM job WHERE {OPEN} ORDER BY id",
@@ -133,7 +134,10 @@ class Store:
             self.rollback()
             raise broken
         if self._db.in_transaction:
-            self._guarded(lambda: self._db.execute("COMMIT"))
+            try:
+                self._guarded(lambda: self._db.execute("COMMIT"))
+            finally:
+                self._broken = None  # told now; the next turn is another one
 
     def rollback(self) -> None:
         if self._db.in_transaction:
@@ -185,6 +189,10 @@ class Store:
     def journal_of(self, job_id: str) -> str | None:
         """The journal that this job was handed to."""
         return next((row[0] for row in self._rows("journal of job", job_id)), None)
+
+    def last_id(self) -> str | None:
+        """The id of the job that was submitted last."""
+        return next((row[0] for row in self._rows("last id")), None)
 
     def count_open(self) -> int:
         return int(next(self._rows("count open"))[0])

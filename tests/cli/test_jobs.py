@@ -54,9 +54,9 @@ def test_progress_on_a_terminal_is_one_line_that_goes_away(house: House, host: S
     with Typed(house, "vm", "stop", "web1", columns=100) as typed:
         job = given(host, "web1")
         host.progress(job, "copy disks", GIB, 4 * GIB)
-        typed.see(r"vm stop web1: copy disks  \[#####\.{15}\]  25%  1 GiB of 4 GiB")
+        typed.see(r"vm stop web1: copy disks  \[#####\.{15}\]  25%  1 of 4 GiB")
         host.progress(job, "copy disks", 2 * GIB, 4 * GIB)
-        typed.see(r"50%  2 GiB of 4 GiB  [\d.]+ [MG]iB/s")
+        typed.see(r"50%  2 of 4 GiB  [\d.]+ [MG]iB/s")
         typed.see(r"  2 s")  # it goes on counting while nothing changes
         host.end(job, stopped("web1"))
         assert typed.end() == 0
@@ -72,7 +72,7 @@ def test_the_first_ctrl_c_detaches_and_the_job_goes_on(house: House, host: Scrip
         assert typed.end(3) == 130
         typed.see(f"maglica: detached; job {job} goes on")
         assert "Traceback" not in typed.text
-        assert f"`maglica job attach {job}` follows it, `maglica job cancel {job}` stops it" in typed.text
+        assert f"maglica job attach {job}   follows it\r\n  maglica job cancel {job}   stops it" in typed.text
     assert json.loads(house.cli("job", "show", job, "-o", "json").stdout)["item"]["state"] == "running"
     assert not host.cancelled
     with Typed(house, "job", "attach", job[:6]) as typed:
@@ -89,7 +89,7 @@ def test_sigint_of_a_script_detaches_too(house: House, host: ScriptedHost) -> No
     out, err = running.communicate(timeout=5)
     assert (running.returncode, out) == (130, "")
     assert "2 jobs go on" in err
-    assert f"`maglica job attach {jobs[0]} {jobs[1]}`" in err
+    assert f"maglica job attach {jobs[0]} {jobs[1]}   follows them" in err
     for name, job in zip(("web1", "web2"), jobs, strict=True):
         host.end(job, stopped(name))
 

@@ -139,8 +139,23 @@ def test_a_terminal_that_is_too_narrow_cuts_the_widest_column(columns: int) -> N
         assert "…" in lines[2]
 
 
-def test_a_column_is_not_cut_beyond_what_can_be_read() -> None:
-    assert max(map(len, text(answer(), Look(5, False, PIPE.now)).splitlines())) == 8 + 3 + 8
+def test_which_columns_give_way() -> None:
+    item = {
+        "name": "web-with-a-long-name.example.jp",
+        "state": "running",
+        "uuid": "0123456789",
+        "created_at": "2026-03-03T10:00:00Z",
+        "owner": "someone@some.where",
+    }
+    given = Answer("x", items=[item], columns=tuple(item))
+    shown = {width: text(given, Look(width, False, PIPE.now)).splitlines() for width in (90, 80, 66, 50, 20)}
+    assert shown[90][2] == "web-with-a-long-name.example.jp   running   0123456789   2026-03-03 10:00   someone@some.…"
+    assert shown[80][2] == "web-with-a-long-name.exam…   running   0123456789   2026-03-03 10:00   someone@…"
+    assert shown[66][2] == "web-with-a-l…   running   0123456789   2026-03-03 10:00   someone…"
+    assert shown[50][0].split() == ["Name", "State", "UUID", "…"]
+    assert shown[50][2].endswith("…   running   0123456789")
+    assert [max(map(len, lines)) for lines in shown.values()] <= [90, 80, 66, 50, 20]
+    assert shown[20][0] == "Name      State …"
 
 
 def test_a_pipe_gets_everything() -> None:

@@ -22,7 +22,7 @@ def test_a_line_tells_step_bar_bytes_rate_and_time() -> None:
     meter.update(copying(0), 100.0)
     meter.update(copying(GIB), 104.0)
     line = meter.line(104.0, 100)
-    assert line == "vm stop web1: copy disks  [#####...............]  25%  1 GiB of 4 GiB  256 MiB/s  6 s"
+    assert line == "vm stop web1: copy disks  [#####...............]  25%  1 of 4 GiB  256 MiB/s  6 s"
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,24 @@ def test_a_line_tells_step_bar_bytes_rate_and_time() -> None:
 )
 def test_lines(given: Any, line: str) -> None:
     assert Meter(given, 100.0, 0.0).line(105.0, 80) == line
+
+
+@pytest.mark.parametrize(
+    ("columns", "line"),
+    [
+        (80, "vm stop web1: copy disks  [#####.....]  50%  2 of 4 GiB  64 MiB/s  32 s"),
+        (63, "vm stop web1: copy disks   50%  2 of 4 GiB  64 MiB/s  32 s"),
+        (55, "vm stop web1: copy disks   50%  2 of 4 GiB  32 s"),
+        (40, "vm stop web1: copy disks   50%  32 s"),
+        (32, "vm stop web1: copy disks  32 s"),
+        (20, "vm stop web1: copy…"),
+    ],
+)
+def test_what_does_not_fit_is_left_out_in_order(columns: int, line: str) -> None:
+    meter = Meter(copying(0), 0.0, 0.0)
+    for second in range(33):
+        meter.update(copying(second * GIB // 16), float(second))
+    assert meter.line(32.0, columns) == line
 
 
 @pytest.mark.parametrize("columns", range(10, 100, 5))
@@ -66,7 +84,7 @@ def test_without_a_terminal_a_line_for_every_change_and_no_flood() -> None:
     told = [(second, line) for second, line in said if line]
     assert [second for second, _ in told] == [0, 4, 14, 24, 34, 40]
     assert told[0][1] == "vm stop web1: queued"
-    assert told[2][1] == "vm stop web1: copy disks, 1.4 GiB of 4 GiB, 102.4 MiB/s"
+    assert told[2][1] == "vm stop web1: copy disks, 1.4 of 4 GiB, 102.4 MiB/s"
     assert told[-1][1] == "vm stop web1: done after 41 s"
 
 

@@ -12,7 +12,7 @@ def test_the_story_of_a_job_that_failed() -> None:
         action="vm clone",
         args={
             "image": "el9.original",
-            "start": True,
+            "start": False,
             "memory": None,
             "ssh_key": "ssh-ed25519 A\n",
             "dns": ["192.0.2.1"],
@@ -34,7 +34,7 @@ def test_the_story_of_a_job_that_failed() -> None:
         "job 1b7q2k0m4z: vm clone web1\n"
         "  asked by: me@desk at 2026-03-04T12:00:00.000Z\n"
         "  reason: new web server\n"
-        "  arguments: --image=el9.original --start=1 --ssh-key='ssh-ed25519 A' --dns=192.0.2.1\n"
+        "  arguments: --image=el9.original --start=no --ssh-key='ssh-ed25519 A' --dns=192.0.2.1\n"
         "  host: host1\n"
         "  started: 2026-03-04T12:00:01.000Z\n"
         "  ended: 2026-03-04T12:00:09.000Z\n"

@@ -86,9 +86,9 @@ def test_a_host_that_never_said_hello_has_to() -> None:
     found = fleet()
     found.know("host1")  # the settings name it
     for name in ("host1", "host2"):
-        with pytest.raises(Refused, match="has to say hello") as refused:
+        with pytest.raises(Refused, match=f"host {name} is not known here") as refused:
             found.heard(name, 0, 101.0)
-        assert refused.value.code == "unknown_entity"
+        assert (refused.value.code, refused.value.hint) == ("unknown_entity", "it has to say hello first")
     assert "host2" not in found.hosts
 
 

@@ -216,11 +216,13 @@ def test_what_was_given_away_is_no_longer_room() -> None:
 def test_on_overrides_the_choice_and_not_the_checks() -> None:
     surveys = {"host1": survey(), "host2": survey(active=9), "host3": survey(image=False), "host4": survey(vcpus=1)}
     assert choose(wanted(on="host2"), surveys).host == "host2"
-    for host, why in (("host3", f"does not hold {IMAGE}"), ("host4", "needs 2 vCPUs, the host has 1")):
-        error = refusal(wanted(on=host), surveys)
-        assert error.code == "no_capacity"
-        assert error.message == f"no host can take web1: {host}: {why}"
-        assert error.details == {host: why}
+    error = refusal(wanted(on="host4"), surveys)
+    assert error.code == "no_capacity"
+    assert error.message == "no host can take web1: host4: needs 2 vCPUs, the host has 1"
+    assert error.details == {"host4": "needs 2 vCPUs, the host has 1"}
+    error = refusal(wanted(on="host3"), surveys)
+    assert (error.code, error.message) == ("unknown_entity", f"host3 does not hold an image {IMAGE}")
+    assert error.hint == "it is on host1, host2, host4; leave out --on, or choose one of them"
     assert refusal(wanted(on="host2", hostname=IMAGE), surveys).code == "already_exists"
 
 
@@ -398,3 +400,24 @@ def test_who_must_know_the_whole_fleet_is_refused_a_part_of_it() -> None:
         locate("db1", whole_fleet=True, host7="gone")
     assert refused.value.code == "host_down"
     assert locate("db1", whole_fleet=True) == ("host1", "db1")
+
+
+@pytest.mark.parametrize("state", ["running", "idle", "paused", "in-shutdown", "pm-suspended"])
+def test_a_vm_does_not_live_on_two_hosts(state: str) -> None:
+    """D19: whoever says NAME@HOST knows that there are two; both of them running is another matter."""
+    fleet = {"host1": survey(domain("twin"), domain("db1")), "host2": survey(domain("twin", state))}
+    with pytest.raises(Refused, match=f"twin is {state} on host2") as refused:
+        place.refuse_double_life("twin", "host1", fleet)
+    assert refused.value.code == "wrong_state"
+    place.refuse_double_life("twin", "host2", fleet)
+    place.refuse_double_life("db1", "host1", fleet)
+
+
+def test_a_vm_that_is_off_everywhere_may_be_brought_to_life_anywhere() -> None:
+    fleet = {
+        "host1": survey(domain("twin")),
+        "host2": survey(domain("twin")),
+        "host3": survey(domain("twin", "crashed")),
+    }
+    for host in fleet:
+        place.refuse_double_life("twin", host, fleet)

@@ -1,0 +1,113 @@
+"""One question to several hosts, and what its answers come to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from maglica import declare
+from maglica.client_worker import gather
+from maglica.client_worker.gather import Gather
+from maglica.errors import Failed, MaglicaError, Refused
+
+
+def question(*asked: str, missing: dict[str, str] | None = None) -> Gather:
+    action = declare.build("vm list", {})
+    return Gather(7, action, list(asked), missing or {}, 100.0, 105.0, lambda done: None)
+
+
+def item(name: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, **more}
+
+
+def test_it_is_complete_when_everybody_has_spoken_or_is_given_up() -> None:
+    found = question("a", "b", "c")
+    found.answer("a", {}, 100.5)
+    found.error("b", Failed("host_down", "libvirt: unreachable"))
+    assert not found.complete
+    found.give_up("c", "no answer in time")
+    assert found.complete
+    assert found.missing == {"b": "libvirt: unreachable", "c": "no answer in time"}
+    assert found.seconds == {"a": 0.5}
+
+
+def test_nobody_to_ask_is_complete_at_once() -> None:
+    assert question().complete
+    assert question(missing={"a": "down"}).complete
+
+
+@pytest.mark.parametrize("late", ["answer", "error", "give_up"])
+def test_only_the_first_word_of_a_host_counts(late: str) -> None:
+    found = question("a", "b")
+    found.answer("a", {"items": [item("first")]}, 101.0)
+    found.give_up("b", "no answer in time")
+    for host in ("a", "b", "stranger"):
+        if late == "answer":
+            found.answer(host, {"items": [item("second")]}, 102.0)
+        elif late == "error":
+            found.error(host, Failed("host_down", "late"))
+        else:
+            found.give_up(host, "late")
+    assert found.answers == {"a": {"items": [item("first")]}}
+    assert found.seconds == {"a": 1.0}
+    assert found.missing == {"b": "no answer in time"}
+    assert found.errors == {}
+
+
+def test_items_of_all_hosts_in_one_list() -> None:
+    found = question("b", "a", "c", missing={"d": "last heard 9 s ago"})
+    found.answer("b", {"items": [item("web2"), item("twin", state="running")]}, 100.2)
+    found.answer("a", {"items": [item("web1"), item("twin", state="shut-off")]}, 100.1)
+    found.answer("c", {}, 100.0)
+    assert gather.merge(found) == {
+        "missing_hosts": [{"host": "d", "why": "last heard 9 s ago"}],
+        "answer_seconds": {"b": pytest.approx(0.2), "a": pytest.approx(0.1), "c": 0.0},
+        "items": [
+            {"name": "twin", "state": "shut-off", "host": "a"},
+            {"name": "twin", "state": "running", "host": "b"},
+            {"name": "web1", "host": "a"},
+            {"name": "web2", "host": "b"},
+        ],
+    }
+
+
+def test_a_host_cannot_speak_for_another() -> None:
+    found = question("a")
+    found.answer("a", {"items": [item("web1", host="elsewhere")]}, 100.0)
+    assert gather.merge(found)["items"] == [{"name": "web1", "host": "a"}]
+
+
+def test_missing_hosts_are_named_in_order() -> None:
+    found = question("c", "b", missing={"a": "down"})
+    found.error("c", Failed("environment_error", "libvirt: broken"))
+    found.give_up("b", "no answer in time")
+    assert gather.merge(found)["missing_hosts"] == [
+        {"host": "a", "why": "down"},
+        {"host": "b", "why": "no answer in time"},
+        {"host": "c", "why": "libvirt: broken"},
+    ]
+
+
+def test_the_answer_of_the_only_one() -> None:
+    found = question("a")
+    found.answer("a", {"item": {"name": "web1"}}, 100.0)
+    assert gather.only(found) == {"missing_hosts": [], "item": {"name": "web1", "host": "a"}}
+
+
+@pytest.mark.parametrize("family", [Refused, Failed])
+def test_the_error_of_the_only_one_is_raised_as_it_is(family: type[MaglicaError]) -> None:
+    found = question("a")
+    found.error("a", family("unknown_entity", "there is no VM web1 on this host", "look again"))
+    with pytest.raises(family, match="there is no VM web1 on this host") as error:
+        gather.only(found)
+    assert (error.value.code, error.value.hint) == ("unknown_entity", "look again")
+
+
+def test_the_silence_of_the_only_one_is_an_error() -> None:
+    found = question("a")
+    found.give_up("a", "no answer in time")
+    with pytest.raises(MaglicaError, match="host a does not answer: no answer in time") as error:
+        gather.only(found)
+    assert error.value.code == "host_down"
+    assert error.value.retryable

@@ -1,0 +1,379 @@
+"""The job store: a real SQLite file."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from maglica import job
+from maglica.client_worker.store import SCHEMA_VERSION, SQL, Store
+from maglica.errors import Failed
+from maglica.job import Job
+
+NOBODY: dict[str, Any] = {"state": None, "vm": None, "host": None}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "jobs.db")
+
+
+@pytest.fixture
+def store(path: str) -> Iterator[Store]:
+    found = Store(path)
+    yield found
+    found.close()
+
+
+def record(number: int, **more: Any) -> Job:
+    """A queued job; jobs with a greater number were submitted later."""
+    usual: dict[str, Any] = {
+        "id": f"job{number:04d}",
+        "rev": 1,
+        "key": f"key{number}",
+        "action": "vm start",
+        "args": {"name": "web1"},
+        "object": "web1",
+        "host": "host1",
+        "slot": "quick",
+        "locks": ["vm:web1"],
+        "state": job.QUEUED,
+    }
+    return Job(**{**usual, **more})  # type: ignore[typeddict-item]
+
+
+def ids(records: list[Job]) -> list[str]:
+    return [one["id"] for one in records]
+
+
+def end(store: Store, one: Job, state: str = job.DONE, ended_ms: int = 1000) -> None:
+    store.save(Job(**{**one, "state": state}), journal="j", ended_ms=ended_ms)  # type: ignore[typeddict-item]
+
+
+# ------------------------------------------------------------------------------------------- durability
+
+
+def test_what_was_committed_is_there_after_a_restart(path: str) -> None:
+    store = Store(path)
+    store.add(record(1))
+    store.put_host("host1", "journal", 3, {"libvirt": "ok"})
+    store.commit()
+    store.close()
+    again = Store(path)
+    assert again.job("job0001") == record(1)
+    assert again.job_by_key("key1") == record(1)
+    assert again.holders("vm:web1") == ["job0001"]
+    assert again.hosts() == [("host1", "journal", 3, {"libvirt": "ok"})]
+    again.close()
+
+
+def test_what_was_not_committed_is_not_there(path: str) -> None:
+    store = Store(path)
+    store.add(record(1))
+    store.close()
+    again = Store(path)
+    assert again.job("job0001") is None
+    assert again.holders("vm:web1") == []
+    again.close()
+
+
+def test_it_survives_its_process_being_killed(path: str) -> None:
+    """As sure as SQLite can be made: WAL, and every commit reaches the disk."""
+    pid = os.fork()
+    if pid == 0:
+        store = Store(path)
+        store.add(record(1))
+        store.commit()
+        store.add(record(2))
+        os.kill(os.getpid(), 9)
+    assert os.waitpid(pid, 0)[1] == 9
+    again = Store(path)
+    assert ids(again.open_jobs()) == ["job0001"]
+    again.close()
+    raw = sqlite3.connect(path)
+    assert raw.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert raw.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+    raw.close()
+
+
+def test_only_its_owner_may_read_it(path: str, store: Store) -> None:
+    """It holds hashes of passwords while their jobs are open."""
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    store.add(record(1))
+    store.commit()
+    for suffix in ("-wal", "-shm"):
+        assert stat.S_IMODE(os.stat(path + suffix).st_mode) == 0o600
+
+
+def test_every_start_counts(path: str) -> None:
+    for expected in (1, 2, 3):
+        store = Store(path)
+        assert store.next_epoch() == expected
+        store.close()
+
+
+def test_every_statement_is_one_that_sqlite_understands(path: str, store: Store) -> None:
+    raw = sqlite3.connect(path)
+    for name, statement in SQL.items():
+        raw.execute(f"EXPLAIN {statement}", [None] * statement.count("?")).fetchall()
+        assert name
+    raw.close()
+
+
+def test_a_commit_says_when_something_of_its_turn_was_lost(store: Store) -> None:
+    """All requests of a turn share a transaction: when one of them breaks it, no other may be told that it is safe."""
+    store.add(record(1))
+    with pytest.raises(Failed) as failed:
+        store.add(record(2, key="key1"))
+    assert failed.value.code == "environment_error"
+    with pytest.raises(Failed):
+        store.commit()
+    assert store.job("job0001") is None
+    store.add(record(3))
+    store.commit()
+    assert ids(store.open_jobs()) == ["job0003"]
+
+
+def test_a_full_disk_is_a_sentence(path: str, store: Store) -> None:
+    raw = sqlite3.connect(path)
+    pages = raw.execute("PRAGMA page_count").fetchone()[0]
+    raw.close()
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    store.add(record(1, reason="x" * 100_000))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096 * pages, hard))
+    try:
+        with pytest.raises(Failed, match="the job store cannot be written: ") as failed:
+            store.commit()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert failed.value.code == "environment_error"
+    assert path in failed.value.hint
+    assert store.job("job0001") is None
+    store.add(record(2))
+    store.commit()
+    assert ids(store.open_jobs()) == ["job0002"]
+
+
+@pytest.mark.parametrize("content", [b"no database" * 200, b"SQLite format 3\0" + b"\xff" * 3000])
+def test_a_file_that_is_no_store_is_refused(path: str, content: bytes) -> None:
+    Path(path).write_bytes(content)
+    with pytest.raises(Failed, match="cannot open the job store") as failed:
+        Store(path)
+    assert failed.value.hint == "check [paths] state"
+    assert Path(path).read_bytes() == content, "it may be the only copy of something"
+
+
+def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Failed, match=r"cannot open the job store .*nowhere"):
+        Store(str(tmp_path / "nowhere" / "jobs.db"))
+
+
+def test_a_store_of_another_release_is_left_alone(path: str) -> None:
+    raw = sqlite3.connect(path)
+    raw.execute("PRAGMA user_version = 99")
+    raw.close()
+    with pytest.raises(Failed, match="has layout 99, this release knows 1") as failed:
+        Store(path)
+    assert failed.value.code == "version_mismatch"
+
+
+# ------------------------------------------------------------------------------------------------- jobs
+
+
+def test_the_same_key_is_found_again(store: Store) -> None:
+    store.add(record(1))
+    assert store.job_by_key("key1") == record(1)
+    assert store.job_by_key("key") is None
+    assert store.job("job0001") == record(1)
+    assert store.job("job") is None
+
+
+def test_jobs_by_the_beginning_of_their_ids(store: Store) -> None:
+    for number in range(12):
+        store.add(record(number))
+    assert ids(store.jobs_like("job000")) == [f"job000{n}" for n in range(5)], "a few are enough to ask back"
+    assert ids(store.jobs_like("job001")) == ["job0010", "job0011"]
+    assert store.jobs_like("job1") == []
+    assert store.jobs_like("%") == store.jobs_like("_") == []
+
+
+def test_a_saved_job_is_found_as_it_was_saved(store: Store) -> None:
+    one = record(1)
+    store.add(one)
+    one["state"], one["step"], one["rev"] = job.CLAIMED, "copy", 2
+    store.save(one, journal="journal A", ended_ms=None)
+    assert store.job("job0001") == one
+    assert store.journal_of("job0001") == "journal A"
+    assert store.journal_of("job0002") is None
+
+
+def test_the_journal_that_a_job_was_handed_to_is_not_forgotten(store: Store) -> None:
+    one = record(1)
+    store.add(one)
+    one["state"] = job.CLAIMED
+    store.save(one, journal="journal A", ended_ms=None)
+    one["cancel"] = True
+    store.save(one, journal=None, ended_ms=None)
+    assert store.journal_of("job0001") == "journal A"
+
+
+def test_the_latest_id(store: Store) -> None:
+    assert store.last_id() is None
+    for number in (2, 9, 5):
+        store.add(record(number))
+    end(store, record(9))
+    assert store.last_id() == "job0009"
+
+
+def test_open_jobs(store: Store) -> None:
+    states = [job.QUEUED, job.CLAIMED, job.RUNNING, job.DONE, job.FAILED, job.CANCELLED, job.LOST]
+    for number, state in enumerate(states):
+        one = record(number, host="host1" if number % 2 else "host2")
+        store.add(one)
+        one["state"] = state
+        store.save(one, journal="j", ended_ms=5 if state in job.FINAL else None)
+    assert store.count_open() == 3
+    assert ids(store.open_jobs()) == ["job0000", "job0001", "job0002"]
+    assert ids(store.open_jobs("host1")) == ["job0001"]
+    assert store.open_jobs("host") == []
+
+
+def test_lists_are_the_newest_in_the_order_of_time(store: Store) -> None:
+    for number in range(6):
+        store.add(record(number, object=f"web{number % 2}", host=f"host{number % 3}"))
+    end(store, record(5, object="web1", host="host2"), job.FAILED)
+    assert ids(store.list_jobs(3, **NOBODY)) == ["job0003", "job0004", "job0005"]
+    assert ids(store.list_jobs(9, **{**NOBODY, "vm": "web1"})) == ["job0001", "job0003", "job0005"]
+    assert ids(store.list_jobs(9, **{**NOBODY, "host": "host2"})) == ["job0002", "job0005"]
+    assert ids(store.list_jobs(9, state="failed", vm="web1", host="host2")) == ["job0005"]
+    assert ids(store.list_jobs(1, **{**NOBODY, "state": "queued"})) == ["job0004"]
+    assert store.list_jobs(9, **{**NOBODY, "vm": "' OR 1=1 --"}) == []
+
+
+def test_old_jobs_are_forgotten_and_open_ones_never(store: Store) -> None:
+    for number, ended in ((1, 1000), (2, 2000), (3, None)):
+        one = record(number)
+        store.add(one)
+        if ended:
+            end(store, one, ended_ms=ended)
+    assert store.prune(2000) == 1
+    assert ids(store.list_jobs(9, **NOBODY)) == ["job0002", "job0003"]
+    assert store.prune(1 << 60) == 1
+    assert ids(store.list_jobs(9, **NOBODY)) == ["job0003"]
+
+
+# ----------------------------------------------------------------------------------------- locks, slots
+
+
+def claimable(store: Store, host: str = "host1", slot: str = "quick", at_most: int = 9) -> list[str]:
+    return ids(store.claimable(host, slot, at_most))
+
+
+def test_jobs_on_one_vm_run_in_the_order_of_submission(store: Store) -> None:
+    for number in (1, 2, 3):
+        store.add(record(number))
+    assert store.holders("vm:web1") == ["job0001", "job0002", "job0003"]
+    for number in (1, 2, 3):
+        assert claimable(store) == [f"job{number:04d}"]
+        store.save(record(number, state=job.CLAIMED), journal="j", ended_ms=None)
+        assert claimable(store) == [], "its lock is held until it has ended"
+        store.save(record(number, state=job.RUNNING), journal="j", ended_ms=None)
+        assert claimable(store) == []
+        end(store, record(number))
+    assert store.holders("vm:web1") == []
+
+
+def test_a_lock_counts_across_hosts(store: Store) -> None:
+    store.add(record(1, host="host2"))
+    store.add(record(2, host="host1"))
+    assert claimable(store, "host1") == []
+    assert claimable(store, "host2") == ["job0001"]
+
+
+def test_all_locks_are_taken_at_once(store: Store) -> None:
+    """So that there is no deadlock: whoever came first has both."""
+    store.add(record(1, locks=["vm:a", "vm:b"]))
+    store.add(record(2, locks=["vm:b", "vm:c"]))
+    store.add(record(3, locks=["vm:c", "vm:a"]))
+    store.add(record(4, locks=["vm:d"]))
+    store.add(record(5, locks=[]))
+    assert claimable(store) == ["job0001", "job0004", "job0005"]
+    end(store, record(1))
+    assert claimable(store) == ["job0002", "job0004", "job0005"], "3 waits for c, which 2 asked for first"
+    end(store, record(2))
+    assert claimable(store) == ["job0003", "job0004", "job0005"]
+
+
+def test_a_queued_job_that_is_cancelled_gives_its_place_back(store: Store) -> None:
+    store.add(record(1))
+    store.add(record(2))
+    store.add(record(3))
+    store.save(record(2, state=job.CANCELLED), journal=None, ended_ms=5)
+    assert store.holders("vm:web1") == ["job0001", "job0003"]
+
+
+def test_slots_are_told_apart_and_limit_what_is_handed_out(store: Store) -> None:
+    for number in range(1, 7):
+        slot = "disk" if number % 2 else "quick"
+        store.add(record(number, slot=slot, locks=[f"vm:{number}"]))
+    assert claimable(store, slot="disk") == ["job0001", "job0003", "job0005"]
+    assert claimable(store, slot="disk", at_most=2) == ["job0001", "job0003"]
+    assert claimable(store, slot="quick", at_most=1) == ["job0002"]
+    assert claimable(store, at_most=0) == claimable(store, at_most=-1) == []
+    assert claimable(store, "host10") == claimable(store, "host") == []
+
+
+def test_hosts_with_something_to_do(store: Store) -> None:
+    store.add(record(1, host="host2"))
+    store.add(record(2, host="host1", state=job.CLAIMED))
+    store.add(record(3, host="host2"))
+    assert store.hosts_with_queue() == ["host2"]
+
+
+def test_finding_the_next_job_does_not_get_slow_behind_a_long_queue(store: Store) -> None:
+    for number in range(3000):
+        store.add(record(number, locks=[f"vm:{number % 1000}"], host="host1" if number % 2 else "host2"))
+    store.commit()
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    store._db.set_progress_handler(count, 1000)  # counts the machine's own steps: no clock can be unlucky
+    assert len(claimable(store, "host1", at_most=8)) == 8
+    store._db.set_progress_handler(None, 0)
+    assert steps < 50
+
+
+# ------------------------------------------------------------------------------------------------ hosts
+
+
+def test_hosts_are_kept_and_forgotten(store: Store) -> None:
+    store.put_host("host1", "a", 1, {})
+    store.put_host("host2", "b", 1, {"x": [1]})
+    store.put_host("host1", "c", 2, {"libvirt": "ok"})
+    assert store.hosts() == [("host1", "c", 2, {"libvirt": "ok"}), ("host2", "b", 1, {"x": [1]})]
+    store.remove_host("host1")
+    store.remove_host("host9")
+    assert [name for name, *_ in store.hosts()] == ["host2"]
+
+
+def test_a_record_is_json_that_any_tool_can_read(path: str, store: Store) -> None:
+    store.add(record(1, reason="für später"))
+    store.commit()
+    raw = sqlite3.connect(path)
+    row = raw.execute("SELECT record, state, host, slot FROM job").fetchone()
+    raw.close()
+    assert json.loads(row[0])["reason"] == "für später"
+    assert row[1:] == ("queued", "host1", "quick")
