@@ -172,7 +172,7 @@ def wanted(actions: list[type[Action]]) -> set[str]:
 
 def test_the_client_worker_answers_what_runs_there_and_nothing_else() -> None:
     here = [action for action in ALL if action.WHERE == Where.CLIENT_WORKER]
-    helpers = {"function", "shown"}
+    helpers = {"function"}
     assert functions(answers) - helpers == wanted(here)
     for action in here:
         parameters = inspect.signature(answers.function(filled(action))).parameters

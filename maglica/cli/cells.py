@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import datetime
 from typing import Any
 
@@ -47,6 +48,8 @@ def _text(key: str, value: Any, now: datetime) -> str:
     if isinstance(value, dict):
         return " ".join(f"{name}={_text(name, inner, now)}" for name, inner in value.items())
     if isinstance(value, (list, tuple)):
+        if key == "argv":
+            return shlex.join(map(str, value))
         return ", ".join(_item(key, inner, now) for inner in value)
     return str(value)
 
@@ -62,7 +65,7 @@ def number(key: str, value: float) -> str:
     """A number with the unit that its key tells."""
     if key.endswith("_bytes"):
         return size(int(value))
-    if key.endswith("_seconds"):
+    if key.endswith("_seconds") or key == "seconds":
         return duration(value)
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 

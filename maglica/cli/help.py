@@ -84,7 +84,13 @@ def noun(name: str) -> str:
 
 
 def _about(alias: Alias) -> str:
-    return alias.action.HELP if alias.name == alias.action.NAME else f"The same as `{alias.action.NAME}`."
+    if alias.name == alias.action.NAME:
+        return alias.action.HELP
+    return f"The same as `{alias.action.NAME}{_preset(alias)}`."
+
+
+def _preset(alias: Alias) -> str:
+    return "".join(f" --{name}={value}" for name, value in alias.preset.items())
 
 
 def command(alias: Alias) -> str:
@@ -94,8 +100,7 @@ def command(alias: Alias) -> str:
         raise Refused("wrong_input", f"there is no command {alias.name}")
     lines = [*_usage(alias.name, action), "", _wrapped(_doc(action))]
     if alias.name != action.NAME:
-        preset = "".join(f" --{name}={value}" for name, value in alias.preset.items())
-        lines += ["", f"The same as `maglica {action.NAME}{preset}`."]
+        lines += ["", f"The same as `maglica {action.NAME}{_preset(alias)}`."]
     if action.FIELDS:
         lines += ["", "arguments:"]
         lines += [argument(field) for field in action.FIELDS.values()]

@@ -81,7 +81,11 @@ def confirm(actions: list[Action], session: Session) -> None:
         raise Refused(
             "wrong_input", f"{action.NAME} {listed}: there is no terminal to ask for a yes", "add --yes if it is meant"
         )
-    sys.stderr.write(f"{action.NAME} {listed}\n  {action.HELP}\nGo on? [y/N] ")
+    import textwrap  # nobody minds 2 ms before a question
+
+    columns = min(terminal_width(2), 100) - 1
+    about = textwrap.fill(action.HELP, columns, initial_indent="  ", subsequent_indent="  ")
+    sys.stderr.write(f"{textwrap.fill(f'{action.NAME} {listed}', columns)}\n{about}\nGo on? [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Refused("cancelled", "nothing was done")

@@ -20,24 +20,38 @@ def start() -> None:
     # a sixth of the time that `maglica vm list` takes.
     gc.set_threshold(100_000)
     status = main()
-    sys.stderr.flush()
     os._exit(status)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit status."""
     try:
-        for stream in (sys.stdout, sys.stderr):
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-        status = _run(sys.argv[1:] if argv is None else list(argv))
-        sys.stdout.flush()
-        return status
+        _prepare_streams()
+        return _flushed(_run(sys.argv[1:] if argv is None else list(argv)))
     except BrokenPipeError:
-        # Whoever read our output has seen enough. Nothing more may be written, at exit neither.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return BROKEN_PIPE
+        return BROKEN_PIPE  # whoever read our output has seen enough
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _prepare_streams() -> None:
+    """Whatever the shell closed is /dev/null; what the locale cannot write is escaped."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
+def _flushed(status: int) -> int:
+    """The exit status once all that was printed has left; a full disk was told of where it was met first."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError:
+        return status or 1
+    return status
 
 
 def _run(argv: list[str]) -> int:
@@ -78,17 +92,23 @@ def _dispatch(argv: list[str], kind: list[str]) -> int:
 
 def _report(error: MaglicaError, argv: list[str], kind: list[str]) -> int:
     """Tell of an error: a short text on stderr, and a tree on stdout for a program that reads it."""
+    try:
+        _report_text(error)
+        _report_tree(error, _format(argv), kind[0] if kind else None)
+    except OSError:
+        pass  # nobody can be told; the exit status still says it
+    return error.exit_status
+
+
+def _report_text(error: MaglicaError) -> None:
     from maglica.cli.cells import printable
 
     lines = [f"maglica: {error.message}"]
     lines += [f"  {error.hint}"] if error.hint else []
     if error.job and error.job not in error.hint and not isinstance(error, Refused):
         lines.append(f"  `maglica job log {error.job}` tells the story")
-    sys.stdout.flush()
     sys.stderr.write(printable("\n".join(lines)) + "\n")
     sys.stderr.flush()
-    _report_tree(error, _format(argv), kind[0] if kind else None)
-    return error.exit_status
 
 
 def _report_tree(error: MaglicaError, format: str, kind: str | None) -> None:
@@ -99,6 +119,7 @@ def _report_tree(error: MaglicaError, format: str, kind: str | None) -> None:
     value: Any = answer.failure(kind, error)
     try:
         sys.stdout.write(output.json_line(value) if format == "jsonl" else output.tree(value, format))
+        sys.stdout.flush()
     except MaglicaError:
         pass  # yaml was asked for and is not there: that is the error that was just told
 

@@ -228,6 +228,8 @@ def sheet(item: Value, look: Look, indent: str = "") -> str:
     """One object: `Key: value` lines, aligned; lists of maps as small tables below their key."""
     if "name" in item and "host" in item:
         item = {"name": item["name"], "host": item["host"], **item}
+        if item["host"] == item["name"]:
+            del item["host"]
     plain = {key: value for key, value in item.items() if not _nested(value)}
     room = max((width(heading(key)) for key in plain), default=0) + 3
     lines = []
@@ -253,4 +255,5 @@ def _below(key: str, value: Any, look: Look, indent: str) -> str:
         unit = f"_{key}" if key in ("seconds", "bytes") else ""
         return sheet({name + unit: inner for name, inner in value.items()}, look, indent)
     items = [inner for inner in value if isinstance(inner, dict)]
-    return table(items, _union(items), look, indent=indent)
+    # Who asks for all of one thing gets all of it: better a line that wraps than a path that is cut.
+    return table(items, _union(items), Look(None, look.color, look.now), indent=indent)

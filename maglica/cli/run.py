@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from maglica import declare
 from maglica.cli import answer as answers
 from maglica.cli import names, output
@@ -82,12 +80,12 @@ def read(actions: list[Action], session: Session) -> int:
     if session.options.dry_run and actions[0].DESTRUCTIVE:
         raise Refused("wrong_input", f"{actions[0].NAME} knows no --dry-run")
     if len(actions) == 1:
-        return session.show(_story(actions[0], _ask(actions[0], session)))
+        return session.show(_ask(actions[0], session))
     found: list[Answer] = []
     failed: list[tuple[str, MaglicaError]] = []
     for action in actions:
         try:
-            found.append(_story(action, _ask(action, session)))
+            found.append(_ask(action, session))
         except MaglicaError as error:
             if error.code == "unreachable":
                 raise
@@ -96,15 +94,17 @@ def read(actions: list[Action], session: Session) -> int:
 
 
 def _ask(action: Action, session: Session) -> Answer:
-    return answers.of_read(type(action), session.connection.read(action, session.options.timeout))
+    message = session.connection.read(action, session.options.timeout)
+    return _viewed(action, answers.of_read(type(action), message), session)
 
 
-def _story(action: Action, answer: Answer) -> Answer:
-    if action.NAME == "job log" and answer.item is not None:
-        from maglica.cli import story
+def _viewed(action: Action, answer: Answer, session: Session) -> Answer:
+    """The answer with its text, where it has a view of its own."""
+    from maglica.cli import views
 
-        record: Any = answer.item
-        answer.text = story.story(record)
+    view = views.function(type(action))
+    if view is not None and answer.item is not None:
+        answer.text = view(answer.item, look(session.options))
     return answer
 
 

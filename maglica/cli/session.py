@@ -11,6 +11,7 @@ from maglica.cli import output
 from maglica.cli.answer import Answer
 from maglica.cli.options import Globals
 from maglica.cli.output import Look
+from maglica.errors import Failed
 
 if TYPE_CHECKING:
     from maglica.cloud import Connection
@@ -56,8 +57,13 @@ class Session:
 
     def write(self, text: str) -> None:
         """Result: stdout."""
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise Failed("environment_error", f"cannot write the result: {error.strerror}") from None
 
     def note(self, text: str) -> None:
         """What a person may want to know: stderr."""

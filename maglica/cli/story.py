@@ -34,7 +34,7 @@ def _facts(record: Job) -> list[tuple[str, str]]:
     facts = [
         ("asked by", f"{record['owner']} at {record['created_at']}"),
         ("reason", record["reason"]),
-        ("arguments", " ".join(_given(record))),
+        ("arguments", " ".join(given(record))),
         ("host", record["host"]),
         ("started", record["started_at"]),
         ("ended", record["ended_at"]),
@@ -42,8 +42,8 @@ def _facts(record: Job) -> list[tuple[str, str]]:
     return [(name, value) for name, value in facts if value]
 
 
-def _given(record: Job) -> Iterator[str]:
-    """The arguments that are not as they would have been anyway."""
+def given(record: Job) -> Iterator[str]:
+    """The arguments as they would be typed; those that are as they would have been anyway are left out."""
     fields = declare.find(record["action"]).action.FIELDS
     for name, value in record["args"].items():
         field = fields.get(name)

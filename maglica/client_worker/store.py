@@ -83,6 +83,7 @@ class Store:
             self._db = sqlite3.connect(path, isolation_level=None, timeout=5.0)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute("PRAGMA secure_delete = ON")  # hashes of passwords stand in open jobs
             self._migrate()
         except (OSError, sqlite3.Error) as error:
             raise Failed(

@@ -200,12 +200,36 @@ def uptime(name: str) -> float | None:
 
 def chain(path: str, timeout: float = 30.0) -> list[str]:
     """A disk's file and all files that it rests on. A file that cannot be read stands for itself alone."""
+    if not _has_backing(path):
+        return [path]
     argv = ["qemu-img", "info", "--force-share", "--backing-chain", "--output=json", "--", path]
     ended = commands.run(argv, timeout=timeout)
-    if ended.exit_status:
-        return [path]
     try:
         links = json.loads(ended.stdout)
     except ValueError:
         return [path]
     return [os.path.realpath(link["filename"]) for link in links]
+
+
+def _has_backing(path: str) -> bool:
+    """Whether a file is a qcow2 that rests on another: bytes 8 to 15 of its header, docs/interop/qcow2.txt of QEMU.
+
+    Most disks rest on nothing, and asking qemu-img about each of them would take 15 ms.
+    """
+    try:
+        with open(path, "rb") as file:
+            header = file.read(16)
+    except OSError:
+        return False
+    return header[:4] == b"QFI\xfb" and header[8:16] != bytes(8)
+
+
+def users_of(hypervisor: Hypervisor, name: str, disks: list[str]) -> tuple[list[str], dict[str, str]]:
+    """(disks of a domain that nothing else uses, those that are part of another domain's disk and whose)."""
+    others = {}
+    for domain, _ in hypervisor.domains():
+        if domain.name != name:
+            paths = [disk_path(hypervisor, disk) for disk in domain.disks if disk.path]
+            links = [link for path in paths for link in (chain(path) if hypervisor.has_files else [path])]
+            others[domain.name] = [os.path.realpath(link) for link in links]
+    return plan.removable([os.path.realpath(path) for path in disks], others)

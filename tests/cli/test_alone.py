@@ -246,10 +246,28 @@ def test_whoever_stops_reading_is_not_answered_with_a_traceback(alone: House) ->
     )
     assert done.stdout.startswith("Section")
     assert done.stderr == ""
-    full = subprocess.run(
-        ["sh", "-c", f"{HOME}/bin/maglica config show >/dev/full"],
-        env=alone.environment(), capture_output=True, text=True, timeout=10, check=False,
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("line", "status", "said"),
+    [
+        ("vm list >/dev/full", 1, "maglica: cannot write the result: No space left on device\n"),
+        ("vm list -o json >/dev/full", 1, "maglica: cannot write the result: No space left on device\n"),
+        ("vm lst -o json >/dev/full", 2, "maglica: vm has no verb lst\n  did you mean `maglica vm list`?\n"),
+        ("--help >/dev/full", 1, ""),
+        ("vm list >&-", 0, ""),
+        ("vm list <&-", 0, ""),
+        ("vm lst 2>&-", 2, ""),
+        ("vm lst 2>/dev/full", 2, ""),
+        ("vm lst >&- 2>&- <&-", 2, ""),
+    ],
+)
+def test_streams_that_are_full_or_closed(alone: House, unbuffered: str, line: str, status: int, said: str) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"{HOME}/bin/maglica {line}"],
+        env=alone.environment(PYTHONUNBUFFERED=unbuffered), capture_output=True, text=True, timeout=10, check=False,
     )  # fmt: skip
-    assert full.returncode == 1
-    assert "No space left" in full.stderr
-    assert "Traceback" not in full.stderr
+    assert done.returncode == status
+    assert done.stderr.startswith(said)
+    assert "Traceback" not in done.stderr

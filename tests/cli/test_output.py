@@ -155,7 +155,7 @@ def test_which_columns_give_way() -> None:
     assert shown[50][0].split() == ["Name", "State", "UUID", "…"]
     assert shown[50][2].endswith("…   running   0123456789")
     assert [max(map(len, lines)) for lines in shown.values()] <= [90, 80, 66, 50, 20]
-    assert shown[20][0] == "Name      State …"
+    assert shown[20][0] == "Name       State   …"
 
 
 def test_a_pipe_gets_everything() -> None:

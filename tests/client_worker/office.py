@@ -72,6 +72,7 @@ class Office:
 
     def _start(self) -> None:
         self.store = Store(self._path)
+        self._open = True
         self.broker = Broker(self.store, self._settings, self._hosts, VERSION, self.now)
 
     @property
@@ -79,7 +80,9 @@ class Office:
         return Now(self.mono, self.ms)
 
     def close(self) -> None:
-        self.store.close()
+        if self._open:
+            self.store.close()
+        self._open = False
 
     def restart(self, away: float = 0.0) -> None:
         """As after a kill: what was not committed is gone, and so is everything that was only in memory."""
@@ -159,14 +162,13 @@ class Office:
 
     def serve(self, *hosts: Worker) -> None:
         """Let these hosts answer whatever they are asked, until nothing is asked any more."""
-        while any([host.answer_all() for host in hosts]):
+        while sum(host.answer_all() for host in hosts):
             self.turn()
 
 
 def submission(action: str, *, key: str, dry_run: bool = False, **args: Any) -> Message:
-    return {
-        "op": "submit", "key": key, "action": action, "args": args, "owner": "me@here", "reason": None, "dry_run": dry_run,
-    }  # fmt: skip
+    message = {"op": "submit", "key": key, "action": action, "args": args, "dry_run": dry_run}
+    return {**message, "owner": "me@here", "reason": None}
 
 
 FREE = {"quick": 8, "disk": 2, "guest": 2}

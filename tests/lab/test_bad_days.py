@@ -32,6 +32,26 @@ def failure(job: JobHandle, timeout: float = 60.0) -> MaglicaError:
     return failed.value
 
 
+def test_cancelled_while_the_disk_is_copied(lab: Lab, cloud: Cloud, clean: object) -> None:
+    lab.on(
+        "host1",
+        f"""set -e
+        head -c 1200000000 /dev/urandom > /mnt/big.raw
+        qemu-img convert -f raw -O qcow2 /mnt/big.raw {POOL}/big.qcow2 && rm /mnt/big.raw
+        virsh dumpxml tiny.original | sed -e 's/tiny.original.qcow2/big.qcow2/' -e 's/tiny.original/big.original/' \\
+            -e '/<uuid>/d' -e '/<mac /d' > /mnt/big.xml && virsh define /mnt/big.xml""",
+    )
+    try:
+        job = cloud.vm.clone.submit(image="big.original", hostname="vm1.example.jp", on="host1", customize="none")
+        seen = until(lambda: (told := job.progress())["done_bytes"] and told, 30, "bytes")
+        assert seen["step"] == "copy"
+        assert 0 < seen["done_bytes"] <= seen["total_bytes"]
+        job.cancel()
+        assert failure(job).code == "cancelled"
+    finally:
+        lab.on("host1", f"virsh undefine big.original; rm -f {POOL}/big.qcow2 /mnt/big.xml /mnt/big.raw", check=False)
+
+
 def test_cancelled_while_the_guest_is_customised(lab: Lab, cloud: Cloud, clean: object) -> None:
     job = begin(cloud, "customize")
     asked = time.monotonic()

@@ -89,6 +89,10 @@ def test_a_linked_clone_with_a_static_address_a_key_and_a_password(lab: Lab, clo
 def test_a_linked_clone_keeps_its_image_from_harm(lab: Lab, cloud: Cloud, clean: object) -> None:
     cloud.vm.clone(image="tiny.original", hostname="base1", on="host1", start=False, customize="none")
     cloud.vm.clone(image="base1", hostname="leaf1", on="host1", mode="linked", start=False, customize="none")
+    with pytest.raises(MaglicaError) as protected:
+        cloud.vm.start(name="base1")
+    assert protected.value.code == "protected"
+    assert "leaf1 uses its disk" in protected.value.message
     removed = cloud.vm.remove(name="base1")
     assert removed["deleted"] == []
     assert list(removed["kept"].values()) == ["leaf1"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from maglica.actions.vm import VmClone, VmDestroy, VmInfo, VmList, VmRemove, VmRestart, VmStart, VmStop
 from maglica.errors import Failed, Refused
-from maglica.host_worker import cloning, domain_xml, look, plan
+from maglica.host_worker import cloning, domain_xml, look
 from maglica.host_worker.host import Host
 from maglica.host_worker.look import ACTIVE
 from maglica.host_worker.work import Work
@@ -36,6 +36,7 @@ def vm_start(want: VmStart, host: Host, work: Work) -> dict[str, Any]:
     state = host.hypervisor.state(want.name)
     if state in ACTIVE:
         return _unchanged(want.name, state)
+    _refuse_base(want.name, host)
     work.will({"start": want.name})
     with work.step("start"):
         work.point_of_no_return()
@@ -90,7 +91,7 @@ def vm_remove(want: VmRemove, host: Host, work: Work) -> dict[str, Any]:
     if state in ACTIVE and not want.force:
         raise Refused("wrong_state", f"{want.name} is {state}", f"stop it first, or use --force to pull the plug")
     own = [] if want.keep_disks else [source.path for source in look.sources(hypervisor, domain)]
-    doomed, kept = plan.removable([os.path.realpath(path) for path in own], _others(host, want.name))
+    doomed, kept = look.users_of(hypervisor, want.name, own)
     work.will({"remove": want.name, "delete": doomed, "keep": kept})
     if state in ACTIVE:
         with work.step("destroy"):
@@ -120,18 +121,18 @@ def _remove(name: str, uuid: str, doomed: list[str], host: Host, work: Work) -> 
         os.unlink(path)
 
 
-def _others(host: Host, name: str) -> dict[str, list[str]]:
-    """All files that the disks of every other domain consist of."""
-    found = {}
-    for domain, _ in host.hypervisor.domains():
-        if domain.name != name:
-            paths = [look.disk_path(host.hypervisor, disk) for disk in domain.disks if disk.path]
-            found[domain.name] = [
-                os.path.realpath(link)
-                for path in paths
-                for link in (look.chain(path) if host.hypervisor.has_files else [path])
-            ]
-    return found
+def _refuse_base(name: str, host: Host) -> None:
+    """A disk that overlays rest on must never change: every one of them would be damaged."""
+    domain = domain_xml.read(host.hypervisor.definition(name))
+    disks = [source.path for source in look.sources(host.hypervisor, domain)]
+    _, shared = look.users_of(host.hypervisor, name, disks)
+    if shared:
+        path, user = next(iter(shared.items()))
+        raise Refused(
+            "protected",
+            f"{name} cannot be started: {user} uses its disk {path}",
+            "clone it, or remove what depends on it first",
+        )
 
 
 def _shut_down(name: str, timeout: float, force: bool, host: Host, work: Work) -> None:

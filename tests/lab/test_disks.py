@@ -1,4 +1,4 @@
-"""Our definition of a clone beside the one that virt-clone makes of the same image."""
+"""Disks and definitions: beside what virt-clone makes of the same image, of several disks, of UEFI."""
 
 from __future__ import annotations
 

@@ -1,0 +1,257 @@
+"""Submissions, reports, losses, repetitions, cancels, crashes and restarts in any order, thousands of times.
+
+Whatever happens: what was promised is there, nothing is begun twice, jobs on one VM never overlap and keep their
+order, and when the weather clears up every job ends as its host saw it end. The order of events is random and seeded.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from maglica import job, wire
+from maglica.client_worker.fleet import BEATS
+from tests.client_worker.office import Asked, Office, Worker, outcome, submission
+
+VMS = {"host1": ["a1", "b1"], "host2": ["a2", "b2", "c2"]}
+ALL = [vm for vms in VMS.values() for vm in vms]
+SLOTS = 2
+PATIENCE = BEATS * 2.0 + 0.1
+
+
+class Machine(Worker):
+    """A host: a journal that survives crashes, and work that does not."""
+
+    def __init__(self, office: Office, name: str, world: World) -> None:
+        super().__init__(office, name, dict.fromkeys(VMS[name], "shut-off"))
+        self.world = world
+        self.entries: dict[str, dict[str, Any] | None] = {}  # the journal: job -> outcome, None while it has not ended
+        self.works: dict[str, str] = {}  # what runs now: job -> VM
+        self.cancelled: set[str] = set()
+        self.lives = 1
+
+    def message(self) -> dict[str, Any]:
+        """What a host worker says of itself: all that it knows, every time."""
+        ended = [told for told in self.entries.values() if told]
+        return {
+            "op": "sync",
+            "host": self.name,
+            "incarnation": self.incarnation,
+            "have": sorted(self.entries),
+            "done": ended,
+            "progress": [{"id": id, "step": "work"} for id in self.works],
+            "free": {"quick": SLOTS - len(self.works)},
+        }
+
+    def take(self, answer: dict[str, Any] | None) -> None:
+        """Do what the answer to a sync says."""
+        if answer is None:
+            return
+        if not answer["ok"]:
+            assert answer["error"]["code"] == "unknown_entity", answer
+            self.incarnation = 0
+            return
+        for receipt in answer["acked"]:
+            if self.entries.get(receipt["id"]):
+                del self.entries[receipt["id"]]
+        for handed in answer["jobs"]:
+            if handed["id"] not in self.entries:
+                self.entries[handed["id"]] = None
+                self.works[handed["id"]] = handed["object"]
+                self.world.begins(handed, self)
+        self.cancelled |= set(answer["cancel"])
+
+    def work(self, chance: random.Random) -> None:
+        """One of the jobs ends."""
+        if self.works:
+            id = chance.choice(sorted(self.works))
+            state = "cancelled" if id in self.cancelled else chance.choice(["done", "done", "failed"])
+            self._end(id, state)
+
+    def _end(self, id: str, state: str) -> None:
+        error = None if state == "done" else {"kind": "failed", "code": "cancelled", "message": state}
+        self.entries[id] = outcome(id, state, error=error)
+        self.world.truth[id] = state
+        self.works.pop(id, None)
+
+    def crash(self) -> None:
+        """The process is killed and comes back: it undoes what it had begun, and says so."""
+        self.incarnation = 0
+        for id in list(self.works):
+            self._end(id, "failed")
+
+    def loses_its_disk(self) -> None:
+        """Installed anew: nothing is known of what was."""
+        for id in self.entries:
+            self.world.truth[id] = "lost"
+        self.entries, self.works, self.incarnation = {}, {}, 0
+        self.lives += 1
+        self.journal = f"journal {self.lives} of {self.name}"
+
+
+class World:
+    def __init__(self, office: Office, chance: random.Random) -> None:
+        self.office, self.chance = office, chance
+        self.machines = [Machine(office, name, self) for name in VMS]
+        self.truth: dict[str, str] = {}  # how each job ended on its host
+        self.begun: Counter[tuple[str, int]] = Counter()
+        self.last_begun: dict[str, str] = {}
+        self.promised: dict[str, str] = {}  # key -> id
+        self.keys: list[tuple[str, dict[str, Any]]] = []
+        self.out: list[tuple[str, Asked]] = []
+
+    # ------------------------------------------------------------------------------------ what must hold
+
+    def begins(self, handed: dict[str, Any], machine: Machine) -> None:
+        """A host begins a job: nothing else may run on that VM, and nothing that came later may have run before."""
+        id, vm = handed["id"], handed["object"]
+        self.begun[id, handed["attempt"]] += 1
+        assert self.begun[id, handed["attempt"]] == 1, f"{id} begun twice"
+        assert vm in VMS[machine.name], f"{id} on the wrong host"
+        beside = [other for m in self.machines for other, about in m.works.items() if about == vm and other != id]
+        assert not beside, f"{id} beside {beside} on {vm}"
+        assert self.last_begun.get(vm, "") < id, f"{id} after a younger one"
+        self.last_begun[vm] = id
+
+    def collect(self) -> None:
+        """Take the answers that arrived: what was promised once is promised for ever."""
+        for key, asked in self.out:
+            answer = asked.answer
+            if answer and answer["ok"]:
+                id = answer["job"]["id"]
+                assert self.promised.setdefault(key, id) == id, "the same key, another job"
+        self.out = [(key, asked) for key, asked in self.out if asked.answer is None]
+
+    # --------------------------------------------------------------------------------------- what happens
+
+    def submit(self) -> None:
+        if self.keys and self.chance.random() < 0.3:
+            key, message = self.chance.choice(self.keys)
+        else:
+            key, vm = f"key{len(self.keys)}", self.chance.choice(ALL)
+            action = self.chance.choice(["vm stop", "vm destroy"])
+            message = submission(action, key=key, name=vm)
+            self.keys.append((key, message))
+        self.out.append((key, self.office.post(message)))
+
+    def survey(self) -> None:
+        machine = self.chance.choice(self.machines)
+        if self.chance.random() < 0.2:
+            self.office.questions(machine.name)  # lost
+        else:
+            machine.answer_all()
+
+    def sync(self, machine: Machine | None = None, *, weather: float = 1.0) -> None:
+        machine = machine or self.chance.choice(self.machines)
+        if not machine.incarnation:
+            machine.hello()
+            return
+        if self.chance.random() < 0.15 * weather:
+            return  # the request is lost
+        message = machine.message()
+        asked = self.office.post(message)
+        if self.chance.random() < 0.15 * weather:
+            self.office.post(message)  # it arrives twice
+        if self.chance.random() < 0.05 * weather:
+            self.restart()  # before the commit
+            return
+        self.office.turn()
+        if self.chance.random() < 0.15 * weather:
+            return  # the answer is lost
+        machine.take(asked.answer)
+
+    def cancel(self) -> None:
+        known = [one["id"] for one in self.office.store.open_jobs()]
+        if known:
+            self.office.post({"op": "read", "action": "job cancel", "args": {"id": self.chance.choice(known)}})
+
+    def restart(self) -> None:
+        self.collect()
+        self.out.clear()
+        if self.chance.random() < 0.5:
+            self.office.ms -= self.chance.randrange(100_000)
+        self.office.restart(away=self.chance.choice([0.0, 1.0, 20.0]))
+
+    def fall(self) -> None:
+        machine = self.chance.choice(self.machines)
+        if self.chance.random() < 0.2:
+            self.office.sleep(PATIENCE)  # nobody re-installs a host within a beat
+            machine.loses_its_disk()
+        else:
+            machine.crash()
+
+    def step(self) -> None:
+        happening = self.chance.choices(
+            [self.submit, self.survey, self.sync, self.work, self.cancel, self.restart, self.fall, self.rest],
+            [20, 30, 60, 30, 4, 2, 3, 10],
+        )[0]
+        happening()
+        self.office.turn()
+        self.collect()
+
+    def work(self) -> None:
+        self.chance.choice(self.machines).work(self.chance)
+
+    def rest(self) -> None:
+        self.office.sleep(self.chance.choice([0.1, 1.0, 3.0]))
+
+    def clear_up(self) -> None:
+        """Good weather until everything has ended."""
+        for _ in range(200 + 4 * len(self.keys)):
+            for machine in self.machines:
+                machine.answer_all()
+                self.office.turn()
+                self.sync(machine, weather=0.0)
+                machine.work(self.chance)
+            self.office.sleep(0.1)
+            self.collect()
+            if not self.office.store.count_open() and not any(machine.entries for machine in self.machines):
+                return
+        raise AssertionError(f"still open: {self.office.store.open_jobs()}")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """In memory where that is possible: thousands of commits, and the disk's own slowness is not what is tried here."""
+    if not os.access("/dev/shm", os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="maglica-test-", dir="/dev/shm") as name:
+        yield Path(name)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_happens(folder: Path, seed: int) -> None:
+    office = Office(folder)
+    world = World(office, random.Random(seed))
+    for machine in world.machines:
+        machine.hello()
+    for _ in range(1000):
+        world.step()
+    world.clear_up()
+
+    records = {one["id"]: one for one in office.store.list_jobs(10_000, state=None, vm=None, host=None)}
+    assert set(world.promised.values()) <= set(records), "what was promised is there"
+    assert len({one["key"] for one in records.values()}) == len(records)
+    begun = {id for id, _ in world.begun}
+    for id, record in records.items():
+        assert record["state"] in job.FINAL
+        if id not in begun:
+            # never begun: cancelled in the queue, or handed to a journal that is gone
+            assert record["state"] in (job.CANCELLED, job.LOST)
+        elif record["state"] != world.truth[id]:
+            # A host that lost its disk may have lost the news of a good end with it.
+            assert (record["state"], world.truth[id]) in [(job.LOST, "lost"), ("done", "lost"), ("failed", "lost"),
+                                                          ("cancelled", "lost")]  # fmt: skip
+        wire.encode(wire.ok(job=record))
+    assert not [lock for vm in ALL for lock in office.store.holders(f"vm:{vm}")]
+    states = Counter(one["state"] for one in records.values())
+    assert states["done"] > 5, "the storm left time to work"
+    office.close()
