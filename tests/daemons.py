@@ -73,7 +73,7 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def until(question: Callable[[], Any], timeout: float = 10.0, what: str = "") -> Any:
+def until(question: Callable[[], Any], timeout: float = 30.0, what: str = "") -> Any:
     """Ask until the answer is true, and give it."""
     deadline = time.monotonic() + timeout
     while True:
@@ -167,7 +167,7 @@ keys = {self.folder}/keys
     def start(self) -> None:
         """Start the client worker and wait until it answers."""
         self.client_worker.start()
-        until(lambda: self._answers() or self._ended(self.client_worker), 10, "the client worker answers")
+        until(lambda: self._answers() or self._ended(self.client_worker), 30, "the client worker answers")
 
     def _ended(self, daemon: Daemon) -> bool:
         assert daemon.alive, daemon.log
@@ -195,7 +195,7 @@ keys = {self.folder}/keys
         self.hosts[name].start()
         if wait:
             with self.connect() as cloud:
-                until(lambda: self._up(cloud, name) or self._ended(self.hosts[name]), 20, f"{name} is up")
+                until(lambda: self._up(cloud, name) or self._ended(self.hosts[name]), 30, f"{name} is up")
         return self.hosts[name]
 
     def _up(self, cloud: Cloud, name: str) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 import uuid
 from typing import Any
 
@@ -15,6 +16,7 @@ from maglica.bus import Listener
 from maglica.declare import SLOTS
 
 GIB = 1 << 30
+BEAT = 0.05  # seconds
 
 
 class ScriptedHost:
@@ -72,13 +74,15 @@ class ScriptedHost:
                 "op": "hello", "host": self.name, "journal": self._journal, "versions": [wire.VERSION],
                 "features": [], "version": VERSION, "facts": {"libvirt": "ok"},
             })  # fmt: skip
+            due = 0.0
             while not self._stop.is_set():
-                published, answers = bus.receive(0.05)
+                published, answers = bus.receive(BEAT)
                 for message in published:
                     self._asked(bus, message)
                 for answer in answers:
                     self._answered(answer)
-                if self._incarnation is not None:
+                if self._incarnation is not None and time.monotonic() >= due:
+                    due = time.monotonic() + BEAT
                     bus.send(self._sync())
         finally:
             bus.close()

@@ -42,7 +42,8 @@ while :; do
     [ -z "$address" ] || break
     sleep 0.2
 done
-printf 'maglica-guest: hostname=%s address=%s\\r\\n' "$(hostname)" "$address" > /dev/console
+# The login prompt may be there already: begin a line of its own
+printf '\\r\\nmaglica-guest: hostname=%s address=%s\\r\\n' "$(hostname)" "$address" > /dev/console
 """
 
 ANNOUNCE_UNIT = """[Unit]

@@ -12,8 +12,11 @@ def pool(name: str, path: str) -> str:
 
 
 def network(name: str, prefix: str, nat: bool) -> str:
-    """A guest network PREFIX.0/24 with DHCP; with `nat` guests reach what their host reaches."""
-    forward = "<forward mode='nat'/>" if nat else ""
+    """A guest network PREFIX.0/24 with DHCP; with `nat` guests reach what their host reaches.
+
+    Without, it is of libvirt's kind `open`, the only one that needs no packet filter: it works without iptables too.
+    """
+    forward = f"<forward mode='{'nat' if nat else 'open'}'/>"
     return f"""<network>
   <name>{escape(name)}</name>{forward}
   <bridge name='virbr0' stp='off' delay='0'/>

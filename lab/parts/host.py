@@ -148,7 +148,7 @@ def define_pool_and_network(lab: Lab, host: Host) -> None:
     try:
         virsh(lab, host, "net-autostart default", "net-start default")
     except LabError as error:
-        say(f"{host.name}: no address translation here, the guests' network is isolated ({error})")
+        say(f"{host.name}: no address translation here, guests reach their host only ({tail_of(str(error), 1)})")
         virsh(lab, host, "net-undefine default")
         define(lab, host, "net", "default", definitions.network("default", host.guest_net, nat=False))
         virsh(lab, host, "net-autostart default", "net-start default")

@@ -13,6 +13,7 @@ from maglica.job import CLAIMED, DONE, FINAL, QUEUED, Job
 LABEL = 32  # columns that the label gets before anything else is left out
 EVERY = 10.0  # seconds between two lines about bytes where lines are not redrawn
 WINDOW = 5.0  # seconds over which the rate is taken
+SOON = 0.5  # seconds before which nothing sensible can be said about it
 
 
 class Meter:
@@ -40,7 +41,7 @@ class Meter:
         if len(self._samples) < 2:
             return None
         (first, had), (last, has) = self._samples[0], self._samples[-1]
-        return (has - had) / (last - first) if last > first and has >= had else None
+        return (has - had) / (last - first) if last - first >= SOON and has >= had else None
 
     def news(self, now: float) -> str | None:
         """A line when there is something new to say: another state or step, or more bytes after a while."""

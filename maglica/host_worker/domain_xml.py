@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import xml.etree.ElementTree as ET
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 NAMESPACE = "urn:maglica:1"
 
@@ -32,6 +32,7 @@ class Disk(NamedTuple):
     path: str | None
     format: str
     copied: bool  # whether a clone gets its own: a writable disk with a medium that is not shared
+    foreign: bool = False  # should be copied, and is neither a file nor a device nor a volume: on a network, say
 
 
 class Domain(NamedTuple):
@@ -67,10 +68,19 @@ def read(text: str) -> Domain:
         arch=kind.get("arch") if kind is not None else None,
         disks=[_disk(disk) for disk in root.findall("./devices/disk")],
         nics=[_nic(nic) for nic in root.findall("./devices/interface")],
-        nvram=(root.findtext("./os/nvram") or "").strip() or None,
+        nvram=_nvram(root),
         console_log=next((log.get("file") for log in root.findall("./devices/*/log")), None),
         mark=dict(mark.attrib) if mark is not None else {},
     )
+
+
+def _nvram(root: ET.Element) -> str | None:
+    """The file with the guest's firmware variables: libvirt writes it in one of two ways."""
+    nvram = root.find("./os/nvram")
+    if nvram is None:
+        return None
+    source = nvram.find("source")
+    return (source.get("file") if source is not None else (nvram.text or "").strip()) or None
 
 
 def _memory(root: ET.Element) -> int:
@@ -97,6 +107,7 @@ def _disk(disk: ET.Element) -> Disk:
         path=path,
         format=driver.get("type", "raw") if driver is not None else "raw",
         copied=device in ("disk", "lun") and path is not None and not shared,
+        foreign=device in ("disk", "lun") and path is None and source is not None and not shared,
     )
 
 
@@ -145,8 +156,9 @@ def rewrite(text: str, edits: Edits) -> str:
         if target is not None and target.get("dev") in edits.disks:
             _redirect(disk, *edits.disks[target.get("dev", "")])
     if edits.nvram:
-        _child(_child(root, "os"), "nvram").text = edits.nvram
+        _set_nvram(root, edits.nvram)
     _own_files(root, image, edits.name)
+    _free_ports(root)
     if edits.emulated and root.get("type") == "kvm":
         _emulate(root)
     _mark(root, edits.mark)
@@ -183,8 +195,21 @@ def _resources(root: ET.Element, edits: Edits) -> None:
             element.text = str(edits.memory_bytes // 1024)
 
 
+def _set_nvram(root: ET.Element, path: str) -> None:
+    nvram = _child(_child(root, "os"), "nvram")
+    source = nvram.find("source")
+    if source is not None:
+        source.set("file", path)
+    else:
+        nvram.text = path
+
+
 def _redirect(disk: ET.Element, path: str, format: str) -> None:
     disk.set("type", "file")
+    if disk.get("device") == "lun":  # SCSI commands are passed through to block devices only
+        disk.set("device", "disk")
+        disk.attrib.pop("rawio", None)
+        disk.attrib.pop("sgio", None)
     _drop(disk, "backingStore", "mirror")
     source = _child(disk, "source")
     attributes = {name: source.get(name, "") for name in ("startupPolicy",) if source.get(name)}
@@ -216,6 +241,15 @@ def _own_files(root: ET.Element, image: str, name: str) -> None:
             device.remove(source)  # libvirt makes a path of its own
         elif device.get("type") == "pty":
             device.remove(source)
+
+
+def _free_ports(root: ET.Element) -> None:
+    """A display's port can be fixed for one domain of a host only: libvirt chooses one for the clone."""
+    for graphics in root.findall("./devices/graphics"):
+        if graphics.get("port", "-1") != "-1" or graphics.get("tlsPort", "-1") != "-1":
+            for name in ("port", "tlsPort", "websocket"):
+                graphics.attrib.pop(name, None)
+            graphics.set("autoport", "yes")
 
 
 def _emulate(root: ET.Element) -> None:

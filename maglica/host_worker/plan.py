@@ -86,6 +86,7 @@ def clone(
     `pools` as `Hypervisor.pools` gives them; `pool` is the setting; `reserve` bytes stay free in it; `files` says
     whether disks are files of this host (the test driver has none). Raises `Refused` when something does not fit.
     """
+    _refuse_foreign_disks(image)
     macs = _macs(want, image, fresh_macs)
     if want.mode == "linked" and not files:
         raise Refused("environment_error", "overlays need disks that are files", "use --mode=full")
@@ -95,6 +96,17 @@ def clone(
     return ClonePlan(
         want.image, want.hostname, uuid, macs, want.mode, str(chosen["name"]), copies, nvram, emulated, job
     )
+
+
+def _refuse_foreign_disks(image: Domain) -> None:
+    """A disk that we cannot copy would be written to by image and clone alike."""
+    for disk in image.disks:
+        if disk.foreign:
+            raise Refused(
+                "environment_error",
+                f"disk {disk.target} of {image.name} is of type {disk.source}, which cannot be copied",
+                "images have disks that are files, block devices or volumes of a pool",
+            )
 
 
 def needed(mode: str, sources: list[Source]) -> int:

@@ -25,7 +25,7 @@ def host(house: House) -> ScriptedHost:
 
 def given(host: ScriptedHost, name: str) -> str:
     """The id of the job about that VM, as soon as the host has it."""
-    return str(until(lambda: host.job(name), 10, f"a job about {name}"))
+    return str(until(lambda: host.job(name), 30, f"a job about {name}"))
 
 
 def stopped(name: str) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def test_progress_without_a_terminal_is_a_line_for_each_change(house: House, hos
     host.progress(job, "shut down")
     until(lambda: '"step": "shut down"' in house.cli("job", "show", job, "-o", "json").stdout)
     host.end(job, stopped("web1"))
-    out, err = running.communicate(timeout=10)
+    out, err = running.communicate(timeout=30)
     assert running.returncode == 0
     lines = err.splitlines()
     assert lines[0] == "vm stop web1: queued"
@@ -55,6 +55,7 @@ def test_progress_on_a_terminal_is_one_line_that_goes_away(house: House, host: S
         job = given(host, "web1")
         host.progress(job, "copy disks", GIB, 4 * GIB)
         typed.see(r"vm stop web1: copy disks  \[#####\.{15}\]  25%  1 of 4 GiB")
+        typed.see(r"  1 s")
         host.progress(job, "copy disks", 2 * GIB, 4 * GIB)
         typed.see(r"50%  2 of 4 GiB  [\d.]+ [MG]iB/s")
         typed.see(r"  2 s")  # it goes on counting while nothing changes
@@ -69,7 +70,7 @@ def test_the_first_ctrl_c_detaches_and_the_job_goes_on(house: House, host: Scrip
         host.progress(job, "shut down")
         typed.see("shut down")
         typed.interrupt()
-        assert typed.end(3) == 130
+        assert typed.end() == 130
         typed.see(f"maglica: detached; job {job} goes on")
         assert "Traceback" not in typed.text
         assert f"maglica job attach {job}   follows it\r\n  maglica job cancel {job}   stops it" in typed.text
@@ -86,7 +87,7 @@ def test_sigint_of_a_script_detaches_too(house: House, host: ScriptedHost) -> No
     running = house.spawn("vm", "stop", "web{1..2}")
     jobs = given(host, "web1"), given(host, "web2")
     running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=5)
+    out, err = running.communicate(timeout=30)
     assert (running.returncode, out) == (130, "")
     assert "2 jobs go on" in err
     assert f"maglica job attach {jobs[0]} {jobs[1]}   follows them" in err
@@ -136,7 +137,7 @@ def test_several_names_have_a_result_each(house: House, host: ScriptedHost) -> N
     host.end(ids["web1"], stopped("web1"))
     host.end(ids["web3"], stopped("web3"))
     host.end(ids["web2"], error=Failed("environment_error", "web2 does not obey", "use --force").to_wire())
-    out, err = running.communicate(timeout=10)
+    out, err = running.communicate(timeout=30)
     assert running.returncode == 10
     items = json.loads(out)["items"]
     assert [(item["name"], item["state"], item["changed"]) for item in items] == [
@@ -171,7 +172,7 @@ def test_a_job_that_fails(house: House, host: ScriptedHost) -> None:
     job = given(host, "web1")
     commands = [{"argv": ["qemu-img", "info"], "exit_status": 1, "seconds": 0.1, "stderr": "no such file"}]
     host.end(job, error=Failed("environment_error", "it did not work", "try again").to_wire(), commands=commands)
-    out, err = running.communicate(timeout=10)
+    out, err = running.communicate(timeout=30)
     assert (running.returncode, out) == (1, "")
     assert "$ qemu-img info\n  exit status 1" in err  # -v tells the story
     assert err.splitlines()[-3:] == [
@@ -193,7 +194,7 @@ def test_a_job_can_be_cancelled(house: House, host: ScriptedHost) -> None:
     assert json.loads(done.stdout)["item"]["changed"] is True
     until(lambda: job in host.cancelled, 5, "the host hears of it")
     host.end(job, error=Failed("cancelled", "the job was cancelled").to_wire())
-    _, err = running.communicate(timeout=10)
+    _, err = running.communicate(timeout=30)
     assert running.returncode == 1
     assert "maglica: the job was cancelled" in err
 
@@ -224,7 +225,7 @@ def test_a_client_worker_that_restarts_is_waited_for(house: House, host: Scripte
     house.client_worker.kill()
     house.start()
     running.send_signal(signal.SIGINT)
-    _, err = running.communicate(timeout=10)
+    _, err = running.communicate(timeout=30)
     assert running.returncode == 130
     assert "goes on" in err
 

@@ -38,7 +38,7 @@ class Typed:
         self.process.wait(10)
         os.close(self._mine)
 
-    def see(self, pattern: str, timeout: float = 10.0) -> re.Match[str]:
+    def see(self, pattern: str, timeout: float = 30.0) -> re.Match[str]:
         """Wait until the terminal has shown a text that matches."""
         deadline = time.monotonic() + timeout
         while True:
@@ -66,7 +66,7 @@ class Typed:
         """Ctrl-C, by way of the terminal."""
         self.press("\x03")
 
-    def end(self, timeout: float = 10.0) -> int:
+    def end(self, timeout: float = 30.0) -> int:
         """Wait for the end; the exit status. `text` has all that was shown."""
         deadline = time.monotonic() + timeout
         while self._read(0.05):

@@ -92,6 +92,14 @@ def test_the_least_loaded_for_its_weight(active: dict[str, int], weights: dict[s
     assert choose(wanted(), surveys, weights=weights).host == best
 
 
+def test_the_load_is_the_first_maglicas_figure() -> None:
+    assert place.load(survey(active=4), Reserved(), 20.0) == 2.0
+    assert place.load(survey(active=4), Reserved(vms=2), 20.0) == 3.0
+    assert choose(wanted(), {"a": survey(active=4), "b": survey(active=9)}).why.startswith(
+        "least load for its weight (4)"
+    )
+
+
 def test_equal_load_goes_to_the_most_free_memory_and_then_by_name() -> None:
     surveys = {"b": survey(), "a": survey(), "c": survey(memory_free_bytes=33 * GIB)}
     assert choose(wanted(), surveys).host == "c"
