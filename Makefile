@@ -36,7 +36,7 @@ venv: $(VENV)/made ## make the virtual environment .venv
 $(VENV)/made: setup.cfg pyproject.toml
 	@echo "making $(VENV)" >&2
 	@[ -x $(PYTHON) ] || /usr/bin/python3 -m venv --system-site-packages $(VENV)
-	@$(PYTHON) -m pip --quiet --disable-pip-version-check --no-input install --editable '.[dev]'
+	@$(PYTHON) -m pip --quiet --disable-pip-version-check --no-input install --editable '.[dev]' --config-settings=editable_mode=compat
 	@touch $@
 
 test: deps venv ## all tests; the lab's need root

@@ -73,7 +73,7 @@ def host_remove(want: HostRemove, records: Records, now: Now) -> Value:
 
 
 def job_list(want: JobList, records: Records, now: Now) -> Value:
-    found = records.ledger.store.list_jobs(want.last, state=want.state, vm=want.vm, host=want.host)
+    found = records.ledger.latest(want.last, state=want.state, vm=want.vm, host=want.host)
     return {"missing_hosts": [], "items": [job.shown(record) for record in found]}
 
 

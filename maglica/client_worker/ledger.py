@@ -28,7 +28,7 @@ EPOCH_2026_MS = 1_767_225_600_000
 
 
 class Waiter(NamedTuple):
-    """Somebody who wants to hear when a job is newer than `rev`."""
+    """Somebody who wants to hear when a job is another than at `rev` (which a restart may have set back)."""
 
     route: Route
     job: str
@@ -53,6 +53,9 @@ class Ledger:
         self.store = store
         self._outbox = outbox
         self._waiters: list[Waiter] = []
+        # Progress since a job's last change of state, by id. It is not worth an fsync: after a restart the hosts tell
+        # it again with their next sync.
+        self._live: dict[str, Job] = {}
         # Ids sort by submission also when the clock was set back while we were away: locks are given in their order.
         self._last_ms = _ms(store.last_id() or "0")
 
@@ -84,14 +87,24 @@ class Ledger:
 
     def find(self, prefix: str) -> Job:
         """The job whose id begins so; `Refused` when there is none, or more than one."""
-        found = self.store.job(prefix)
+        found = self._job(prefix)
         candidates = [found] if found else self.store.jobs_like(prefix)
         if len(candidates) > 1:
             listed = ", ".join(record["id"] for record in candidates)
             raise Refused("ambiguous_name", f"job {prefix} may be {listed}", "give more characters")
         if not candidates:
             raise Refused("unknown_entity", f"there is no job {prefix}", "`maglica job list` shows the latest")
-        return candidates[0]
+        return self._newest(candidates[0])
+
+    def latest(self, last: int, *, state: str | None, vm: str | None, host: str | None) -> list[Job]:
+        """The newest jobs that fit, the newest last."""
+        return [self._newest(record) for record in self.store.list_jobs(last, state=state, vm=vm, host=host)]
+
+    def _job(self, job_id: str) -> Job | None:
+        return self._live.get(job_id) or self.store.job(job_id)
+
+    def _newest(self, record: Job) -> Job:
+        return self._live.get(record["id"], record)
 
     def cancel(self, record: Job, now: Now) -> Job:
         """Ask for a job to be stopped: at once when it waits, otherwise by its host."""
@@ -107,9 +120,9 @@ class Ledger:
         return record
 
     def wait(self, route: Route, prefix: str, rev: int, timeout: float, now: Now) -> None:
-        """Answer with a job as soon as it is newer than `rev`, or has ended, or after `timeout` seconds."""
+        """Answer with a job as soon as it is another than at `rev`, or has ended, or after `timeout` seconds."""
         record = self.find(prefix)
-        if record["rev"] > rev or record["state"] in job.FINAL:
+        if record["rev"] != rev or record["state"] in job.FINAL:
             self._outbox.reply(route, told(record))
         else:
             self._waiters.append(Waiter(route, record["id"], rev, now.mono + min(timeout, LONGEST_WAIT)))
@@ -136,7 +149,7 @@ class Ledger:
         recorded = [self._outcome(host.name, done, now) for done in message["done"]]
         for progress in message["progress"]:
             self._progress(host.name, progress, now)
-        mine = {record["id"]: record for record in self.store.open_jobs(host.name)}
+        mine = {record["id"]: self._newest(record) for record in self.store.open_jobs(host.name)}
         have = {str(known) for known in message["have"]}
         self._reconcile(mine, host.journal, have, now)
         again = [record for record in mine.values() if record["state"] == job.CLAIMED and record["id"] not in have]
@@ -178,7 +191,7 @@ class Ledger:
         if not isinstance(done, dict) or not isinstance(done.get("id"), str):
             raise Refused("wrong_input", "sync: an outcome has no id")
         receipt = {"id": done["id"], "attempt": done.get("attempt")}
-        record = self.store.job(done["id"])
+        record = self._job(done["id"])
         if record is None or record["host"] != host or record["attempt"] != done.get("attempt"):
             return receipt
         if record["state"] in job.FINAL or done.get("state") not in job.FINAL:
@@ -197,14 +210,15 @@ class Ledger:
     def _progress(self, host: str, progress: Any, now: Now) -> None:
         if not isinstance(progress, dict) or not isinstance(progress.get("id"), str):
             raise Refused("wrong_input", "sync: progress has no id")
-        record = self.store.job(progress["id"])
+        record = self._job(progress["id"])
         if record is None or record["host"] != host or record["state"] in job.FINAL:
             return
         _take_progress(record, progress)
         if record["state"] == job.CLAIMED:
             self._move(record, job.RUNNING, now)
         elif record["state"] == job.RUNNING:
-            self._save(record, now)
+            self._live[record["id"]] = record
+            self._changed(record, now)
 
     # ------------------------------------------------------------------------------------------------ states
 
@@ -227,10 +241,15 @@ class Ledger:
                 self._outbox.ring(name)
 
     def _save(self, record: Job, now: Now, journal: str | None = None) -> None:
+        self._live.pop(record["id"], None)
+        self._changed(record, now)
+        self.store.save(record, journal=journal, ended_ms=now.ms if record["state"] in job.FINAL else None)
+
+    def _changed(self, record: Job, now: Now) -> None:
+        """Tell those who wait for it."""
         record["rev"] += 1
         record["updated_at"] = now.text
-        self.store.save(record, journal=journal, ended_ms=now.ms if record["state"] in job.FINAL else None)
-        ready = [waiter for waiter in self._waiters if waiter.job == record["id"] and record["rev"] > waiter.rev]
+        ready = [waiter for waiter in self._waiters if waiter.job == record["id"] and record["rev"] != waiter.rev]
         self._waiters = [waiter for waiter in self._waiters if waiter not in ready]
         for waiter in ready:
             self._outbox.reply(waiter.route, told(record))

@@ -42,7 +42,7 @@ class Runner:
         self._answers: queue.SimpleQueue[wire.Message] = queue.SimpleQueue()
         self._reads = ThreadPoolExecutor(READERS, "read")
         self._waiting_reads = 0
-        self._ended = False  # an outcome has not been told yet
+        self._news = False  # something that should be told at once
         self._last_told = 0.0  # when progress was told last
         self._stopping = threading.Event()
         self.accepting = True
@@ -76,7 +76,7 @@ class Runner:
                 self._works.pop(job_id, None)
                 self._slots.pop(job_id, None)
                 self._changed.discard(job_id)
-                self._ended = True
+                self._news = True
             self._wake()
 
     def _outcome(self, handed: dict[str, Any], work: Work) -> dict[str, Any]:
@@ -176,8 +176,8 @@ class Runner:
     def urgent(self, now: float, progress_every: float) -> bool:
         """Whether something should be told before the next beat: an outcome at once, progress not too often."""
         with self._lock:
-            if self._ended:
-                self._ended = False
+            if self._news:
+                self._news = False
                 return True
             if self._changed and now - self._last_told >= progress_every:
                 self._last_told = now
@@ -219,6 +219,7 @@ class Runner:
                 before = self.facts.get("libvirt")
                 self.refresh_facts()
                 if self.facts.get("libvirt") != before:
+                    self._news = True
                     self._wake()
                 self._stopping.wait(every)
 
@@ -256,7 +257,7 @@ class Runner:
                 left = undo.take_back(job_id, self.journal, self.host.hypervisor)
                 if not left and job_id in waiting:
                     self._end(job_id, interrupted(waiting.pop(job_id), self._seen))
-                    self._ended = True
+                    self._news = True
                     self._wake()
             if not waiting and not self._left_behind():
                 return

@@ -40,9 +40,17 @@ def settle_removed(hypervisor: Hypervisor, path: str, original: str, uuid: str) 
     if not os.path.exists(path):
         return
     if hypervisor.has_domain(uuid):
-        os.rename(path, original)
-    else:
-        os.unlink(path)
+        _put_back(path, original)
+    os.unlink(path)
+
+
+def _put_back(path: str, original: str) -> None:
+    """Give a file its old name as well; a link fails where a rename would replace somebody else's file."""
+    try:
+        os.link(path, original)
+    except FileExistsError:
+        if not os.path.samefile(path, original):
+            raise
 
 
 def delete_volume(hypervisor: Hypervisor, pool: str, name: str) -> None:
@@ -67,7 +75,7 @@ def take_back(job: str, journal: Journal, hypervisor: Hypervisor) -> list[str]:
         try:
             UNDOS[undo.what](hypervisor, **undo.args)
             journal.forget_undo(job, undo.number)
-        except (MaglicaError, OSError) as error:
+        except (MaglicaError, OSError, LookupError, TypeError) as error:  # the latter: another release wrote the entry
             log.warning("job=%s cannot undo %s %s: %s", job, undo.what, undo.args, error)
             left.append(f"{undo.what} {_words(undo.args)}: {error}")
     return left

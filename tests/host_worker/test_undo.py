@@ -1,0 +1,203 @@
+"""Taking back what a job made: that, and nothing that looks like it. Real files, and libvirt's test driver."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from maglica.host_worker import undo
+from maglica.host_worker.hypervisor import Hypervisor
+from maglica.host_worker.journal import Journal
+from tests.host_worker.worlds import MiB, domain, world
+
+UUID = "22222222-2222-4222-8222-222222222222"
+
+
+@pytest.fixture
+def hypervisor(tmp_path: Path) -> Iterator[Hypervisor]:
+    found = Hypervisor(world(tmp_path, "web1", volumes=["web1.img"]))
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    found = Journal(str(tmp_path / "journal.db"))
+    found.begin("job1", 1, "vm clone", "web1")
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    found = tmp_path / "pool"
+    found.mkdir()
+    return found
+
+
+# ------------------------------------------------------------------------------------------------ files
+
+
+def test_a_part_is_removed_and_nothing_else(hypervisor: Hypervisor, folder: Path) -> None:
+    part = folder / "web1.img.job1.part"
+    for path in (part, folder / "web1.img", folder / "web1.img.job2.part"):
+        path.write_text("x")
+    for _ in range(2):
+        undo.remove_part(hypervisor, str(part))
+    assert sorted(path.name for path in folder.iterdir()) == ["web1.img", "web1.img.job2.part"]
+
+
+def test_a_file_is_known_by_its_inode(hypervisor: Hypervisor, folder: Path) -> None:
+    """Another file of the same name belongs to somebody else."""
+    part, path = folder / "part", folder / "web1.img"
+    part.write_text("ours")
+    inode = part.stat().st_ino
+    path.write_text("theirs")
+    undo.remove_file(hypervisor, str(path), inode)
+    assert path.read_text() == "theirs"
+    path.unlink()
+    os.link(part, path)
+    for _ in range(2):
+        undo.remove_file(hypervisor, str(path), inode)
+        assert not path.exists()
+    assert part.read_text() == "ours", "the part has an undo of its own"
+
+
+def test_a_disk_set_aside_comes_back_while_its_domain_is_there(hypervisor: Hypervisor, folder: Path) -> None:
+    aside, original = folder / "web1.img.job1.removed", folder / "web1.img"
+    aside.write_text("disk")
+    ((found, _),) = hypervisor.domains()
+    for _ in range(2):
+        undo.settle_removed(hypervisor, str(aside), str(original), found.uuid)
+        assert original.read_text() == "disk"
+        assert not aside.exists()
+
+
+def test_a_disk_set_aside_is_deleted_when_its_domain_is_gone(hypervisor: Hypervisor, folder: Path) -> None:
+    aside, original = folder / "web1.img.job1.removed", folder / "web1.img"
+    aside.write_text("disk")
+    for _ in range(2):
+        undo.settle_removed(hypervisor, str(aside), str(original), UUID)
+        assert list(folder.iterdir()) == []
+    original.write_text("a new one")
+    undo.settle_removed(hypervisor, str(aside), str(original), UUID)
+    assert original.read_text() == "a new one"
+
+
+def test_a_disk_that_was_on_its_way_back_arrives(hypervisor: Hypervisor, folder: Path) -> None:
+    """Killed between its two names."""
+    aside, original = folder / "web1.img.job1.removed", folder / "web1.img"
+    aside.write_text("disk")
+    os.link(aside, original)
+    ((found, _),) = hypervisor.domains()
+    undo.settle_removed(hypervisor, str(aside), str(original), found.uuid)
+    assert [path.name for path in folder.iterdir()] == ["web1.img"]
+
+
+def test_a_disk_that_comes_back_replaces_nothing(hypervisor: Hypervisor, folder: Path) -> None:
+    """Its old name may be somebody else's by now: two files are better than one of them."""
+    aside, original = folder / "web1.img.job1.removed", folder / "web1.img"
+    aside.write_text("disk")
+    original.write_text("somebody else's")
+    ((found, _),) = hypervisor.domains()
+    with pytest.raises(OSError, match="exists"):
+        undo.settle_removed(hypervisor, str(aside), str(original), found.uuid)
+    assert original.read_text() == "somebody else's"
+    assert aside.read_text() == "disk"
+
+
+# ---------------------------------------------------------------------------------------------- libvirt
+
+
+def test_a_volume_is_deleted_once(hypervisor: Hypervisor) -> None:
+    assert hypervisor.volume_path("default-pool", "web1.img")
+    for _ in range(2):
+        undo.delete_volume(hypervisor, "default-pool", "web1.img")
+    free = hypervisor.pools()[0]["free_bytes"]
+    assert free == hypervisor.pools()[0]["capacity_bytes"]
+
+
+@pytest.mark.parametrize("runs", [False, True])
+def test_a_domain_is_known_by_its_uuid(hypervisor: Hypervisor, runs: bool) -> None:
+    hypervisor.define(domain("made", uuid=UUID))
+    if runs:
+        hypervisor.start("made")
+    for _ in range(2):
+        undo.undefine(hypervisor, UUID)
+        assert [found.name for found, _ in hypervisor.domains()] == ["web1"]
+
+
+def test_another_domain_of_the_same_name_stays(hypervisor: Hypervisor) -> None:
+    hypervisor.define(domain("made", uuid="33333333-3333-4333-8333-333333333333", memory=64 * MiB))
+    undo.undefine(hypervisor, UUID)
+    assert sorted(found.name for found, _ in hypervisor.domains()) == ["made", "web1"]
+
+
+# ------------------------------------------------------------------------------------------- a whole job
+
+
+def test_the_last_made_is_the_first_taken_back(hypervisor: Hypervisor, journal: Journal, folder: Path) -> None:
+    part, path = folder / "p", folder / "web1.img"
+    part.write_text("x")
+    os.link(part, path)
+    journal.put_undo("job1", 1, "remove_part", {"path": str(part)})
+    journal.put_undo("job1", 2, "remove_file", {"path": str(path), "inode": path.stat().st_ino})
+    journal.put_undo("job1", 3, "undefine", {"uuid": UUID})
+    hypervisor.define(domain("made", uuid=UUID, disk=str(path)))
+    assert undo.take_back("job1", journal, hypervisor) == []
+    assert list(folder.iterdir()) == []
+    assert not hypervisor.has_domain(UUID)
+    assert journal.undos("job1") == []
+    assert undo.take_back("job1", journal, hypervisor) == []
+
+
+def test_what_could_not_be_undone_stays_noted_and_the_rest_is_undone(
+    hypervisor: Hypervisor, journal: Journal, folder: Path
+) -> None:
+    part = folder / "p"
+    part.write_text("x")
+    stubborn = folder / "stubborn"
+    stubborn.mkdir()  # unlink does not remove a folder
+    journal.put_undo("job1", 1, "remove_part", {"path": str(part)})
+    journal.put_undo("job1", 2, "remove_part", {"path": str(stubborn)})
+    journal.put_undo("job1", 3, "delete_volume", {"pool": "nosuch", "name": "x"})
+    left = undo.take_back("job1", journal, hypervisor)
+    assert [line.split(":")[0] for line in left] == ["delete_volume nosuch x", f"remove_part {stubborn}"]
+    assert not part.exists()
+    assert [entry.number for entry in journal.undos("job1")] == [3, 2]
+    stubborn.rmdir()
+    assert len(undo.take_back("job1", journal, hypervisor)) == 1
+    assert [entry.number for entry in journal.undos("job1")] == [3]
+
+
+def test_an_entry_of_another_release_does_not_stop_the_rest(
+    hypervisor: Hypervisor, journal: Journal, folder: Path
+) -> None:
+    part = folder / "p"
+    part.write_text("x")
+    journal.put_undo("job1", 1, "remove_part", {"path": str(part)})
+    journal.put_undo("job1", 2, "polish_brass", {"name": "x"})
+    journal.put_undo("job1", 3, "remove_part", {"path": str(part), "colour": "green"})
+    assert len(undo.take_back("job1", journal, hypervisor)) == 2
+    assert not part.exists()
+    assert [entry.number for entry in journal.undos("job1")] == [3, 2]
+
+
+def test_only_what_this_job_made(hypervisor: Hypervisor, journal: Journal, folder: Path) -> None:
+    journal.begin("job2", 1, "vm clone", "web2")
+    for name in ("job1", "job2"):
+        (folder / name).write_text("x")
+        journal.put_undo(name, 1, "remove_part", {"path": str(folder / name)})
+    undo.take_back("job1", journal, hypervisor)
+    assert [path.name for path in folder.iterdir()] == ["job2"]
+
+
+def test_without_libvirt_it_stays_noted(journal: Journal) -> None:
+    journal.put_undo("job1", 1, "undefine", {"uuid": UUID})
+    nowhere = Hypervisor("test:///nonexistent.xml")
+    (left,) = undo.take_back("job1", journal, nowhere)
+    assert "libvirt: unreachable" in left
+    assert len(journal.undos("job1")) == 1
