@@ -204,9 +204,8 @@ class Client:
         return endpoint(self.address, self.port)
 
     def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-        self._context.term()
+        # Not term(): that waits for ever for a socket which Ctrl-C left open between its making and its use.
+        self._context.destroy(linger=0)
 
 
 def _left(until: float, at_most: float | None = None) -> int:

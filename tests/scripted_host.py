@@ -9,6 +9,7 @@ import queue
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from maglica import VERSION, wire
@@ -31,6 +32,8 @@ class ScriptedHost:
         self._incarnation: int | None = None
         self._orders: queue.SimpleQueue[tuple[str, dict[str, Any]]] = queue.SimpleQueue()
         self._done: dict[str, dict[str, Any]] = {}
+        self._at_survey: dict[int, Callable[[], object]] = {}
+        self._surveys = 0
         self._stop = threading.Event()
         self.up = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -45,6 +48,10 @@ class ScriptedHost:
         self._thread.join(10)
 
     # ------------------------------------------------------------------------------ what a test says
+
+    def at_survey(self, count: int, what: Callable[[], object]) -> None:
+        """Do something instead of answering the survey that comes as number `count`: a submission begins with one."""
+        self._at_survey[count] = what
 
     def job(self, name: str) -> str | None:
         """The id of the job about that VM, once it is here."""
@@ -116,6 +123,8 @@ class ScriptedHost:
             return
         value: dict[str, Any] = {"items": [self._vm(name) for name in self.vms]}
         if message["action"] == "host survey":
+            self._surveys += 1
+            self._at_survey.get(self._surveys, lambda: None)()
             value = {
                 "driver": "test", "active": len(self.vms), "vcpus": 8, "memory_free_bytes": 32 * GIB,
                 "domains": [self._vm(name) for name in self.vms],

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from maglica.declare import Action
-from maglica.errors import MaglicaError
+from maglica.errors import EXIT_STATUS, MaglicaError
 
 SCHEMA = "maglica/1"
+PARTIAL = EXIT_STATUS["partial"]
 
 Value = dict[str, Any]
 
@@ -62,6 +63,28 @@ def of_read(action: type[Action], message: Value) -> Answer:
 
 def kind(action: type[Action]) -> str:
     return action.NAME.replace(" ", ".")
+
+
+def subject_of(action: Action) -> str:
+    """What an action is about, in a word: its subject, otherwise what it locks."""
+    subject = action.subject()
+    if subject:
+        return str(action.values()[subject.name])
+    locks = action.locks()
+    return locks[0].partition(":")[2] if locks else action.NAME
+
+
+def status(errors: Sequence[MaglicaError], count: int) -> int:
+    """The exit status of `count` things of which some went wrong: that of the first error when all did."""
+    if not errors:
+        return 0
+    return errors[0].exit_status if len(errors) == count else PARTIAL
+
+
+def told_of(name: str, error: MaglicaError) -> str:
+    """An error of one of several things, which is named: one line, and one for the hint."""
+    message = error.message if name in error.message else f"{name}: {error.message}"
+    return message + (f"\n  {error.hint}" if error.hint else "")
 
 
 def head(kind: str | None, observed_at: str, missing_hosts: list[Value]) -> Value:

@@ -9,7 +9,6 @@ from maglica import declare
 from maglica.cli import words
 from maglica.cli.options import Globals
 from maglica.declare import Action, Alias, Arg
-from maglica.errors import Refused
 
 WIDTH = 79
 LEFT = 26  # columns of the options' names
@@ -96,8 +95,6 @@ def _preset(alias: Alias) -> str:
 def command(alias: Alias) -> str:
     """Everything about one command: arguments with what they expect and their defaults, an example."""
     action = alias.action
-    if action.HIDDEN:
-        raise Refused("wrong_input", f"there is no command {alias.name}")
     lines = [*_usage(alias.name, action), "", _wrapped(_doc(action))]
     if alias.name != action.NAME:
         lines += ["", f"The same as `maglica {action.NAME}{_preset(alias)}`."]

@@ -11,7 +11,7 @@ from maglica.cli import answer as answers
 from maglica.cli import output
 from maglica.cli.answer import Answer, Value
 from maglica.cli.progress import Watch, took
-from maglica.cli.session import PARTIAL, Session, look, terminal_height, terminal_width
+from maglica.cli.session import Session, look, terminal_height, terminal_width
 from maglica.cloud import JobHandle
 from maglica.declare import Action
 from maglica.errors import Failed, MaglicaError, Refused
@@ -29,9 +29,6 @@ class Outcome:
         self.handle: JobHandle | None = None
         self.error: MaglicaError | None = None
 
-    def take(self, handle: JobHandle) -> None:
-        self.handle = handle
-
     @property
     def open(self) -> bool:
         return self.handle is not None and self.error is None and not self.handle.ended
@@ -46,20 +43,11 @@ class Outcome:
                 self.error = error
 
 
-def subject_of(action: Action) -> str:
-    """What an action is about, in a word."""
-    subject = action.subject()
-    if subject:
-        return str(action.values()[subject.name])
-    locks = action.locks()
-    return locks[0].partition(":")[2] if locks else action.NAME
-
-
 def run(actions: list[Action], session: Session) -> int:
     """Carry out actions that are jobs; the exit status."""
     if session.options.dry_run:
         return plan(actions, session)
-    outcomes = [Outcome(subject_of(action)) for action in actions]
+    outcomes = [Outcome(answers.subject_of(action)) for action in actions]
     try:
         submit(actions, outcomes, session)
         if not session.options.wait:
@@ -75,9 +63,9 @@ def confirm(actions: list[Action], session: Session) -> None:
     action = actions[0]
     if not action.DESTRUCTIVE or session.options.yes or session.options.dry_run:
         return
-    named = [subject_of(one) for one in actions]
+    named = [answers.subject_of(one) for one in actions]
     listed = ", ".join(named[:10]) + (f" and {len(named) - 10} more" if len(named) > 10 else "")
-    if not sys.stdin.isatty():
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise Refused(
             "wrong_input", f"{action.NAME} {listed}: there is no terminal to ask for a yes", "add --yes if it is meant"
         )
@@ -93,7 +81,7 @@ def confirm(actions: list[Action], session: Session) -> None:
 
 def plan(actions: list[Action], session: Session) -> int:
     """Print what would be done."""
-    plans = [{"name": subject_of(action), **session.connection.plan(action)} for action in actions]
+    plans = [{"name": answers.subject_of(action), **session.connection.plan(action)} for action in actions]
     kind = answers.kind(type(actions[0])) + ".plan"
     text = "\n".join(_plan(plan, session) for plan in plans)
     if len(plans) == 1:
@@ -109,17 +97,22 @@ def _plan(plan: Value, session: Session) -> str:
 def submit(actions: list[Action], outcomes: list[Outcome], session: Session) -> None:
     """Hand all of them in. One that is refused does not hold up the others."""
     key = session.options.idempotency_key
+    away: MaglicaError | None = None
     for action, outcome in zip(actions, outcomes, strict=True):
+        if away is not None:
+            outcome.error = away
+            continue
         # One key is one job, so that several names make several keys of it.
         own = f"{key}/{outcome.name}" if key and len(actions) > 1 else key
         try:
-            outcome.take(session.connection.submit(action, reason=session.options.reason, key=own))
+            outcome.handle = session.connection.submit(action, reason=session.options.reason, key=own)
         except MaglicaError as error:
-            if error.code == "unreachable":
-                raise
             outcome.error = error
+            away = error if error.code == "unreachable" else None
         if session.options.verbose and outcome.handle:
             session.note(f"job {outcome.handle.id}: {action.NAME} {outcome.name} on {outcome.handle.record['host']}")
+    if away is not None and not any(outcome.handle for outcome in outcomes):
+        raise away
 
 
 def accepted(outcomes: list[Outcome], kind: str, session: Session) -> int:
@@ -212,11 +205,11 @@ def tell(outcomes: list[Outcome], kind: str, session: Session) -> int:
 
 
 def _tell_one(outcome: Outcome, kind: str, session: Session) -> int:
-    if outcome.error or outcome.handle is None:
-        if outcome.handle is not None and session.options.verbose:
-            from maglica.cli import story
+    if outcome.handle and outcome.error and session.options.verbose:
+        from maglica.cli import story
 
-            sys.stderr.write(story.story(outcome.handle.record))
+        sys.stderr.write(story.story(outcome.handle.record))
+    if outcome.error or outcome.handle is None:
         raise outcome.error or Failed("internal_error", "the job has no outcome")
     item = {**outcome.handle.result(), "job": outcome.handle.id}
     return session.show(Answer(kind, item=item, observed_at=outcome.handle.record["ended_at"]))
@@ -238,16 +231,7 @@ def _row(outcome: Outcome) -> Value:
 
 
 def _status(outcomes: list[Outcome], session: Session) -> int:
-    """Say what went wrong; the exit status of several: 0, PARTIAL, or that of the first when all failed."""
-    failures = [(outcome, outcome.error) for outcome in outcomes if outcome.error]
-    for outcome, error in failures:
-        session.complain([text_of(outcome.name, error)])
-    if not failures:
-        return 0
-    return failures[0][1].exit_status if len(failures) == len(outcomes) else PARTIAL
-
-
-def text_of(name: str, error: MaglicaError) -> str:
-    """An error of one of several names: on one or two lines."""
-    message = error.message if name in error.message else f"{name}: {error.message}"
-    return message + (f"\n  {error.hint}" if error.hint else "")
+    """Say what went wrong; the exit status of all together."""
+    failures = [(outcome.name, outcome.error) for outcome in outcomes if outcome.error]
+    session.complain([answers.told_of(name, error) for name, error in failures])
+    return answers.status([error for _, error in failures], len(outcomes))

@@ -6,7 +6,8 @@ from maglica import declare
 from maglica.cli import answer as answers
 from maglica.cli import names, output
 from maglica.cli.answer import Answer, Value
-from maglica.cli.session import PARTIAL, Session, look
+from maglica.cli.cells import SPELLED
+from maglica.cli.session import Session, look
 from maglica.cli.words import Command
 from maglica.declare import Action, Arg, Where
 from maglica.errors import MaglicaError, Refused
@@ -52,7 +53,9 @@ def resolved(words: list[str], subject: Arg, session: Session) -> list[str]:
         matches = names.matching(word, known) if names.is_glob(word) else [word]
         if not matches:
             hint = f"`maglica {listing.NAME}` shows what there is"
-            raise Refused("unknown_entity", f"no {subject.values_of} is called like {word}", hint)
+            raise Refused(
+                "unknown_entity", f"no {SPELLED.get(subject.values_of, subject.values_of)} is called like {word}", hint
+            )
         found.update(dict.fromkeys(matches))
     return list(found)
 
@@ -60,6 +63,8 @@ def resolved(words: list[str], subject: Arg, session: Session) -> list[str]:
 def perform(actions: list[Action], session: Session) -> int:
     """Do it, wherever it runs."""
     action = type(actions[0])
+    if session.options.dry_run and not action.CHANGES:
+        raise Refused("wrong_input", f"{action.NAME} has no plan that --dry-run could show", "leave --dry-run out")
     if action.WHERE == Where.TERMINAL:
         from maglica.cli import terminal
 
@@ -77,8 +82,6 @@ def perform(actions: list[Action], session: Session) -> int:
 
 def read(actions: list[Action], session: Session) -> int:
     """Ask, and print the answers."""
-    if session.options.dry_run and actions[0].DESTRUCTIVE:
-        raise Refused("wrong_input", f"{actions[0].NAME} knows no --dry-run")
     if len(actions) == 1:
         return session.show(_ask(actions[0], session))
     found: list[Answer] = []
@@ -89,7 +92,7 @@ def read(actions: list[Action], session: Session) -> int:
         except MaglicaError as error:
             if error.code == "unreachable":
                 raise
-            failed.append((str(next(iter(action.values().values()))), error))
+            failed.append((answers.subject_of(action), error))
     return _several(actions, found, failed, session)
 
 
@@ -112,14 +115,10 @@ def _several(
     actions: list[Action], found: list[Answer], failed: list[tuple[str, MaglicaError]], session: Session
 ) -> int:
     """The answers about several names: one after the other for people, one tree for programs."""
-    from maglica.cli.jobs import text_of
-
     if found:
         session.write(_joined(type(actions[0]), found, failed, session))
-    session.complain([text_of(name, error) for name, error in failed])
-    if not failed:
-        return 0
-    return PARTIAL if found else failed[0][1].exit_status
+    session.complain([answers.told_of(name, error) for name, error in failed])
+    return answers.status([error for _, error in failed], len(actions))
 
 
 def _joined(action: type[Action], found: list[Answer], failed: list[tuple[str, MaglicaError]], session: Session) -> str:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from maglica.cli import output
-from maglica.cli.answer import Answer
+from maglica.cli.answer import PARTIAL, Answer
 from maglica.cli.options import Globals
 from maglica.cli.output import Look
 from maglica.errors import Failed
@@ -16,8 +16,6 @@ from maglica.errors import Failed
 if TYPE_CHECKING:
     from maglica.cloud import Connection
     from maglica.config import Settings
-
-PARTIAL = 10
 
 
 class Session:

@@ -8,7 +8,7 @@ from maglica import VERSION, config, wire
 from maglica.cli import answer as answers
 from maglica.cli import cells, jobs
 from maglica.cli.answer import Answer, Value
-from maglica.cli.session import PARTIAL, Session
+from maglica.cli.session import Session
 from maglica.declare import Action
 from maglica.errors import MaglicaError
 
@@ -79,14 +79,11 @@ def job_wait(actions: list[Action], session: Session) -> int:
         jobs.follow(outcomes, session, silent=True)
     except KeyboardInterrupt:
         return jobs.DETACHED
-    errors = [outcome.error for outcome in outcomes if outcome.error]
-    for outcome, error in ((outcome, outcome.error) for outcome in outcomes):
+    for outcome in outcomes:
         # How the job ended is in the exit status; that the waiting itself failed has to be said.
-        if error and not (outcome.handle and outcome.handle.ended):
-            session.complain([jobs.text_of(outcome.name, error)])
-    if not errors:
-        return 0
-    return errors[0].exit_status if len(errors) == len(outcomes) else PARTIAL
+        if outcome.error and not (outcome.handle and outcome.handle.ended):
+            session.complain([answers.told_of(outcome.name, outcome.error)])
+    return answers.status([outcome.error for outcome in outcomes if outcome.error], len(outcomes))
 
 
 def job_attach(actions: list[Action], session: Session) -> int:
@@ -102,9 +99,9 @@ def job_attach(actions: list[Action], session: Session) -> int:
 def _attached(actions: list[Action], session: Session) -> list[jobs.Outcome]:
     outcomes = []
     for action in actions:
-        outcome = jobs.Outcome(jobs.subject_of(action))
+        outcome = jobs.Outcome(answers.subject_of(action))
         try:
-            outcome.take(session.connection.attach(outcome.name))
+            outcome.handle = session.connection.attach(outcome.name)
         except MaglicaError as error:
             if len(actions) == 1:
                 raise

@@ -153,7 +153,7 @@ def refuse_double_life(name: str, host: str, surveys: dict[str, Survey]) -> None
     """Refuse to bring a VM to life on a host while one of its name lives on another: they may share disks."""
     for other, survey in surveys.items():
         for domain in survey["domains"]:
-            if other != host and domain["name"] == name and domain["state"] not in ("shut-off", "crashed"):
+            if other != host and domain["name"] == name and domain["state"] != "shut-off":
                 raise Refused(
                     "wrong_state",
                     f"{name} is {domain['state']} on {other}; a VM must not run on two hosts",

@@ -53,20 +53,28 @@ def run(
     after the whole process group was ended.
     """
     began = time.monotonic()
+
+    def check() -> None:
+        if cancelled():
+            raise Failed("cancelled", f"{argv[0]}: ended because the job was cancelled")
+        if time.monotonic() > began + timeout:
+            hint = "is the storage very slow, or does it hang?"
+            raise Failed("timeout", f"{argv[0]}: ended because it took too long", hint)
+
     process = _start(argv)
-    on_start(process.pid)
     out, err = _Tail(), _Tail()
     try:
-        _read(process, out, err, began + timeout, cancelled, on_output)
-    except Failed as failed:
+        on_start(process.pid)
+        _read(process, out, err, check, on_output)
+        status = _await(process, check)
+    except BaseException:  # whatever it is, also in what our caller does: no process is left
         end_group(process)
-        failed.message = f"{argv[0]}: {failed.message}"
         raise
     finally:
         for pipe in (process.stdout, process.stderr):
             if pipe:
                 pipe.close()
-    return Ended(list(argv), process.wait(), time.monotonic() - began, out.text(), err.text())
+    return Ended(list(argv), status, time.monotonic() - began, out.text(), err.text())
 
 
 def _start(argv: Sequence[str]) -> subprocess.Popen[bytes]:
@@ -107,8 +115,7 @@ def _read(
     process: subprocess.Popen[bytes],
     out: _Tail,
     err: _Tail,
-    deadline: float,
-    cancelled: Callable[[], bool],
+    check: Callable[[], None],
     on_output: Callable[[str], None],
 ) -> None:
     with selectors.DefaultSelector() as selector:
@@ -124,10 +131,16 @@ def _read(
                 key.data.add(data)
                 if key.data is out:
                     on_output(data.decode(errors="replace"))
-            if cancelled():
-                raise Failed("cancelled", "ended because the job was cancelled")
-            if time.monotonic() > deadline:
-                raise Failed("timeout", "ended because it took too long", "is the storage very slow, or does it hang?")
+            check()
+
+
+def _await(process: subprocess.Popen[bytes], check: Callable[[], None]) -> int:
+    """The exit status. A process may close its output long before it ends."""
+    while True:
+        try:
+            return process.wait(TICK)
+        except subprocess.TimeoutExpired:
+            check()
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:

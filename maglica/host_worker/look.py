@@ -18,7 +18,9 @@ Value = dict[str, Any]
 
 # What QEMU takes beside the guest's own memory; igvm's figure, rounded up.
 OVERHEAD = 64 << 20
-ACTIVE = ("running", "idle", "paused", "in-shutdown", "pm-suspended")
+
+# The states in which there is a QEMU: in all but one. A crashed guest that is kept still has its disks open.
+ACTIVE = ("running", "idle", "paused", "in-shutdown", "pm-suspended", "crashed", "unknown")
 
 
 def memory_free(total: int, reserve: int, domains: list[tuple[Domain, str]]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -72,6 +73,20 @@ def test_version_does_not_need_anybody(lonely: dict[str, Ended]) -> None:
     assert "no client worker answers" in ended.err
     assert lonely["version -o json"].status == 0
     assert json.loads(lonely["version -o json"].out)["item"]["client_worker"] is None
+
+
+def test_ctrl_c_ends_a_command_whenever_it_comes(house: House, down: str) -> None:
+    """Also between the making of a socket and its use: no command may hang on what was left half done."""
+    running = [house.spawn("vm", "list", MAGLICA_CLIENT=down) for _ in range(15)]
+    for process in running:
+        time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+    for process in running:
+        _, err = process.communicate(timeout=10)
+        # -SIGINT and 1: it came before our first line
+        assert process.returncode in (130, -signal.SIGINT, 1)
+        if process.returncode == 130:
+            assert err == "\nmaglica: interrupted\n"
 
 
 def test_help_needs_nobody_and_no_settings(house: House) -> None:
@@ -260,7 +275,7 @@ def test_unknown_things_are_not_found(alone: House) -> None:
         done = alone.cli(*words)
         assert (done.returncode, done.stdout) == (4, ""), words
     done = alone.cli("vm", "stop", "no-*")
-    assert done.stderr.splitlines()[0] == "maglica: no vm is called like no-*"
+    assert done.stderr.splitlines()[0] == "maglica: no VM is called like no-*"
 
 
 def test_whoever_stops_reading_is_not_answered_with_a_traceback(alone: House) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 from typing import Any
 
 import pytest
@@ -243,3 +244,28 @@ def test_destroying_asks_on_a_terminal(house: House, host: ScriptedHost) -> None
         assert typed.end() == 130
         assert "Traceback" not in typed.text
     assert host.job("web3") is None
+
+
+def test_nobody_is_asked_where_the_question_would_not_be_seen(house: House, host: ScriptedHost) -> None:
+    with Typed(house, "vm", "destroy", "web1", stderr=subprocess.DEVNULL) as typed:
+        assert typed.end() == 2
+    assert host.job("web1") is None
+
+
+def test_what_has_no_plan_is_not_done_instead(house: House, host: ScriptedHost) -> None:
+    job = house.cli("vm", "stop", "web1", "--no-wait").stdout.strip()
+    done = house.cli("job", "cancel", job, "--dry-run")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[0] == "maglica: job cancel has no plan that --dry-run could show"
+    assert json.loads(house.cli("job", "show", job, "-o", "json").stdout)["item"]["cancel"] is False
+
+
+def test_a_client_worker_that_dies_among_several_submissions(house: House, host: ScriptedHost) -> None:
+    """What was handed in is told of, and what was not is not waited for again and again."""
+    host.at_survey(3, house.client_worker.kill)
+    done = house.cli("vm", "stop", "web{1..5}", "--no-wait", timeout=30)
+    assert done.returncode == 10
+    assert len(done.stdout.split()) == 2
+    assert [f"web{number}: no client worker answers" in done.stderr for number in range(1, 6)] == [False] * 2 + [
+        True
+    ] * 3

@@ -18,14 +18,23 @@ from tests.daemons import HOME, House
 
 
 class Typed:
-    """One `maglica …` on a pseudo terminal. stdout may be kept apart, as by `>`."""
+    """One `maglica …` on a pseudo terminal. `stderr` may go elsewhere, as by `2>`."""
 
-    def __init__(self, house: House, *words: str, columns: int = 80, lines: int = 24, **environment: str) -> None:
+    def __init__(
+        self,
+        house: House,
+        *words: str,
+        columns: int = 80,
+        lines: int = 24,
+        stderr: int | None = None,
+        **environment: str,
+    ) -> None:
         self._mine, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self.text = ""
         self.process = subprocess.Popen(
-            [str(HOME / "bin" / "maglica"), *words], stdin=theirs, stdout=theirs, stderr=theirs,
+            [str(HOME / "bin" / "maglica"), *words],
+            stdin=theirs, stdout=theirs, stderr=theirs if stderr is None else stderr,
             env=house.environment(TERM="xterm", **environment), start_new_session=True, preexec_fn=_take_terminal,
         )  # fmt: skip
         os.close(theirs)
