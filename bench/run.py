@@ -120,7 +120,8 @@ def show(name: str, target: float, figures: tuple[float, float, float], floor: s
     ours, least, ratio = figures
     verdict = "met" if ratio <= target else "MISSED"
     print(
-        f"{name}: {ours * 1000:.2f} ms; {floor}: {least * 1000:.2f} ms; ratio {ratio:.2f} (target <= {target:g}: {verdict})"
+        f"{name}: {ours * 1000:.2f} ms; {floor}: {least * 1000:.2f} ms; ratio {ratio:.2f}"
+        f" (target <= {target:g}: {verdict})"
     )
 
 
@@ -144,7 +145,8 @@ def main() -> None:
         job = batch(lambda: connection.submit(start).wait(), 1)
         noop = statistics.median(batch(lambda: connection.submit(start).wait(), 20) for _ in range(5))
         print(
-            f"a durable job that finds nothing to do, submit to result: {noop * 1000:.2f} ms (the first: {job * 1000:.2f} ms)"
+            f"a durable job that finds nothing to do, submit to result: {noop * 1000:.2f} ms"
+            f" (the first: {job * 1000:.2f} ms)"
         )
         python = [sys.executable, "-c", "import zmq"]
         cli = command(HOME / "bin" / "maglica", "vm", "list", config_file=file)

@@ -7,6 +7,7 @@ has subscribed) and ROUTER (which can answer out of order and later); a plain SU
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -175,7 +176,12 @@ class Client:
         return self._socket
 
     def _open(self) -> zmq.Socket[bytes]:
-        socket = self._context.socket(zmq.REQ)
+        # Ctrl-C in the middle of this would leave a socket that nobody knows of; closing would wait for it for ever.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            socket = self._context.socket(zmq.REQ)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         _common(socket)
         if self.address.count(":") > 1:
             socket.setsockopt(zmq.IPV6, 1)
@@ -195,7 +201,7 @@ class Client:
                 raise Failed(
                     "unreachable",
                     f"no client worker answers at {self._where()}",
-                    "is maglica_client_worker running there? --client, MAGLICA_CLIENT or [client] address say where it is",
+                    "is maglica_client_worker running there? --client, MAGLICA_CLIENT or [client] address say where",
                 )
         finally:
             socket.close()
@@ -204,7 +210,7 @@ class Client:
         return endpoint(self.address, self.port)
 
     def close(self) -> None:
-        # Not term(): that waits for ever for a socket which Ctrl-C left open between its making and its use.
+        # Not term(): that would wait for ever for a socket which Ctrl-C left open between its making and its use.
         self._context.destroy(linger=0)
 
 

@@ -47,7 +47,7 @@ REQUESTS: dict[str, tuple[dict[str, type], dict[str, type]]] = {
 
 
 def topic(host: str) -> bytes:
-    """The first frame of a publication. It ends with a zero byte: a SUB filter is a prefix, and `host1` is not `host10`."""
+    """The first frame of a publication. It ends with a zero byte: SUB filters are prefixes, `host1` is not `host10`."""
     return host.encode() + b"\0"
 
 

@@ -79,7 +79,7 @@ class VmClone(Action):
         if self.customize == "none" and (self.ip or self.ssh_key or self.root_password_hash):
             raise Refused(
                 "wrong_input",
-                "vm clone: --customize=none leaves the disks alone, so --ip, --ssh-key and --root-password-hash have no effect",
+                "vm clone: --customize=none leaves the disks alone: --ip, --ssh-key, --root-password-hash do nothing",
                 "leave out one or the other",
             )
         if self.image == self.hostname:

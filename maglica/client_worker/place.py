@@ -214,7 +214,7 @@ def _refuse_partial_view(name: str, missing: dict[str, str], ignore_missing: boo
         raise Refused(
             "host_down",
             f"{name} may exist on a host that does not answer: {told}",
-            "wait for it; `maglica host remove` forgets one that is gone for good; --ignore-missing goes on all the same",
+            "wait for it; `maglica host remove` forgets one that is gone for good; --ignore-missing goes on anyway",
             details={"missing_hosts": missing},
         )
 

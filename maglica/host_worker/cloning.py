@@ -199,7 +199,7 @@ def _result(
     want: VmClone, todo: ClonePlan, paths: dict[str, str], guest: dict[str, Any] | None, host: Host, work: Work
 ) -> dict[str, Any]:
     state = host.hypervisor.state(want.hostname)
-    if want.start and state not in ACTIVE:
+    if want.start and state in ("shut-off", "crashed"):
         raise Failed("environment_error", f"{want.hostname} was started and is {state}", "its console log may tell why")
     return {
         "name": want.hostname,

@@ -338,8 +338,8 @@ def _or(question: Callable[[], T], otherwise: T) -> T:
     try:
         return question()
     except libvirt.libvirtError as error:
-        known = (libvirt.VIR_ERR_NO_SUPPORT, libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_OPERATION_UNSUPPORTED,
-                 libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED, libvirt.VIR_ERR_INVALID_ARG, libvirt.VIR_ERR_INTERNAL_ERROR)  # fmt: skip
+        words = ("NO_SUPPORT", "OPERATION_INVALID", "OPERATION_UNSUPPORTED", "ARGUMENT_UNSUPPORTED", "INVALID_ARG")
+        known = [getattr(libvirt, f"VIR_ERR_{word}") for word in (*words, "INTERNAL_ERROR")]
         if error.get_error_code() in known:
             return otherwise
         raise

@@ -31,8 +31,9 @@ RETRY = 5.0  # seconds between two tries to undo what a crash left, while libvir
 class Runner:
     """The work of one host."""
 
-    def __init__(self, host: Host, journal: Journal, wake: Callable[[], None]) -> None:
+    def __init__(self, host: Host, journal: Journal, wake: Callable[[], None], *, retry: float = RETRY) -> None:
         self.host = host
+        self._retry = retry
         self.journal = journal
         self._wake = wake
         self._works: dict[str, Work] = {}
@@ -62,6 +63,7 @@ class Runner:
 
     def _run(self, handed: dict[str, Any], work: Work) -> None:
         job_id, attempt = handed["id"], handed["attempt"]
+        told: dict[str, Any] | None = None
         try:
             if not self.journal.begin(job_id, attempt, handed["action"], handed.get("object")):
                 return
@@ -69,15 +71,18 @@ class Runner:
             told = self._outcome(handed, work)
             self._end(job_id, told)
         except MaglicaError as error:
-            # The journal itself failed: nothing was begun, and the client worker hands the job out again.
+            # The journal itself failed: nothing was begun, and the client worker hands the job out again with the next
+            # beat. Not at once: a full disk would make the two of them spin.
             log.error("job=%s %s", job_id, error.message)
         finally:
             with self._lock:
                 self._works.pop(job_id, None)
                 self._slots.pop(job_id, None)
                 self._changed.discard(job_id)
-                self._news = True
+                self._news |= told is not None
             self._wake()
+            if told and told["error"] and "left_behind" in told["error"]["details"]:
+                self._recover_in_background([])
 
     def _outcome(self, handed: dict[str, Any], work: Work) -> dict[str, Any]:
         try:
@@ -99,7 +104,6 @@ class Runner:
         """The error, after what the job made was undone; what could not be undone is added to it."""
         left = undo.take_back(job_id, self.journal, self.host.hypervisor)
         if left:
-            self._recover_in_background([])
             error.details = {**error.details, "left_behind": left}
             error.hint = f"{error.hint}; could not undo: {'; '.join(left)}".lstrip("; ")
         return error
@@ -245,23 +249,29 @@ class Runner:
 
     def _left_behind(self) -> list[str]:
         """Jobs that ended, or were interrupted, and left something to be taken back."""
-        with self._lock:
-            running = set(self._works)
-        return [job_id for job_id in self.journal.jobs_to_undo() if job_id not in running]
+        found = self.journal.jobs_to_undo()
+        with self._lock:  # after the question: a job that began meanwhile is among them
+            return [job_id for job_id in found if job_id not in self._works]
 
     def _recover(self, open_jobs: list[Entry]) -> None:
         """Undo until nothing is left to be undone, and note how interrupted jobs ended."""
         waiting = {entry.id: entry for entry in open_jobs}
         while not self._stopping.is_set():
-            for job_id in sorted({*waiting, *self._left_behind()}, reverse=True):
-                left = undo.take_back(job_id, self.journal, self.host.hypervisor)
-                if not left and job_id in waiting:
-                    self._end(job_id, interrupted(waiting.pop(job_id), self._seen))
-                    self._news = True
-                    self._wake()
-            if not waiting and not self._left_behind():
-                return
-            self._stopping.wait(RETRY)
+            try:
+                if self._tidied(waiting):
+                    return
+            except MaglicaError as error:
+                log.error("what was left behind: %s; trying again", error.message)
+            self._stopping.wait(self._retry)
+
+    def _tidied(self, waiting: dict[str, Entry]) -> bool:
+        for job_id in sorted({*waiting, *self._left_behind()}, reverse=True):
+            left = undo.take_back(job_id, self.journal, self.host.hypervisor)
+            if not left and job_id in waiting:
+                self._end(job_id, interrupted(waiting.pop(job_id), self._seen))
+                self._news = True
+                self._wake()
+        return not waiting and not self._left_behind()
 
     def _seen(self, name: str | None) -> str:
         """What can be seen now of the VM that an interrupted job was about."""
@@ -295,7 +305,8 @@ def interrupted(entry: Entry, seen: Callable[[str | None], str]) -> dict[str, An
         now = unknown.message
     error = Failed(
         "lost",
-        f"the host worker ended in the middle of step {entry.step or 'none'}; what the job had made was undone. Now {now}",
+        f"the host worker ended in the middle of step {entry.step or 'none'};"
+        f" what the job had made was undone. Now {now}",
         "nothing is done again by itself: look, then ask again if it is still wanted",
     )
     return {

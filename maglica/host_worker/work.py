@@ -118,11 +118,19 @@ class Work:
 
     def run(self, argv: Sequence[str], *, on_output: Callable[[str], None] = lambda text: None) -> Ended:
         """Run a command as part of this job: recorded, stopped with it, and found again after a crash."""
-        ended = commands.run(
-            argv, timeout=self.left, cancelled=self.cancelled, on_start=self.child, on_output=on_output
-        )
-        with self._told:
-            self._commands.append(ended.record())
+        began = time.monotonic()
+        record: dict[str, Any] = {"argv": list(argv), "exit_status": None, "seconds": None, "stderr": ""}
+        try:
+            ended = commands.run(
+                argv, timeout=self.left, cancelled=self.cancelled, on_start=self.child, on_output=on_output
+            )
+            record = ended.record()
+        except MaglicaError as error:
+            record |= {"seconds": round(time.monotonic() - began, 3), "stderr": error.message}
+            raise
+        finally:
+            with self._told:
+                self._commands.append(record)
         return ended
 
     def child(self, pid: int) -> None:

@@ -83,8 +83,8 @@ def test_ctrl_c_ends_a_command_whenever_it_comes(house: House, down: str) -> Non
         process.send_signal(signal.SIGINT)
     for process in running:
         _, err = process.communicate(timeout=10)
-        # -SIGINT and 1: it came before our first line
-        assert process.returncode in (130, -signal.SIGINT, 1)
+        # -SIGINT and 1: it came before our first line. 8: Python lost it in the middle of an import.
+        assert process.returncode in (130, -signal.SIGINT, 1, 8)
         if process.returncode == 130:
             assert err == "\nmaglica: interrupted\n"
 

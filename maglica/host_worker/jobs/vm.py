@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from maglica.actions.vm import VmClone, VmDestroy, VmInfo, VmList, VmRemove, VmRestart, VmStart, VmStop
-from maglica.errors import Failed, Refused
+from maglica.errors import Failed, MaglicaError, Refused
 from maglica.host_worker import cloning, domain_xml, look
 from maglica.host_worker.host import Host
 from maglica.host_worker.look import ACTIVE
@@ -34,8 +34,10 @@ def vm_clone(want: VmClone, host: Host, work: Work) -> dict[str, Any]:
 def vm_start(want: VmStart, host: Host, work: Work) -> dict[str, Any]:
     """A crash in the middle leaves the VM off or running; nothing else."""
     state = host.hypervisor.state(want.name)
-    if state in ACTIVE:
+    if state in ("running", "idle"):
         return _unchanged(want.name, state)
+    if state in ACTIVE:
+        raise Refused("wrong_state", f"{want.name} is {state}", "only a VM that is shut off can be started")
     _refuse_base(want.name, host)
     work.will({"start": want.name})
     with work.step("start"):
@@ -89,7 +91,7 @@ def vm_remove(want: VmRemove, host: Host, work: Work) -> dict[str, Any]:
     if domain_xml.is_image(domain, state in ACTIVE):
         raise Refused("protected", f"{want.name} is an image", "`maglica vm remove` removes VMs only")
     if state in ACTIVE and not want.force:
-        raise Refused("wrong_state", f"{want.name} is {state}", f"stop it first, or use --force to pull the plug")
+        raise Refused("wrong_state", f"{want.name} is {state}", "stop it first, or use --force to pull the plug")
     own = [] if want.keep_disks else [source.path for source in look.sources(hypervisor, domain)]
     doomed, kept = look.users_of(hypervisor, want.name, own)
     work.will({"remove": want.name, "delete": doomed, "keep": kept})
@@ -158,10 +160,18 @@ def _obeys(name: str, timeout: float, host: Host, work: Work) -> bool:
             return False
         if now >= again:
             again = now + ASK_AGAIN
-            host.hypervisor.shutdown(name)
+            _ask_to_shut_down(name, host)
         work.check()
         time.sleep(POLL)
     return True
+
+
+def _ask_to_shut_down(name: str, host: Host) -> None:
+    try:
+        host.hypervisor.shutdown(name)
+    except MaglicaError:
+        if host.hypervisor.state(name) in ACTIVE:
+            raise  # it did not just go off by itself
 
 
 def _changed(name: str, host: Host) -> dict[str, Any]:

@@ -1,0 +1,629 @@
+"""Jobs and reads in their threads, and the house put in order after a crash: libvirt's test driver, a real journal."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from maglica import wire
+from maglica.config import HostWorkerSection
+from maglica.errors import Failed, from_wire
+from maglica.host_worker import commands, run
+from maglica.host_worker.host import Host
+from maglica.host_worker.hypervisor import Hypervisor
+from maglica.host_worker.journal import Journal
+from maglica.host_worker.run import MOST_READS, READERS, Runner
+from tests.host_worker.worlds import IMAGE, domain, world
+
+UUID = "22222222-2222-4222-8222-222222222222"
+CLONE = {"image": IMAGE, "hostname": "new1", "customize": "none"}
+
+
+def until(question: Callable[[], Any], timeout: float = 10.0) -> Any:
+    deadline = time.monotonic() + timeout
+    while True:
+        found = question()
+        if found:
+            return found
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.005)
+
+
+class Place:
+    """A host worker without its loop: the runner, what it runs on, and a bell of the test's."""
+
+    def __init__(self, folder: Path, uri: str, **settings: Any) -> None:
+        self.folder = folder
+        self.hypervisor = Hypervisor(uri)
+        section = HostWorkerSection(libvirt_uri=uri, **settings)
+        self.host = Host("host1", self.hypervisor, section, "tcg", "says the test")
+        self.journal = Journal(str(folder / "journal.db"))
+        self.on_wake: Callable[[], None] = lambda: None
+        self.woken = threading.Event()
+        self.runner = self.new_runner()
+
+    def new_runner(self) -> Runner:
+        return Runner(self.host, self.journal, self._wake, retry=0.05)
+
+    def _wake(self) -> None:
+        self.woken.set()
+        self.on_wake()
+
+    def close(self) -> None:
+        self.runner.stop(0.0)
+        self.journal.close()
+        self.hypervisor.close()
+
+    def begin(self, action: str, id: str = "job1", limit: float = 60.0, slot: str = "quick", **args: Any) -> str:
+        handed = {"id": id, "attempt": 1, "action": action, "args": args, "slot": slot, "limit_seconds": limit}
+        self.runner.begin({**handed, "object": args.get("name") or args.get("hostname")})
+        return id
+
+    def told(self, id: str = "job1") -> dict[str, Any]:
+        """How a job ended, as the next sync will say."""
+        found = until(lambda: [told for told in self.runner.state()["done"] if told["id"] == id])
+        assert isinstance(found[0], dict)
+        return dict(found[0])
+
+    def do(self, action: str, **args: Any) -> dict[str, Any]:
+        self.begin(action, **args)
+        return self.told()
+
+    def ask(self, action: str, op: str = "read", **args: Any) -> wire.Message:
+        self.runner.read({"op": op, "ask": 5, "action": action, "args": args})
+        (answer,) = until(self.runner.answers)
+        return dict(answer)
+
+    def names(self) -> list[str]:
+        return sorted(found.name for found, _ in self.hypervisor.domains())
+
+    def volumes(self) -> list[str]:
+        """As libvirt itself tells, by our connection: a world of the test driver belongs to the one that opened it."""
+        return sorted(self.hypervisor._connect().storagePoolLookupByName("default-pool").listVolumes())
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    found = Place(tmp_path, world(tmp_path, "web1", off=("web2", IMAGE)))
+    yield found
+    found.close()
+
+
+# ------------------------------------------------------------------------------------------ how jobs end
+
+
+def test_a_job_that_is_done(place: Place) -> None:
+    told = place.do("vm start", name="web2")
+    assert told["state"] == "done"
+    assert told["result"] == {"name": "web2", "host": "host1", "state": "running", "changed": True}
+    assert (told["id"], told["attempt"], told["error"]) == ("job1", 1, None)
+    assert [step["name"] for step in told["steps"]] == ["start"]
+    assert place.hypervisor.state("web2") == "running"
+    assert place.journal.undos("job1") == []
+
+
+def test_a_job_that_is_refused(place: Place) -> None:
+    told = place.do("vm restart", name="web2")
+    assert (told["state"], told["result"]) == ("failed", None)
+    error = from_wire(told["error"])
+    assert (error.kind, error.code, error.message) == ("refused", "wrong_state", "web2 is shut-off")
+    assert told["steps"] == []
+    assert place.hypervisor.state("web2") == "shut-off"
+
+
+def test_a_job_that_is_not_right_is_refused_at_this_door_too(place: Place) -> None:
+    assert from_wire(place.do("vm start", name="../x")["error"]).message.startswith("vm start: --name: ")
+    place.begin("vm polish", id="job2")
+    assert from_wire(place.told("job2")["error"]).message == "unknown action 'vm polish'"
+
+
+def test_a_job_that_fails_takes_back_what_it_made(place: Place) -> None:
+    """The name is taken by somebody else between the look and the deed."""
+    before = place.volumes()
+
+    def somebody_is_faster() -> None:
+        if "new1.img" in place.volumes() and "new1" not in place.names():
+            place.hypervisor.define(domain("new1", uuid=UUID))
+
+    place.on_wake = somebody_is_faster
+    told = place.do("vm clone", **CLONE)
+    assert told["state"] == "failed"
+    error = from_wire(told["error"])
+    assert (error.kind, error.code) == ("failed", "environment_error")
+    assert "'new1' already exists" in error.message
+    assert [step["name"] for step in told["steps"]] == ["copy", "define"]
+    assert place.volumes() == before
+    assert place.hypervisor.has_domain(UUID), "not what somebody else made"
+    assert place.journal.undos("job1") == []
+
+
+def test_a_job_that_is_cancelled_takes_back_what_it_made(place: Place) -> None:
+    before = place.volumes()
+
+    def cancel_in_the_middle() -> None:
+        if place.volumes() != before:
+            place.runner.cancel("job1")
+
+    place.on_wake = cancel_in_the_middle
+    told = place.do("vm clone", **CLONE)
+    assert told["state"] == "cancelled"
+    assert from_wire(told["error"]).code == "cancelled"
+    assert [step["name"] for step in told["steps"]] == ["copy"]
+    assert place.volumes() == before
+    assert "new1" not in place.names()
+
+
+def test_a_cancel_after_the_point_of_no_return_comes_too_late(place: Place) -> None:
+    def cancel_late() -> None:
+        if "new1" in place.names():
+            place.runner.cancel("job1")
+
+    place.on_wake = cancel_late
+    told = place.do("vm clone", **CLONE)
+    assert told["state"] == "done"
+    assert place.hypervisor.state("new1") == "running"
+
+
+def test_a_job_that_takes_too_long_takes_back_what_it_made(place: Place) -> None:
+    before = place.volumes()
+    place.on_wake = lambda: time.sleep(0.3)
+    told = place.do("vm clone", limit=0.1, **CLONE)
+    assert (told["state"], from_wire(told["error"]).code) == ("failed", "timeout")
+    assert place.volumes() == before
+
+
+def test_an_unexpected_error_is_told_and_takes_back_what_the_job_made(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    """D6: it ends the job and nothing else."""
+    before = place.volumes()
+
+    def break_once() -> None:
+        if place.volumes() != before:
+            place.on_wake = lambda: None
+            raise ZeroDivisionError("of all things")
+
+    place.on_wake = break_once
+    told = place.do("vm clone", **CLONE)
+    error = from_wire(told["error"])
+    assert (told["state"], error.code) == ("failed", "internal_error")
+    assert error.message == "unexpected error on host1: ZeroDivisionError: of all things"
+    assert "job=job1" in error.hint
+    assert place.volumes() == before
+    assert "Traceback" in caplog.text
+    place.begin("vm start", id="job2", name="web2")
+    assert place.told("job2")["state"] == "done", "the next job runs"
+
+
+def test_a_read_that_is_handed_out_as_a_job_is_an_error_and_no_end(place: Place) -> None:
+    assert from_wire(place.do("vm list")["error"]).code == "internal_error"
+
+
+def test_what_could_not_be_undone_is_told_and_tried_again(place: Place) -> None:
+    """libvirt's pool goes away between the deed and its undoing, and comes back."""
+    pool = place.hypervisor._connect().storagePoolLookupByName("default-pool")
+    before = place.volumes()
+
+    def take_the_pool_away() -> None:
+        if pool.isActive() and place.volumes() != before:
+            place.runner.cancel("job1")
+            pool.destroy()
+
+    place.on_wake = take_the_pool_away
+    told = place.do("vm clone", **CLONE)
+    assert told["state"] == "cancelled"
+    error = from_wire(told["error"])
+    (left,) = error.details["left_behind"]
+    assert left.startswith("delete_volume default-pool new1.img: ")
+    assert left in error.hint
+    assert len(place.journal.undos("job1")) == 1
+    place.runner.acknowledged([{"id": "job1", "attempt": 1}])
+    place.on_wake = lambda: None
+    pool.create()
+    until(lambda: place.journal.jobs_to_undo() == [])
+    assert place.volumes() == before
+
+
+# ------------------------------------------------------------------------------------------ at most once
+
+
+def test_a_job_is_begun_once(place: Place) -> None:
+    started = threading.Event()
+    go_on = threading.Event()
+
+    def hold() -> None:
+        started.set()
+        go_on.wait(10)
+
+    place.on_wake = hold
+    place.begin("vm clone", **CLONE)
+    assert started.wait(10)
+    place.begin("vm clone", **CLONE)  # handed out again while it runs
+    place.on_wake = lambda: None
+    go_on.set()
+    assert place.told()["state"] == "done"
+    place.begin("vm destroy", name="new1")  # handed out again after it has ended, whatever it says
+    time.sleep(0.05)
+    assert place.hypervisor.state("new1") == "running"
+    assert [told["id"] for told in place.runner.state()["done"]] == ["job1"]
+
+
+def test_a_job_is_known_after_a_restart(place: Place) -> None:
+    place.do("vm start", name="web2")
+    place.runner.stop(0.0)
+    place.hypervisor.destroy("web2")
+    place.runner = place.new_runner()
+    state = place.runner.state()
+    assert state["have"] == ["job1"]
+    assert [told["state"] for told in state["done"]] == ["done"], "it is told again until that is acknowledged"
+    place.begin("vm start", name="web2")
+    time.sleep(0.05)
+    assert place.hypervisor.state("web2") == "shut-off"
+    place.runner.acknowledged([{"id": "job1", "attempt": 1}])
+    assert place.runner.state()["have"] == []
+
+
+# ----------------------------------------------------------------------------------- what the loop tells
+
+
+def test_what_a_sync_says_of_jobs(place: Place) -> None:
+    assert place.runner.state() == {
+        "have": [],
+        "done": [],
+        "progress": [],
+        "free": {"quick": 8, "disk": 2, "guest": 2},
+    }
+    started, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        started.set()
+        go_on.wait(10)
+
+    place.on_wake = hold
+    place.begin("vm clone", slot="disk", **CLONE)
+    assert started.wait(10)
+    state = place.runner.state()
+    assert (state["have"], state["done"], state["free"]["disk"]) == (["job1"], [], 1)
+    (report,) = state["progress"]
+    assert (report["id"], report["step"]) == ("job1", "copy")
+    assert place.runner.state()["progress"] == [], "told once"
+    place.on_wake = lambda: None
+    go_on.set()
+    told = place.told()
+    assert list(told["steps"][0]) == ["name", "seconds", "note"]
+    assert place.runner.state()["free"]["disk"] == 2
+    assert place.runner.state()["have"] == ["job1"]
+
+
+def test_an_end_is_urgent_and_progress_is_not(place: Place) -> None:
+    assert not place.runner.urgent(100.0, 0.5)
+    place.do("vm start", name="web2")
+    until(lambda: place.runner.urgent(100.0, 0.5))
+    assert not place.runner.urgent(100.0, 0.5)
+    started, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        started.set()
+        go_on.wait(10)
+
+    place.on_wake = hold
+    place.begin("vm clone", id="job2", **CLONE)
+    assert started.wait(10)
+    assert place.runner.urgent(200.0, 0.5)
+    assert not place.runner.urgent(200.4, 0.5)
+    assert place.runner.urgent(200.5, 0.5)
+    place.on_wake = lambda: None
+    go_on.set()
+    assert place.told("job2")["state"] == "done"
+
+
+def test_a_job_that_could_not_even_be_noted_is_not_begun_and_makes_no_hurry(place: Place) -> None:
+    """It is handed out again with the next beat. At once would mean: as fast as both can, for as long as it lasts."""
+    place.journal.close()
+    place.woken.clear()
+    place.begin("vm start", name="web2")
+    assert place.woken.wait(10)
+    assert not place.runner.urgent(100.0, 0.5)
+    assert place.hypervisor.state("web2") == "shut-off"
+    place.journal = place.runner.journal = Journal(str(place.folder / "journal.db"))
+    assert place.runner.state()["have"] == []
+    place.begin("vm start", name="web2")
+    assert place.told()["state"] == "done"
+
+
+def test_what_is_told_can_travel(place: Place) -> None:
+    place.do("vm clone", **CLONE)
+    place.begin("vm start", id="job2", name="nosuch")
+    place.told("job2")
+    place.runner.refresh_facts()
+    state = place.runner.state()
+    wire.encode({"op": "sync", "facts": place.runner.facts, **state})
+    assert len(state["done"]) == 2
+
+
+# ------------------------------------------------------------------------------------------------ reads
+
+
+def test_a_read_is_answered(place: Place) -> None:
+    answer = place.ask("vm list")
+    assert answer["ask"] == 5
+    assert sorted(item["name"] for item in answer["value"]["items"]) == ["web1", "web2"]
+    assert place.runner.answers() == []
+
+
+def test_a_read_that_cannot_be_answered_says_why(place: Place) -> None:
+    answer = place.ask("vm info", name="nosuch")
+    assert not answer["ok"]
+    assert from_wire(answer["error"]).message == "there is no VM nosuch on this host"
+    assert from_wire(place.ask("vm polish")["error"]).code == "wrong_input"
+    assert from_wire(place.ask("vm start", name="web1")["error"]).code == "internal_error", "a job is no read"
+    assert place.hypervisor.state("web1") == "running"
+
+
+def test_a_plan_says_what_would_be_done_and_does_nothing(place: Place) -> None:
+    before = place.volumes()
+    item = place.ask("vm clone", op="plan", **CLONE)["value"]["item"]
+    assert item["changed"] is True
+    assert item["would"]["name"] == "new1"
+    assert item["would"]["disks"] == [
+        {"target": "vda", "path": "/default-pool/new1.img", "format": "raw", "capacity_bytes": 4 << 30}
+    ]
+    for action, args in (
+        ("vm start", {"name": "web2"}),
+        ("vm stop", {"name": "web1"}),
+        ("vm restart", {"name": "web1"}),
+        ("vm destroy", {"name": "web1"}),
+        ("vm remove", {"name": "web2"}),
+    ):
+        assert place.ask(action, op="plan", **args)["value"]["item"]["changed"] is True
+    nothing = place.ask("vm start", op="plan", name="web1")["value"]["item"]
+    assert nothing == {"would": None, "name": "web1", "state": "running", "changed": False}
+    refused = place.ask("vm clone", op="plan", **{**CLONE, "hostname": "web1"})
+    assert from_wire(refused["error"]).code == "already_exists"
+    assert place.volumes() == before
+    assert place.names() == [IMAGE, "web1", "web2"]
+    assert [place.hypervisor.state(name) for name in ("web1", "web2")] == ["running", "shut-off"]
+    assert place.journal.entries() == []
+    assert place.journal.jobs_to_undo() == []
+
+
+def test_too_many_reads_are_turned_away_at_once(place: Place) -> None:
+    """libvirt hangs, and everybody asks: what waits has an end."""
+    go_on = threading.Event()
+    place.on_wake = lambda: (go_on.wait(30), None)[1]
+
+    def read(count: int) -> None:
+        for number in range(count):
+            place.runner.read({"op": "read", "ask": number, "action": "host ping", "args": {}})
+
+    read(READERS)
+    answers = []
+    until(lambda: answers.extend(place.runner.answers()) or len(answers) == READERS)
+    read(MOST_READS)
+    assert place.runner.answers() == [], "they wait: every reader is busy"
+    read(3)
+    late = place.runner.answers()
+    assert [from_wire(answer["error"]).message for answer in late] == ["libvirt: does not answer"] * 3
+    assert [from_wire(answer["error"]).code for answer in late] == ["host_down"] * 3
+    place.on_wake = lambda: None
+    go_on.set()
+    until(lambda: answers.extend(place.runner.answers()) or len(answers) == READERS + MOST_READS)
+    assert all(answer["ok"] for answer in answers)
+
+
+def test_the_facts_tell_when_libvirt_comes(tmp_path: Path) -> None:
+    later = tmp_path / "later"
+    later.mkdir()
+    place = Place(tmp_path, f"test://{later}/world.xml")
+    try:
+        place.runner.watch(0.02)
+        until(lambda: "unreachable" in place.runner.facts.get("libvirt", ""))
+        assert from_wire(place.ask("vm list")["error"]).code == "host_down"
+        assert from_wire(place.ask("vm list")["error"]).message.startswith("libvirt: unreachable (test://")
+        place.woken.clear()
+        world(later, "web1", off=("web2", IMAGE))
+        until(lambda: place.runner.facts.get("libvirt") == "ok")
+        assert place.woken.wait(10), "at once, not with the next beat"
+        assert place.runner.facts["vms_running"] == 1
+        assert place.runner.facts["vms_defined"] == 2, "an image is no VM"
+        assert len(place.ask("vm list")["value"]["items"]) == 2
+    finally:
+        place.close()
+
+
+# ------------------------------------------------------------------------------------------- after a crash
+
+
+def child() -> tuple[int, int]:
+    """(pid, birth) of a process group that outlived the process that started it."""
+    code = (
+        "import subprocess; print(subprocess.Popen(['sh', '-c', 'sleep 300 & sleep 300'],"
+        " stdout=subprocess.DEVNULL, start_new_session=True).pid)"
+    )
+    pid = int(subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True, timeout=30).stdout)
+    born = commands.birth(pid)
+    assert born is not None
+    return pid, born
+
+
+def runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_what_a_crash_left_is_put_in_order(place: Place) -> None:
+    """The journal as a host worker leaves it that is killed in the middle of a clone."""
+    journal, folder = place.journal, place.folder / "pool"
+    folder.mkdir()
+    part, path = folder / "new1.img.job1.part", folder / "new1.img"
+    part.write_text("half")
+    os.link(part, path)
+    pid, born = child()
+    stranger, _ = child()
+    journal.begin("job1", 1, "vm clone", "new1")
+    journal.step("job1", "define")
+    journal.put_undo("job1", 1, "remove_part", {"path": str(part)})
+    journal.put_undo("job1", 2, "remove_file", {"path": str(path), "inode": path.stat().st_ino})
+    journal.put_undo("job1", 3, "undefine", {"uuid": UUID})
+    journal.put_child("job1", pid, born)
+    journal.put_child("job1", stranger, 1)  # another process has this number by now
+    place.hypervisor.define(domain("new1", uuid=UUID))
+
+    assert place.runner.state()["have"] == ["job1"], "it is not handed out again meanwhile"
+    place.runner.recover()
+    told = place.told()
+    assert told["state"] == "failed"
+    error = from_wire(told["error"])
+    assert error.code == "lost"
+    assert "in the middle of step define; what the job had made was undone" in error.message
+    assert error.message.endswith("Now new1 does not exist on this host")
+    assert told["steps"] == [{"name": "define", "seconds": None, "note": "interrupted"}]
+    assert list(folder.iterdir()) == []
+    assert "new1" not in place.names()
+    until(lambda: not runs(pid))
+    assert runs(stranger)
+    commands.end_orphan(stranger, commands.birth(stranger) or 0)
+    until(lambda: place.runner.urgent(100.0, 0.5))
+    assert journal.jobs_to_undo() == []
+
+
+def test_what_is_seen_now_is_told(place: Place) -> None:
+    place.journal.begin("job1", 1, "vm stop", "web1")
+    place.journal.begin("job2", 1, "vm start", "web2")
+    place.journal.begin("job3", 1, "vm start", None)
+    place.runner.recover()
+    assert from_wire(place.told("job1")["error"]).message.endswith(
+        "step none; what the job had made was undone. Now web1 is running"
+    )
+    assert from_wire(place.told("job2")["error"]).message.endswith("Now web2 is shut-off")
+    place.told("job3")
+
+
+def test_after_a_crash_an_end_that_was_noted_is_told_as_it_was(place: Place) -> None:
+    place.journal.begin("job1", 1, "vm start", "web2")
+    outcome = {"id": "job1", "attempt": 1, "state": "done", "result": {"name": "web2"}, "error": None}
+    place.journal.end("job1", outcome)
+    place.runner.recover()
+    assert place.told() == outcome
+
+
+def test_what_a_failed_job_left_is_taken_back_after_the_next_start(place: Place) -> None:
+    part = place.folder / "part"
+    part.write_text("x")
+    place.journal.begin("job1", 1, "vm clone", "new1")
+    place.journal.put_undo("job1", 1, "remove_part", {"path": str(part)})
+    place.journal.end("job1", {"id": "job1", "attempt": 1, "state": "failed", "error": {}})
+    place.journal.forget("job1", 1)
+    place.runner.recover()
+    until(lambda: place.journal.jobs_to_undo() == [])
+    assert not part.exists()
+
+
+def test_recovery_waits_for_libvirt(tmp_path: Path) -> None:
+    later = tmp_path / "later"
+    later.mkdir()
+    place = Place(tmp_path, f"test://{later}/world.xml")
+    try:
+        place.journal.begin("job1", 1, "vm clone", "new1")
+        place.journal.put_undo("job1", 1, "undefine", {"uuid": UUID})
+        place.runner.recover()
+        time.sleep(0.2)
+        assert place.runner.state()["done"] == [], "it cannot be told as undone yet"
+        assert place.runner.state()["have"] == ["job1"]
+        world(later, more=domain("new1", uuid=UUID, state=1), volumes=[])
+        assert place.told()["state"] == "failed"
+        assert place.names() == []
+    finally:
+        place.close()
+
+
+def test_a_job_that_runs_is_not_taken_back_by_a_recovery(place: Place) -> None:
+    """Recovery works in its own thread while new jobs begin."""
+    started, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        if place.journal.jobs_to_undo():
+            started.set()
+            go_on.wait(10)
+
+    place.journal.begin("job0", 1, "vm clone", "old1")
+    place.journal.put_undo("job0", 1, "delete_volume", {"pool": "nosuch", "name": "x"})
+    place.runner.recover()  # never gets done, and tries again and again
+    place.on_wake = hold
+    place.begin("vm clone", **CLONE)
+    assert started.wait(10)
+    time.sleep(0.2)
+    place.on_wake = lambda: None
+    go_on.set()
+    assert place.told()["state"] == "done"
+    assert "new1.img" in place.volumes()
+
+
+def test_an_interrupted_job_is_told_even_when_nothing_can_be_seen() -> None:
+    from maglica.host_worker.journal import Entry
+
+    def unreachable(name: str | None) -> str:
+        raise Failed("host_down", "libvirt: unreachable")
+
+    told = run.interrupted(Entry("job1", 1, "vm start", "web1", None, None), unreachable)
+    assert from_wire(told["error"]).message.endswith("Now libvirt: unreachable")
+    assert told["steps"] == []
+
+
+# --------------------------------------------------------------------------------------------------- the end
+
+
+def test_a_stop_lets_jobs_end_and_takes_no_more(place: Place) -> None:
+    started, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        started.set()
+        go_on.wait(10)
+
+    place.on_wake = hold
+    place.begin("vm clone", **CLONE)
+    assert started.wait(10)
+    stopping = threading.Thread(target=place.runner.stop, args=(10.0,))
+    stopping.start()
+    until(lambda: not place.runner.accepting)
+    assert place.runner.state()["free"] == {"quick": 0, "disk": 0, "guest": 0}
+    place.begin("vm start", id="job2", name="web2")
+    place.on_wake = lambda: None
+    go_on.set()
+    stopping.join(10)
+    assert not stopping.is_alive()
+    assert place.told()["state"] == "done"
+    assert place.runner.state()["have"] == ["job1"]
+    assert place.hypervisor.state("web2") == "shut-off"
+
+
+def test_a_stop_cancels_what_does_not_end_in_time(place: Place) -> None:
+    before = place.volumes()
+    started, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        if place.volumes() != before:
+            started.set()
+            go_on.wait(10)
+
+    place.on_wake = hold
+    place.begin("vm clone", **CLONE)
+    assert started.wait(10)
+    stopping = threading.Thread(target=place.runner.stop, args=(0.0,))
+    stopping.start()
+    time.sleep(0.15)
+    place.on_wake = lambda: None
+    go_on.set()
+    stopping.join(10)
+    assert place.told()["state"] == "cancelled"
+    assert place.volumes() == before
