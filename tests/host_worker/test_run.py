@@ -552,7 +552,7 @@ def test_a_job_that_runs_is_not_taken_back_by_a_recovery(place: Place) -> None:
     started, go_on = threading.Event(), threading.Event()
 
     def hold() -> None:
-        if place.journal.jobs_to_undo():
+        if "new1.img" in place.volumes():
             started.set()
             go_on.wait(10)
 

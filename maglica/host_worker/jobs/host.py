@@ -29,7 +29,7 @@ def host_info(want: HostInfo, host: Host) -> dict[str, Any]:
         "acceleration_why": host.why,
         **hypervisor.node(),
         "pools": hypervisor.pools(),
-        "vms": look.machines(hypervisor, with_images=False, state=None),
+        "vms": sorted(look.machines(hypervisor, with_images=False, state=None), key=lambda vm: str(vm["name"])),
         "images": [image["name"] for image in look.images(hypervisor, every=False)],
     }
     return {"item": item}
