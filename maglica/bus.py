@@ -6,6 +6,7 @@ has subscribed) and ROUTER (which can answer out of order and later); a plain SU
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -158,22 +159,31 @@ class Client:
 
     def _exchange(self, data: bytes, until: float) -> bytes | None:
         socket = self._fresh()
-        socket.send(data)
-        if socket.poll(_left(until, PATIENCE)):
-            return socket.recv()
-        self._knock()
-        if socket.poll(_left(until)):
-            return socket.recv()
+        try:
+            socket.send(data)
+            if socket.poll(_left(until, PATIENCE)):
+                return socket.recv()
+            self._knock()
+            if socket.poll(_left(until)):
+                return socket.recv()
+        except BaseException:
+            self._hang_up()
+            raise
+        self._hang_up()
         return None
 
     def _fresh(self) -> zmq.Socket[bytes]:
         """A socket that may send: the one from before when its question was answered, otherwise a new one."""
-        if self._socket is not None and self._socket.poll(0, zmq.POLLOUT):
-            return self._socket
+        if self._socket is None or not self._socket.poll(0, zmq.POLLOUT):
+            self._hang_up()
+            self._socket = self._open()
+        return self._socket
+
+    def _hang_up(self) -> None:
+        """Forget a question that was not answered: it must not be delivered later, when nobody waits for it."""
         if self._socket is not None:
             self._socket.close()
-        self._socket = self._open()
-        return self._socket
+        self._socket = None
 
     def _open(self) -> zmq.Socket[bytes]:
         # Ctrl-C in the middle of this would leave a socket that nobody knows of; closing would wait for it for ever.
@@ -216,7 +226,8 @@ class Client:
 
 def _left(until: float, at_most: float | None = None) -> int:
     left = until - time.monotonic()
-    return max(0, int(1000 * (left if at_most is None else min(left, at_most))))
+    # Rounded up: a millisecond too early would be time enough to ask once more, in vain.
+    return max(0, math.ceil(1000 * (left if at_most is None else min(left, at_most))))
 
 
 class Listener:

@@ -17,12 +17,13 @@ EXIT_FENCED = 75  # EX_TEMPFAIL: another one has taken this one's place
 
 
 class Lines(logging.Formatter):
-    """One line per record: level, logger, text; a traceback's lines are joined with ` | `."""
+    """One line per record: level, logger, text. Line breaks, in tracebacks and in what somebody sent, become ` | `."""
 
     def format(self, record: logging.LogRecord) -> str:
         text = f"{record.levelname.lower()} {record.name} {record.getMessage()}"
         if record.exc_info:
-            text += " | " + self.formatException(record.exc_info).replace("\n", " | ")
+            text += "\n" + self.formatException(record.exc_info)
+        text = " | ".join(text.splitlines())
         stamp = "" if os.environ.get("JOURNAL_STREAM") else self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z") + " "
         return stamp + text
 

@@ -85,7 +85,7 @@ def probe(wanted: str, cache: str) -> tuple[str, str]:
         return wanted, "as [host_worker] acceleration says"
     boot = _read("/proc/sys/kernel/random/boot_id")
     known = _read(cache).splitlines()
-    if len(known) == 3 and known[0] == boot:
+    if len(known) == 3 and known[0] == boot and known[1] in ("kvm", "tcg"):
         return known[1], known[2]
     usable, why = works("kvm")
     found = ("kvm", why) if usable else ("tcg", f"KVM does not work here: {why}; guests are emulated")

@@ -86,16 +86,19 @@ def _refuse_customisation(want: VmClone, host: Host) -> None:
 def _refuse_taken_files(todo: ClonePlan, host: Host) -> None:
     taken = [copy.path for copy in todo.copies] + ([todo.nvram[1]] if todo.nvram else [])
     for path in taken:
-        if os.path.lexists(path) if host.hypervisor.has_files else _is_volume(path, todo.pool, host):
+        if _exists(path, todo.pool, host):
             raise Refused("already_exists", f"the file {path} exists", "remove it, or choose another --hostname")
     for copy in todo.copies:
         if host.hypervisor.has_files and not os.path.exists(copy.source):
             raise Refused("unknown_entity", f"disk {copy.target} of {todo.image} is missing: {copy.source}")
 
 
-def _is_volume(path: str, pool: str, host: Host) -> bool:
+def _exists(path: str, pool: str, host: Host) -> bool:
+    """Whether that name is taken: by a file, or by a volume where the driver only pretends to have files."""
+    if host.hypervisor.has_files:
+        return os.path.lexists(path)
     try:
-        return host.hypervisor.volume_path(pool, os.path.basename(path)) != ""
+        return bool(host.hypervisor.volume_path(pool, os.path.basename(path)))
     except MaglicaError as error:
         if error.code == "unknown_entity":
             return False

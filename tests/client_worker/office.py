@@ -183,10 +183,11 @@ class Worker:
         self.journal = journal or f"journal of {name}"
         self.vms = {IMAGE: "shut-off"} if vms is None else vms
         self.incarnation = 0
+        self.greeting: Message = {}
         self.answers: dict[str, Callable[[Message], Message]] = {}
 
     def hello(self, **more: Any) -> Asked:
-        message = {
+        self.greeting = {
             "op": "hello",
             "host": self.name,
             "journal": self.journal,
@@ -195,8 +196,9 @@ class Worker:
             "version": VERSION,
             "pid": 7,
             "facts": {"libvirt": "ok", "vms_running": 0},
+            **more,
         }
-        asked = self.office.ask({**message, **more})
+        asked = self.office.ask(self.greeting)
         if asked.answer and asked.answer["ok"]:
             self.incarnation = asked.answer["incarnation"]
         return asked

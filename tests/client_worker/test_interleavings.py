@@ -36,14 +36,17 @@ class Machine(Worker):
         self.works: dict[str, str] = {}  # what runs now: job -> VM
         self.cancelled: set[str] = set()
         self.lives = 1
+        self.seq = 0
 
     def message(self) -> dict[str, Any]:
         """What a host worker says of itself: all that it knows, every time."""
         ended = [told for told in self.entries.values() if told]
+        self.seq += 1
         return {
             "op": "sync",
             "host": self.name,
             "incarnation": self.incarnation,
+            "seq": self.seq,
             "have": sorted(self.entries),
             "done": ended,
             "progress": [{"id": id, "step": "work"} for id in self.works],
@@ -56,6 +59,7 @@ class Machine(Worker):
             return
         if not answer["ok"]:
             assert answer["error"]["code"] == "unknown_entity", answer
+            assert not answer["error"]["details"].get("fenced"), "there is no other worker of that name"
             self.incarnation = 0
             return
         for receipt in answer["acked"]:
@@ -83,16 +87,20 @@ class Machine(Worker):
 
     def crash(self) -> None:
         """The process is killed and comes back: it undoes what it had begun, and says so."""
-        self.incarnation = 0
+        self._new_process()
         for id in list(self.works):
             self._end(id, "failed")
+
+    def _new_process(self) -> None:
+        self.incarnation, self.seq = 0, 0
+        self.lives += 1
 
     def loses_its_disk(self) -> None:
         """Installed anew: nothing is known of what was."""
         for id in self.entries:
             self.world.truth[id] = "lost"
-        self.entries, self.works, self.incarnation = {}, {}, 0
-        self.lives += 1
+        self.entries, self.works = {}, {}
+        self._new_process()
         self.journal = f"journal {self.lives} of {self.name}"
 
 
@@ -106,6 +114,7 @@ class World:
         self.promised: dict[str, str] = {}  # key -> id
         self.keys: list[tuple[str, dict[str, Any]]] = []
         self.out: list[tuple[str, Asked]] = []
+        self.old: list[dict[str, Any]] = []  # what was sent on connections that were given up, and is still on its way
 
     # ------------------------------------------------------------------------------------ what must hold
 
@@ -151,11 +160,15 @@ class World:
     def sync(self, machine: Machine | None = None, *, weather: float = 1.0) -> None:
         machine = machine or self.chance.choice(self.machines)
         if not machine.incarnation:
-            machine.hello()
+            machine.hello(start=f"{machine.name} {machine.lives}")
+            self.old.append(machine.greeting)
             return
         if self.chance.random() < 0.15 * weather:
             return  # the request is lost
         message = machine.message()
+        if self.chance.random() < 0.1 * weather:
+            self.old.append(message)  # it comes later, when a newer one was sent long ago
+            return
         asked = self.office.post(message)
         if self.chance.random() < 0.15 * weather:
             self.office.post(message)  # it arrives twice
@@ -166,6 +179,11 @@ class World:
         if self.chance.random() < 0.15 * weather:
             return  # the answer is lost
         machine.take(asked.answer)
+
+    def arrive(self) -> None:
+        """A message of long ago. Nobody waits for its answer."""
+        if self.old:
+            self.office.post(self.old.pop(self.chance.randrange(len(self.old))))
 
     def cancel(self) -> None:
         known = [one["id"] for one in self.office.store.open_jobs()]
@@ -189,8 +207,18 @@ class World:
 
     def step(self) -> None:
         happening = self.chance.choices(
-            [self.submit, self.survey, self.sync, self.work, self.cancel, self.restart, self.fall, self.rest],
-            [20, 30, 60, 30, 4, 2, 3, 10],
+            [
+                self.submit,
+                self.survey,
+                self.sync,
+                self.work,
+                self.arrive,
+                self.cancel,
+                self.restart,
+                self.fall,
+                self.rest,
+            ],
+            [20, 30, 60, 30, 5, 4, 2, 3, 10],
         )[0]
         happening()
         self.office.turn()

@@ -422,8 +422,6 @@ def test_a_vm_does_not_live_on_two_hosts(state: str) -> None:
 
 
 def test_a_vm_that_is_off_everywhere_may_be_brought_to_life_anywhere() -> None:
-    fleet = {
-        "host1": survey(domain("twin")),
-        "host2": survey(domain("twin"))}
+    fleet = {"host1": survey(domain("twin")), "host2": survey(domain("twin"))}
     for host in fleet:
         place.refuse_double_life("twin", host, fleet)

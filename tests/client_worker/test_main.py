@@ -1,0 +1,142 @@
+"""The client worker as a process: its loop under bad input, a full disk and signals."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import zmq
+
+from maglica import wire
+from maglica.errors import MaglicaError
+from tests.daemons import RUNNING, House, until
+
+
+def test_it_starts_answers_and_stops(house: House) -> None:
+    house.start()
+    with house.connect() as cloud:
+        hello = cloud.hello()
+        assert (hello["version"], hello["protocol"]) == ("0.1.0", 1)
+        house.client_worker.signal(signal.SIGTERM)
+        assert house.client_worker.stop() == 0
+    assert "listening" in house.client_worker.log
+    assert "neither encrypted nor authenticated" not in house.client_worker.log, "on the loopback nobody need be warned"
+    assert "stopped" in house.client_worker.log
+    assert "Traceback" not in house.client_worker.log
+
+
+def test_another_one_is_refused_in_a_sentence(house: House, tmp_path: Path) -> None:
+    house.start()
+    second = house.daemon("maglica_client_worker", f"--config={house.config}", log="second")
+    second.start()
+    assert second.process.wait(10) == 5
+    assert "another client worker (process " in second.log
+    other = tmp_path / "other.conf"
+    other.write_text(house.config.read_text().replace("/state", "/state2"))
+    third = house.daemon("maglica_client_worker", f"--config={other}", log="third")
+    third.start()
+    assert third.process.wait(10) == 1
+    assert f"cannot listen on tcp://127.0.0.1:{house.pub_port}: Address already in use" in third.log
+    for log in (second.log, third.log):
+        assert "Traceback" not in log
+        assert len(log.splitlines()) == 2
+
+
+def test_a_settings_file_with_a_mistake_is_a_sentence(house: House) -> None:
+    house.configure(client="adress = x")
+    house.client_worker.start()
+    assert house.client_worker.process.wait(10) == 2
+    assert house.client_worker.log == (
+        f"maglica_client_worker: {house.config}:8: unknown key adress in [client]\n  did you mean address?\n"
+    )
+
+
+def test_it_warns_when_everybody_can_reach_it(house: House) -> None:
+    house.config.write_text(house.config.read_text().replace("bind = 127.0.0.1", "bind = *"))
+    house.start()
+    assert "neither encrypted nor authenticated" in house.client_worker.log
+
+
+def test_poison_from_strangers_does_not_stop_it(house: House) -> None:
+    """D6, over real sockets."""
+    house.start()
+    context = zmq.Context()
+    try:
+        wild = context.socket(zmq.DEALER)
+        wild.connect(f"tcp://127.0.0.1:{house.rep_port}")
+        for frames in ([b"x"], [b"", b""], [b"a", b"b", b"c"], [b"", b"\xc1" * 1000]):
+            wild.send_multipart(frames)
+        for body in (b"", b"\xc1", b"{}", wire.encode({"op": "nosuch"}), wire.encode({"op": "read"})):
+            peer = context.socket(zmq.REQ)
+            peer.setsockopt(zmq.RCVTIMEO, 5000)
+            peer.connect(f"tcp://127.0.0.1:{house.rep_port}")
+            peer.send(body)
+            answer = wire.decode(peer.recv())
+            assert answer["ok"] is False
+            assert answer["error"]["code"] in ("wrong_input", "version_mismatch")
+            peer.close(linger=0)
+        wild.close(linger=0)
+    finally:
+        context.term()
+    with house.connect() as cloud:
+        assert cloud.hello()["ok"]
+    assert "Traceback" not in house.client_worker.log
+
+
+def limit(house: House, size: int) -> None:
+    """As a full disk: no file of the client worker may grow beyond this."""
+    _, hard = resource.prlimit(house.client_worker.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(house.client_worker.process.pid, resource.RLIMIT_FSIZE, (size, hard))
+
+
+def test_a_full_disk_is_told_at_once_and_passes(house: House) -> None:
+    house.start()
+    house.start_host("host1", {"web1": RUNNING})
+    with house.connect() as cloud:
+        done = cloud.vm.destroy(name="web1")
+        assert done["changed"]
+        limit(house, 0)
+        began = time.monotonic()
+        with pytest.raises(MaglicaError, match="the job store cannot be written") as error:
+            cloud.vm.destroy.submit(name="web1", idempotency_key="k")
+        assert time.monotonic() - began < 3.0
+        assert error.value.code == "environment_error"
+        assert len(cloud.job.list()) == 1, "it still answers from what it has, and nothing was half recorded"
+        assert cloud.vm.list()[0]["state"] == "shut-off"
+        limit(house, resource.RLIM_INFINITY)
+        assert cloud.vm.destroy.submit(name="web1", idempotency_key="k").wait(20)["changed"] is False
+        assert len(cloud.job.list()) == 2
+
+
+def test_a_restart_in_the_middle_of_waiting_is_waited_for(house: House) -> None:
+    house.start()
+    house.start_host("host1", {"web1": RUNNING})
+    with house.connect() as cloud:
+        job = cloud.vm.stop.submit(name="web1")
+        house.client_worker.kill()
+        house.client_worker.start()
+        assert job.wait(30)["state"] == "shut-off"
+        assert [one["state"] for one in cloud.job.list()] == ["done"]
+
+
+def test_programs_say_who_they_are() -> None:
+    from tests.daemons import HOME
+
+    for program in ("maglica_client_worker", "maglica_host_worker"):
+        for option, expected in (("--version", "maglica 0.1.0\n"), ("--help", f"usage: {program} ")):
+            run = subprocess.run(
+                [HOME / "bin" / program, option], capture_output=True, text=True, timeout=20, check=True
+            )
+            assert run.stdout.startswith(expected)
+
+
+def test_the_house_closes_what_it_opened(house: House) -> None:
+    """A test of the tests: no daemon outlives its house."""
+    house.start()
+    pid = house.client_worker.process.pid
+    house.close()
+    until(lambda: not Path(f"/proc/{pid}").exists())
