@@ -36,11 +36,11 @@ REQUESTS: dict[str, tuple[dict[str, type], dict[str, type]]] = {
     "wait": ({"id": str, "rev": int, "timeout": float}, {}),
     "hello": (
         {"host": str, "journal": str, "versions": list, "features": list, "version": str},
-        {"pid": int, "facts": dict},
+        {"pid": int, "facts": dict, "starts": int, "start": str},
     ),
     "sync": (
         {"host": str, "incarnation": int, "have": list, "done": list, "progress": list, "free": dict},
-        {"facts": dict},
+        {"facts": dict, "seq": int},
     ),
     "answer": ({"host": str, "ask": int, "ok": bool}, {"value": dict, "error": dict}),
 }

@@ -283,7 +283,8 @@ class Broker:
         except ValueError as error:
             hint = f"expected {kinds.HOST.expected}: set [host_worker] name"
             raise Refused("wrong_input", f"hello: host: {error}", hint) from None
-        host = self.fleet.hello(name, message["journal"], now.mono)
+        start = message.get("starts") or 0, message.get("start") or ""
+        host = self.fleet.hello(name, message["journal"], now.mono, start)
         host.version, host.features = message["version"], [str(word) for word in message["features"]]
         host.facts = message.get("facts") or host.facts
         self._store.put_host(host.name, host.journal, host.incarnation, host.facts)
@@ -293,7 +294,7 @@ class Broker:
         )
 
     def _sync(self, message: Message, route: Route, now: Now) -> None:
-        host = self.fleet.heard(message["host"], message["incarnation"], now.mono)
+        host = self.fleet.heard(message["host"], message["incarnation"], now.mono, message.get("seq"))
         if message.get("facts"):
             host.facts = message["facts"]
         self.outbox.reply(route, self._ledger.sync(host, message, now))

@@ -17,6 +17,8 @@ class Host:
         self.journal = journal
         self.incarnation = incarnation
         self.facts = facts or {}
+        self.start: tuple[int, str] = (0, "")  # its process: how often the journal was opened, and a word of its own
+        self.seq = 0  # the number of its last report
         self.heard: float | None = None  # when, this client worker's monotonic seconds
         self.version: str | None = None
         self.features: list[str] = []
@@ -59,10 +61,11 @@ class Fleet:
             name: self.why(host, now) for name, host in sorted(self.hosts.items()) if self.state(host, now) == "down"
         }
 
-    def hello(self, name: str, journal: str, now: float) -> Host:
-        """A host worker has started. Gives it the next incarnation number.
+    def hello(self, name: str, journal: str, now: float, start: tuple[int, str] = (0, "")) -> Host:
+        """A host worker has started. Gives it the next incarnation number, or its own once more when it asks again.
 
-        Raises `Refused` while another worker of that name, with another journal, is alive.
+        Raises `Refused` while another worker of that name, with another journal, is alive. A network may deliver what
+        was sent on a broken connection long after what came later: a hello of an earlier start is refused as well.
         """
         host = self.know(name)
         # Right after our own start everybody who was known counts as alive, whoever speaks first.
@@ -73,13 +76,18 @@ class Fleet:
                 "every host needs a name of its own: set [host_worker] name; after a re-installation wait "
                 f"{self.beat * BEATS:.0f} s and try again",
             )
-        host.journal = journal
-        host.incarnation += 1
-        host.heard = now
+        if host.journal == journal and start[0] < host.start[0] and self.state(host, now) == "up":
+            raise Refused("wrong_state", f"a hello of {name} came late: a later start of it has been heard")
+        if not start[1] or (journal, start) != (host.journal, host.start):
+            host.incarnation += 1
+            host.seq = 0
+        host.journal, host.start, host.heard = journal, start, now
         return host
 
-    def heard(self, name: str, incarnation: int, now: float) -> Host:
-        """A host worker reports. Raises `Refused` when it is unknown or a newer one has taken its place."""
+    def heard(self, name: str, incarnation: int, now: float, seq: int | None = None) -> Host:
+        """A host worker reports. Raises `Refused` when it is unknown, a newer one has taken its place, or a later
+        report (`seq` counts them) has overtaken this one: what it says it has is no longer true.
+        """
         host = self.hosts.get(name)
         if host is None or not host.journal:
             raise Refused("unknown_entity", f"host {name} is not known here", "it has to say hello first")
@@ -90,5 +98,9 @@ class Fleet:
                 "this worker has to stop",
                 details={"fenced": True, "known": host.incarnation},
             )
+        if seq is not None:
+            if seq <= host.seq:
+                raise Refused("wrong_state", f"report {seq} of {name} came late: {host.seq} has been heard")
+            host.seq = seq
         host.heard = now
         return host

@@ -27,6 +27,8 @@ CREATE TABLE IF NOT EXISTS child (job TEXT NOT NULL, pid INTEGER NOT NULL, born 
 """
 
 SQL = {
+    "start": "INSERT INTO self VALUES ('starts', '1') ON CONFLICT (name) DO UPDATE SET value = value + 1",
+    "starts": "SELECT value FROM self WHERE name = 'starts'",
     "begin": "INSERT INTO job VALUES (?, ?, ?, ?, NULL, NULL)",
     "known": "SELECT attempt FROM job WHERE id = ?",
     "step": "UPDATE job SET step = ? WHERE id = ?",
@@ -81,6 +83,9 @@ class Journal:
             raise Failed(
                 "environment_error", f"cannot open the journal {path}: {error}", "check [paths] state"
             ) from None
+        self._run("start")
+        # How often it was opened: of two processes with this journal, the later one.
+        self.starts = int(self._run("starts")[0][0])
         self.uuid = str(self._db.execute("SELECT value FROM self WHERE name = 'uuid'").fetchone()[0])
 
     def _run(self, name: str, *values: Any) -> list[tuple[Any, ...]]:

@@ -70,6 +70,8 @@ class Loop:
         self._runner = runner
         self._beat = beat
         self._incarnation: int | None = None
+        self._start = os.urandom(8).hex()
+        self._seq = 0
         self._asked: float | None = None  # when the request that is out was sent
         self._due = 0.0  # when the next one is to be sent
         self._hurry = False
@@ -158,14 +160,18 @@ class Loop:
             "features": list(wire.FEATURES),
             "version": VERSION,
             "pid": os.getpid(),
+            "starts": self._runner.journal.starts,
+            "start": self._start,
             "facts": self._runner.facts,
         }
 
     def _sync(self) -> wire.Message:
+        self._seq += 1
         return {
             "op": "sync",
             "host": self._runner.host.name,
             "incarnation": self._incarnation,
+            "seq": self._seq,
             "facts": self._runner.facts,
             **self._runner.state(),
         }

@@ -210,6 +210,7 @@ class Worker:
         done: list[Any] | None = None,
         progress: list[Any] | None = None,
         free: dict[str, Any] | None = None,
+        seq: int | None = None,
     ) -> Asked:
         return self.office.ask(
             {
@@ -221,6 +222,7 @@ class Worker:
                 "progress": progress or [],
                 "free": FREE if free is None else free,
                 "facts": None,
+                "seq": seq,
             }
         )
 

@@ -372,6 +372,16 @@ def test_a_host_tells_of_many_jobs_at_once(office: Office, host: Worker) -> None
     assert [state(office, id) for id in ids] == expected
 
 
+def test_a_report_that_was_overtaken_loses_no_job(office: Office, host: Worker) -> None:
+    """Sent before the job was handed out, on a connection that broke, and delivered after it had begun."""
+    id = submitted(office, host)
+    assert host.claim(seq=2) == [id]
+    host.sync(have=[id], progress=[{"id": id, "step": "copy"}], seq=3)
+    assert host.sync(have=[], seq=1).error.code == "wrong_state"
+    assert state(office, id) == RUNNING
+    assert office.store.holders("vm:web1") == [id]
+
+
 # ----------------------------------------------------------------------------------------- locks, slots
 
 

@@ -126,6 +126,43 @@ def test_after_a_restart_of_the_client_worker_a_known_worker_counts_as_alive() -
     assert found.hello("host2", "journal B", 100.1 + PATIENCE).incarnation == 8, "it had its time"
 
 
+def test_who_says_hello_again_keeps_its_number() -> None:
+    """Its answer was lost."""
+    found = fleet()
+    assert [found.hello("host1", "journal", 101.0 + at, (4, "word")).incarnation for at in range(3)] == [1, 1, 1]
+    assert found.hello("host1", "journal", 105.0, (4, "another word")).incarnation == 2, "a copy of that journal"
+    assert found.hello("host1", "journal", 106.0, (5, "another word")).incarnation == 3, "started again"
+    assert found.hello("host1", "journal", 107.0, (5, "another word")).incarnation == 3
+
+
+def test_a_hello_of_an_earlier_start_does_not_replace_a_later_one() -> None:
+    """Sent on a connection that broke, and delivered when it is no longer true."""
+    found = fleet()
+    host = found.hello("host1", "journal", 101.0, (5, "late"))
+    with pytest.raises(Refused, match="came late"):
+        found.hello("host1", "journal", 102.0, (4, "early"))
+    assert (host.incarnation, host.start) == (1, (5, "late"))
+    later = 102.0 + PATIENCE
+    assert found.hello("host1", "journal", later, (4, "from a backup")).incarnation == 2, "nobody else is alive"
+
+
+def test_a_report_that_was_overtaken_does_not_count() -> None:
+    found = fleet()
+    found.hello("host1", "journal", 101.0, (1, "word"))
+    for seq in (1, 2, 5):
+        assert found.heard("host1", 1, 101.0 + seq, seq).seq == seq
+    for seq in (5, 4, 0):
+        with pytest.raises(Refused, match=f"report {seq} of host1 came late: 5 has been heard") as refused:
+            found.heard("host1", 1, 120.0, seq)
+        assert "fenced" not in refused.value.details
+    assert found.hosts["host1"].heard == 106.0
+    found.hello("host1", "journal", 121.0, (1, "word"))
+    with pytest.raises(Refused):
+        found.heard("host1", 1, 122.0, 5)
+    found.hello("host1", "journal", 123.0, (2, "word"))
+    assert found.heard("host1", 2, 124.0, 1).seq == 1, "another process counts from the beginning"
+
+
 def test_names_are_told_apart_exactly() -> None:
     """D1, D2: neither a prefix nor a short name is the host."""
     found = fleet()

@@ -58,9 +58,11 @@ class Machine(Worker):
         if answer is None:
             return
         if not answer["ok"]:
-            assert answer["error"]["code"] == "unknown_entity", answer
-            assert not answer["error"]["details"].get("fenced"), "there is no other worker of that name"
-            self.incarnation = 0
+            if answer["error"]["details"].get("fenced"):
+                self.crash()  # a greeting of an earlier life came after a long silence: it stops, and is started again
+            else:
+                assert answer["error"]["code"] == "unknown_entity", answer
+                self.incarnation = 0
             return
         for receipt in answer["acked"]:
             if self.entries.get(receipt["id"]):
@@ -160,7 +162,7 @@ class World:
     def sync(self, machine: Machine | None = None, *, weather: float = 1.0) -> None:
         machine = machine or self.chance.choice(self.machines)
         if not machine.incarnation:
-            machine.hello(start=f"{machine.name} {machine.lives}")
+            machine.hello(starts=machine.lives, start=f"{machine.name} {machine.lives}")
             self.old.append(machine.greeting)
             return
         if self.chance.random() < 0.15 * weather:
@@ -193,6 +195,7 @@ class World:
     def restart(self) -> None:
         self.collect()
         self.out.clear()
+        self.old.clear()  # its connections ended with it
         if self.chance.random() < 0.5:
             self.office.ms -= self.chance.randrange(100_000)
         self.office.restart(away=self.chance.choice([0.0, 1.0, 20.0]))
@@ -255,7 +258,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         yield Path(name)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(12))
 def test_whatever_happens(folder: Path, seed: int) -> None:
     office = Office(folder)
     world = World(office, random.Random(seed))

@@ -112,17 +112,6 @@ def test_a_full_disk_is_told_at_once_and_passes(house: House) -> None:
         assert len(cloud.job.list()) == 2
 
 
-def test_a_restart_in_the_middle_of_waiting_is_waited_for(house: House) -> None:
-    house.start()
-    house.start_host("host1", {"web1": RUNNING})
-    with house.connect() as cloud:
-        job = cloud.vm.stop.submit(name="web1")
-        house.client_worker.kill()
-        house.client_worker.start()
-        assert job.wait(30)["state"] == "shut-off"
-        assert [one["state"] for one in cloud.job.list()] == ["done"]
-
-
 def test_programs_say_who_they_are() -> None:
     from tests.daemons import HOME
 

@@ -81,6 +81,13 @@ def test_it_is_known_by_a_name_of_its_own(path: str, tmp_path: Path) -> None:
     other.close()
 
 
+def test_it_counts_how_often_it_was_opened(path: str) -> None:
+    for expected in range(1, 12):
+        found = Journal(path)
+        assert found.starts == expected
+        found.close()
+
+
 def test_a_good_end_forgets_how_to_undo(journal: Journal) -> None:
     journal.begin("job1", 1, "vm clone", "web1")
     journal.put_undo("job1", 1, "remove_part", {"path": "/a"})
