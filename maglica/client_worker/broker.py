@@ -16,7 +16,7 @@ from maglica.bus import Route
 from maglica.client_worker import answers, gather, place
 from maglica.client_worker.answers import Records
 from maglica.client_worker.fleet import Fleet
-from maglica.client_worker.gather import Gather
+from maglica.client_worker.gather import Gather, Then
 from maglica.client_worker.ledger import Ledger, Submission, told
 from maglica.client_worker.now import Now
 from maglica.client_worker.outbox import Outbox
@@ -24,6 +24,7 @@ from maglica.client_worker.store import Store
 from maglica.config import ClientSection, HostSection
 from maglica.declare import Action, Where
 from maglica.errors import Failed, MaglicaError, Refused, from_wire
+from maglica.job import Job
 from maglica.wire import Message
 
 log = logging.getLogger("maglica.client_worker")
@@ -87,7 +88,7 @@ class Broker:
             for name in list(question.waiting):
                 if now.mono >= question.deadline:
                     question.give_up(name, "no answer in time")
-            self._settle(question)
+            self._settle(question, now)
         self._ledger.tick(now)
         if now.mono - self._pruned > 3600:
             self._pruned = now.mono
@@ -120,31 +121,33 @@ class Broker:
             return
         timeout = min(float(message.get("timeout") or self.settings.read_timeout), 60.0)
 
-        def finish(value: Callable[[Gather], dict[str, Any]]) -> Callable[[Gather], None]:
-            return lambda done: self._guarded(
+        def finish(value: Callable[[Gather], dict[str, Any]]) -> Then:
+            return lambda done, now: self._guarded(
                 route, lambda: self.outbox.reply(route, self._result(action, value(done), now))
             )
 
+        def located(survey: Gather, now: Now) -> None:
+            self._guarded(route, lambda: self._read_of_owner(action, survey, now, timeout, finish(gather.only)))
+
+        host = action.values().get("host")
         if action.WHERE == Where.NAMED:
-            host = self._known_host(str(getattr(action, "name")))
-            self._ask([host], action, now, now.mono + timeout, finish(gather.only))
+            self._ask([self._known_host(str(getattr(action, "name")))], action, now, timeout, finish(gather.only))
         elif action.WHERE == Where.OWNER:
-            deadline = now.mono + timeout
-
-            def located(survey: Gather) -> None:
-                self._guarded(route, lambda: self._read_of_owner(action, survey, now, deadline, finish(gather.only)))
-
-            self._survey(now, deadline, located)
+            self._survey(now, timeout, located, only=str(getattr(action, "name")).partition("@")[2])
+        elif host is not None:
+            name = self._known_host(host)
+            self._ask([name], type(action)(**{**action.values(), "host": name}), now, timeout, finish(gather.merge))
         else:
-            self._ask_all(action, now, now.mono + timeout, finish(gather.merge))
+            self._ask_all(action, now, timeout, finish(gather.merge))
 
-    def _read_of_owner(
-        self, action: Action, survey: Gather, now: Now, deadline: float, then: Callable[[Gather], None]
-    ) -> None:
+    def _read_of_owner(self, action: Action, survey: Gather, now: Now, timeout: float, then: Then) -> None:
+        """Where the VM is, is known now: ask there. This question has its own time; another host may have used up the
+        first one's.
+        """
         host, name = place.locate(
             str(getattr(action, "name")), survey.answers, survey.missing, full_name=False, whole_fleet=False
         )
-        self._ask([host], self._renamed(action, name), now, deadline, then)
+        self._ask([host], self._renamed(action, name), now, timeout, then)
 
     @staticmethod
     def _renamed(action: Action, name: str) -> Action:
@@ -171,13 +174,14 @@ class Broker:
         return name
 
     def _submit(self, message: Message, route: Route, now: Now) -> None:
-        known = self._store.job_by_key(message["key"])
-        if known:
-            self.outbox.reply(route, told(known))
-            return
         action = declare.build(message["action"], message["args"])
         if not action.CHANGES:
             raise Refused("wrong_input", f"{action.NAME} is not a job")
+        known = self._store.job_by_key(message["key"])
+        if known:
+            _refuse_other(known, action)
+            self.outbox.reply(route, told(known))
+            return
         if message["key"] in self._askers:
             self._askers[message["key"]].append(route)
             return
@@ -186,7 +190,7 @@ class Broker:
             message["key"], action, message["owner"], message.get("reason"), bool(message.get("dry_run"))
         )
         self._askers[wanted.key] = [route]
-        self._survey(now, now.mono + self.settings.read_timeout, lambda done: self._place(wanted, done, now))
+        self._survey(now, self.settings.read_timeout, lambda done, now: self._place(wanted, done, now))
 
     def _refuse_full_queue(self) -> None:
         if self._store.count_open() >= self.settings.queue_limit:
@@ -252,7 +256,7 @@ class Broker:
         return sums
 
     def _plan(self, wanted: Submission, host: str, action: Action, why: str, now: Now) -> None:
-        def answered(done: Gather) -> None:
+        def answered(done: Gather, now: Now) -> None:
             try:
                 plan = {**gather.only(done)["item"], "host": host, "why": why}
                 answer = self._result(action, {"missing_hosts": [], "plan": plan}, now)
@@ -260,7 +264,7 @@ class Broker:
                 answer = _failure(error)
             self._answer_askers(wanted.key, answer)
 
-        self._ask([host], action, now, now.mono + self.settings.read_timeout, answered, plan=True)
+        self._ask([host], action, now, self.settings.read_timeout, answered, plan=True)
 
     def _answer_askers(self, key: str, message: Message) -> None:
         for route in self._askers.pop(key, []):
@@ -301,29 +305,37 @@ class Broker:
 
     # ------------------------------------------------------------------------------- questions to hosts
 
-    def _survey(self, now: Now, deadline: float, then: Callable[[Gather], None]) -> None:
-        self._ask_all(declare.build("host survey", {}), now, deadline, then)
+    def _survey(self, now: Now, timeout: float, then: Then, *, only: str = "") -> None:
+        """Ask all hosts, or `only` one of them, what they have."""
+        survey = declare.build("host survey", {})
+        if only in self.fleet.hosts:
+            self._ask([only], survey, now, timeout, then)
+        else:
+            self._ask_all(survey, now, timeout, then)
 
-    def _ask_all(self, action: Action, now: Now, deadline: float, then: Callable[[Gather], None]) -> None:
+    def _ask_all(self, action: Action, now: Now, timeout: float, then: Then) -> None:
         """Put a question to every host; those that are down count as missing at once."""
-        self._ask(self.fleet.answering(now.mono), action, now, deadline, then, silent=self.fleet.silent(now.mono))
+        silent = self.fleet.silent(now.mono)
+        self._ask(self.fleet.answering(now.mono), action, now, timeout, then, silent=silent)
 
     def _ask(
         self,
         hosts: list[str],
         action: Action,
         now: Now,
-        deadline: float,
-        then: Callable[[Gather], None],
+        timeout: float,
+        then: Then,
         *,
         silent: dict[str, str] | None = None,
         plan: bool = False,
     ) -> None:
+        """Put a question to hosts, who have `timeout` seconds; `then` gets what came of it, and the time it is then."""
+        deadline = now.mono + timeout
         question = Gather(secrets.randbits(48), action, hosts, silent or {}, now.mono, deadline, then, plan=plan)
         self._gathers[question.number] = question
         for host in hosts:
             self.outbox.publish(host, self._question(question))
-        self._settle(question)
+        self._settle(question, now)
 
     @staticmethod
     def _question(question: Gather) -> Message:
@@ -344,12 +356,12 @@ class Broker:
             question.answer(message["host"], message.get("value") or {}, now.mono)
         else:
             question.error(message["host"], from_wire(message.get("error") or {}))
-        self._settle(question)
+        self._settle(question, now)
 
-    def _settle(self, question: Gather) -> None:
+    def _settle(self, question: Gather, now: Now) -> None:
         if question.complete and question.number in self._gathers:
             del self._gathers[question.number]
-            question.then(question)
+            question.then(question, now)
 
 
 def _failure(error: Exception) -> Message:
@@ -358,6 +370,23 @@ def _failure(error: Exception) -> Message:
         return wire.failure(error)
     log.error("unexpected error in a request", exc_info=error)
     return wire.failure(Failed("internal_error", "unexpected error in the client worker", "its log has the details"))
+
+
+def _refuse_other(known: Job, action: Action) -> None:
+    """The same key is the same request: another one under it is a mistake of whoever chose the key."""
+    asked = declare.mask(action.FIELDS, action.values())
+    had = declare.mask(action.FIELDS, known["args"])
+    subject = action.subject()
+    if subject is not None:
+        # It was recorded with the full name that it was found to mean.
+        asked[subject.name] = had.get(subject.name)
+    if known["action"] != action.NAME or asked != had:
+        raise Refused(
+            "already_exists",
+            f"the idempotency key belongs to job {known['id']}, which is {known['action']} of {known['object']}",
+            "one key for one request: choose another key",
+            job=known["id"],
+        )
 
 
 def _wanted(action: Action) -> place.Wanted:

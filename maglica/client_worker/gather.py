@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
+from maglica.client_worker.now import Now
 from maglica.declare import Action
 from maglica.errors import MaglicaError
 
 Value = dict[str, Any]
+Then: TypeAlias = "Callable[[Gather, Now], None]"
 
 
 class Gather:
-    """A question that is out. `then` is called with it once, when all have answered or the time is up."""
+    """A question that is out. `then` is called once with it and the time, when all have answered or the time is up."""
 
     def __init__(
         self,
@@ -22,7 +24,7 @@ class Gather:
         missing: dict[str, str],
         asked_at: float,
         deadline: float,
-        then: Callable[[Gather], None],
+        then: Then,
         *,
         plan: bool = False,
     ) -> None:
