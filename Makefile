@@ -42,8 +42,8 @@ $(VENV)/made: setup.cfg pyproject.toml
 test: deps venv ## all tests; the lab's need root
 	@$(ROOT) $(PYTHON) -m pytest -p no:cacheprovider $(PYTEST_OPTIONS)
 
-test-fast: venv ## the tests without the lab
-	@$(PYTHON) -m pytest -p no:cacheprovider -m 'not lab' $(PYTEST_OPTIONS)
+test-fast: venv ## the tests without the lab, in under a minute
+	@$(PYTHON) -m pytest -p no:cacheprovider -m 'not lab and not slow' $(PYTEST_OPTIONS)
 
 lint: venv ## ruff and mypy --strict
 	@$(PYTHON) -m ruff check .

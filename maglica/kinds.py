@@ -87,11 +87,14 @@ def _hostname(value: Any) -> str:
         raise ValueError(f"{text!r} is not valid")
     if len(text) > 64:
         raise ValueError(f"{text!r} is too long: a guest's kernel takes 64 characters")
-    return text
+    if text.split(".")[-1].isdigit() or text.lower() == "localhost":
+        raise ValueError(f"{text!r} means something else")
+    return text.lower()
 
 
-# RFC 1123 section 2.1: letters, digits and dashes in labels of at most 63. The whole goes into the guest's kernel,
-# which takes 64 bytes (sethostname(2)), and into names of files.
+# RFC 1123 section 2.1: letters, digits and dashes in labels of at most 63; the last is not a number, or it would be an
+# address. Case has no meaning (RFC 4343): two VMs that differ in nothing else would be one in DNS. The whole goes into
+# the guest's kernel, which takes 64 bytes (sethostname(2)), and into names of files.
 HOSTNAME = Kind("hostname", "a host name such as vm0.example.jp (letters, digits, dashes and dots)", "str", _hostname)
 
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50}
@@ -112,6 +115,18 @@ def _size(value: Any) -> int:
 
 
 SIZE = Kind("size", "a size such as 512M, 10G or 1T (powers of 1024)", "int | str", _size)
+
+
+def _memory(value: Any) -> int:
+    size = _size(value)
+    if size < LEAST_MEMORY:
+        raise ValueError(f"{value!r} is less than {LEAST_MEMORY >> 20}M")
+    return size
+
+
+# Less than any kernel boots in. Programs pass bytes: 512 is half a kilobyte.
+LEAST_MEMORY = 16 << 20
+MEMORY = Kind("size", "a size such as 512M or 4G, at least 16M (powers of 1024)", "int | str", _memory)
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -250,6 +265,11 @@ def _interface(value: Any) -> str:
         raise ValueError(f"{value!r} is not an address with its prefix") from None
     if "/" not in value:
         raise ValueError(f"{value!r} has no prefix length")
+    for kind in ("loopback", "multicast", "link_local", "unspecified"):
+        if getattr(found.ip, f"is_{kind}"):
+            raise ValueError(f"{value!r} is a {kind.replace('_', '-')} address")
+    if found.version == 4 and found.ip == found.network.broadcast_address and found.network.num_addresses > 2:
+        raise ValueError(f"{value!r} is the broadcast address of its network")
     if found.ip == found.network.network_address and found.network.num_addresses > 2:
         raise ValueError(f"{value!r} is the address of the network itself")
     return str(found)

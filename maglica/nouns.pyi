@@ -59,7 +59,7 @@ class _VmList:
 
 class _VmRemove:
     def __call__(self, *, name: str, keep_disks: bool = False, force: bool = False) -> dict[str, Any]:
-        """Delete a VM that is shut off, with its disks. Disks that something else uses are kept."""
+        """Delete a VM that is shut off, with its disks; refused while another VM uses them."""
     def submit(self, *, name: str, keep_disks: bool = False, force: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
     def plan(self, *, name: str, keep_disks: bool = False, force: bool = False) -> dict[str, Any]: ...
 

@@ -248,6 +248,7 @@ def test_an_error_is_raised_as_it_is(answering: Callable[..., Client], family: t
         assert (error.value.code, error.value.hint) == ("locked", "hint")
 
 
+@pytest.mark.slow
 def test_nobody_there_is_known_within_three_seconds() -> None:
     """D5."""
     pub_port, port = free_ports(2)

@@ -172,7 +172,7 @@ def test_nothing_but_value_error_whatever_comes(name: str) -> None:
 
 def test_a_host_name_is_also_a_name_that_every_other_command_takes() -> None:
     """A VM that could be made and never again be started or removed would be a trap."""
-    for name in ("a" * 63, f"{'a' * 30}.{'b' * 30}", "1.2", "a-b.c-d"):
+    for name in ("a" * 63, f"{'a' * 30}.{'b' * 30}", "1.a2", "a-b.c-d"):
         assert kinds.VM.check(kinds.HOSTNAME.check(name)) == name
     for length in range(1, 300):
         name = ".".join(["a" * 9] * 30)[:length].strip(".")
@@ -276,3 +276,27 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 def test_a_file_is_never_read_without_end() -> None:
     assert len(kinds.file_or_text("/dev/zero")) == 65536
+
+
+@pytest.mark.parametrize("text", ["localhost", "LOCALHOST", "1.2.3.4", "123", "web.1"])
+def test_a_host_name_is_no_address(text: str) -> None:
+    with pytest.raises(ValueError, match="means something else"):
+        kinds.HOSTNAME.check(text)
+
+
+def test_case_has_no_meaning_in_a_host_name() -> None:
+    assert kinds.HOSTNAME.check("VM0.Example.JP") == "vm0.example.jp"
+
+
+@pytest.mark.parametrize(
+    "text", ["127.0.0.1/8", "224.0.0.1/24", "fe80::1/64", "192.168.101.255/24", "0.0.0.0/32", "::1/128"]
+)
+def test_an_address_that_no_guest_can_have(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is (a|the) "):
+        kinds.INTERFACE.check(text)
+
+
+@pytest.mark.parametrize("value", ["1K", "15M", 512])
+def test_memory_that_no_kernel_boots_in(value: str | int) -> None:
+    with pytest.raises(ValueError, match="is less than 16M"):
+        kinds.MEMORY.check(value)

@@ -36,6 +36,7 @@ def harass(daemons: list[Daemon], chance: random.Random, stop: threading.Event) 
     return kills
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_no_job_is_lost_or_done_twice(house: House) -> None:
     chance = random.Random(20)

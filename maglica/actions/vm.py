@@ -51,7 +51,7 @@ class VmClone(Action):
     )
     start: bool = arg(kinds.BOOL, "boot it when it is ready", default=True)
     vcpus: int | None = arg(kinds.VCPUS, "virtual CPUs; as the image has by default", default=None)
-    memory: int | None = arg(kinds.SIZE, "memory; as the image has by default", default=None)
+    memory: int | None = arg(kinds.MEMORY, "memory; as the image has by default", default=None)
     ip: str | None = arg(kinds.INTERFACE, "static address of the first network card; DHCP by default", default=None)
     gateway: str | None = arg(kinds.IP, "default gateway, with --ip", default=None)
     dns: list[str] | None = arg(kinds.IPS, "name servers, with --ip", default=None)
@@ -82,6 +82,8 @@ class VmClone(Action):
                 "vm clone: --customize=none leaves the disks alone: --ip, --ssh-key, --root-password-hash do nothing",
                 "leave out one or the other",
             )
+        if self.mac is not None and len(set(self.mac)) < len(self.mac):
+            raise Refused("wrong_input", "vm clone: --mac names an address twice", "every network card needs its own")
         if self.image == self.hostname:
             raise Refused(
                 "wrong_input",
@@ -94,6 +96,10 @@ class VmClone(Action):
         import ipaddress
 
         network = ipaddress.ip_interface(ip).network
+        if ipaddress.ip_address(gateway) == ipaddress.ip_interface(ip).ip:
+            raise Refused(
+                "wrong_input", f"vm clone: {gateway} is both --ip and --gateway", "the gateway is another machine"
+            )
         if ipaddress.ip_address(gateway) not in network:
             raise Refused(
                 "wrong_input", f"vm clone: gateway {gateway} is not in {network}", "expected an address of that network"
@@ -170,7 +176,7 @@ class VmDestroy(Action):
     example="maglica vm remove web1.example.jp --yes",
 )
 class VmRemove(Action):
-    """Delete a VM that is shut off, with its disks. Disks that something else uses are kept."""
+    """Delete a VM that is shut off, with its disks; refused while another VM uses them."""
 
     name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm")
     keep_disks: bool = arg(kinds.BOOL, "delete the definition only", default=False)

@@ -39,11 +39,11 @@ def host_list(want: HostList, records: Records, now: Now) -> Value:
             {
                 "name": name,
                 "state": records.fleet.state(host, now.mono),
-                "why": records.fleet.why(host, now.mono),
+                "why": host.facts.get("trouble") or records.fleet.why(host, now.mono),
                 "heard_seconds": None if host.heard is None else round(now.mono - host.heard, 1),
                 "weight": records.weights.get(name, 10.0),
                 "incarnation": host.incarnation or None,
-                "version": host.version,
+                "version": host.version or host.facts.get("version"),
                 **{key: host.facts.get(key) for key in FACTS},
             }
         )

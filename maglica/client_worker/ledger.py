@@ -162,7 +162,7 @@ class Ledger:
         fresh = []
         for slot in declare.SLOTS:
             taken = sum(record["slot"] == slot for record in again)
-            for record in self.store.claimable(host.name, slot, int(free.get(slot, 0)) - taken):
+            for record in self.store.claimable(host.name, slot, _count(free.get(slot)) - taken):
                 self._move(record, job.CLAIMED, now, host.journal)
                 fresh.append(record)
         return fresh
@@ -261,6 +261,11 @@ def _ms(job_id: str) -> int:
     for digit in job_id[:8]:
         ms = ms * 32 + BASE32.index(digit)
     return ms
+
+
+def _count(value: Any) -> int:
+    """A number that a host told; 0 for what is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
 def told(record: Job) -> Message:

@@ -27,7 +27,7 @@ from maglica.host_worker.work import Work, must
 
 def clone(want: VmClone, host: Host, work: Work) -> dict[str, Any]:
     todo, definition = _plan(want, host, work.job)
-    work.will(todo.shown())
+    work.will({"export": _export_path(want, host), **todo.shown()} if want.format else todo.shown())
     with work.step("copy", f"{todo.mode} to pool {todo.pool}"):
         paths = _copy(todo, host, work)
     guest = _customise(want, todo, paths, host, work) if want.customize == "guestfs" else None
@@ -71,6 +71,10 @@ def _plan(want: VmClone, host: Host, job: str) -> tuple[ClonePlan, str]:
         files=hypervisor.has_files,
     )
     _refuse_taken_files(todo, host)
+    if want.format and os.path.lexists(_export_path(want, host)):
+        raise Refused(
+            "already_exists", f"the file {_export_path(want, host)} exists", "remove it, or choose another --hostname"
+        )
     return todo, definition
 
 
@@ -246,21 +250,25 @@ def _guest(report: dict[str, Any] | None) -> dict[str, Any] | None:
     return {name: report.get(name) for name in ("os", "network", "host_keys", "verified", "seconds")}
 
 
+def _export_path(want: VmClone, host: Host) -> str:
+    return os.path.join(host.settings.export_dir, f"{want.hostname}.{want.format}")
+
+
 def _export(
     want: VmClone, todo: ClonePlan, paths: dict[str, str], guest: dict[str, Any] | None, host: Host, work: Work
 ) -> dict[str, Any]:
     """Write the first disk as a file of another format. No VM is made; the copies go only after the file is whole."""
     first = todo.copies[0]
-    name = f"{want.hostname}.{want.format}"
-    target = os.path.join(host.settings.export_dir, name)
+    target = _export_path(want, host)
     part = f"{target}.{work.job}.part"
     with work.step("convert", f"to {target}"):
         os.makedirs(host.settings.export_dir, exist_ok=True)
         work.undo("remove_part", path=part)
         argv = ["qemu-img", "convert", "-f", first.format, "-O", str(want.format), "--", paths[first.target], part]
         must(work.run(argv), f"export of {want.hostname}")
+        os.chmod(part, 0o600)  # it may hold a password's hash; whoever publishes it decides who may read it
         work.point_of_no_return()
-        os.replace(part, target)
+        _link(part, target, work)
         for copy in todo.copies:
             os.unlink(copy.part)
     url = host.settings.export_url
@@ -269,7 +277,7 @@ def _export(
         "host": host.name,
         "image": want.image,
         "path": target,
-        "url": f"{url.rstrip('/')}/{name}" if url else None,
+        "url": f"{url.rstrip('/')}/{os.path.basename(target)}" if url else None,
         "bytes": os.path.getsize(target),
         "guest": _guest(guest),
         "seconds": work.seconds(),

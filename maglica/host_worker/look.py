@@ -7,6 +7,7 @@ import os
 import time
 from typing import Any
 
+from maglica import VERSION
 from maglica.config import HostWorkerSection
 from maglica.errors import MaglicaError
 from maglica.host_worker import commands, domain_xml, plan
@@ -36,9 +37,10 @@ def facts(hypervisor: Hypervisor, reserve: int, acceleration: str) -> Value:
     try:
         node, domains = hypervisor.node(), hypervisor.domains()
     except MaglicaError as error:
-        return {"libvirt": error.message, "acceleration": acceleration}
+        return {"version": VERSION, "libvirt": error.message, "acceleration": acceleration}
     machines = [(d, state) for d, state in domains if not domain_xml.is_image(d, state in ACTIVE)]
     return {
+        "version": VERSION,
         "libvirt": "ok",
         "acceleration": acceleration,
         "vms_running": sum(state in ACTIVE for _, state in machines),

@@ -162,7 +162,7 @@ class Loop:
             "pid": os.getpid(),
             "starts": self._runner.journal.starts,
             "start": self._start,
-            "facts": self._runner.facts,
+            "facts": self._runner.current_facts(),
         }
 
     def _sync(self) -> wire.Message:
@@ -172,7 +172,7 @@ class Loop:
             "host": self._runner.host.name,
             "incarnation": self._incarnation,
             "seq": self._seq,
-            "facts": self._runner.facts,
+            "facts": self._runner.current_facts(),
             **self._runner.state(),
         }
 

@@ -25,6 +25,7 @@ log = logging.getLogger("maglica.host_worker")
 
 READERS = 8  # reads side by side
 MOST_READS = 256  # reads that may wait; more means that libvirt hangs
+STALE = 15.0  # seconds after which what libvirt said last is no longer told
 RETRY = 5.0  # seconds between two tries to undo what a crash left, while libvirt is away
 
 
@@ -48,6 +49,8 @@ class Runner:
         self._stopping = threading.Event()
         self.accepting = True
         self.facts: dict[str, Any] = {}
+        self._facts_at = time.monotonic()
+        self._trouble: str | None = None  # why no job can begin here
 
     # ------------------------------------------------------------------------------------------- jobs
 
@@ -67,6 +70,7 @@ class Runner:
         try:
             if not self.journal.begin(job_id, attempt, handed["action"], handed.get("object")):
                 return
+            self._trouble = None
             log.info("begin job=%s action=%r vm=%s", job_id, handed["action"], handed.get("object"))
             told = self._outcome(handed, work)
             self._end(job_id, told)
@@ -74,6 +78,7 @@ class Runner:
             # The journal itself failed: nothing was begun, and the client worker hands the job out again with the next
             # beat. Not at once: a full disk would make the two of them spin.
             log.error("job=%s %s", job_id, error.message)
+            self._trouble = error.message
         finally:
             with self._lock:
                 self._works.pop(job_id, None)
@@ -214,6 +219,17 @@ class Runner:
     def refresh_facts(self) -> None:
         """Look at the host again; in a thread that may wait for libvirt."""
         self.facts = look.facts(self.host.hypervisor, self.host.settings.memory_reserve, self.host.acceleration)
+        self._facts_at = time.monotonic()
+
+    def current_facts(self) -> dict[str, Any]:
+        """What the host tells of itself. Figures that libvirt has not confirmed for a while are not told as true."""
+        age = time.monotonic() - self._facts_at
+        if not self.facts and age < STALE:
+            return {}  # the first look is still under way
+        if age < STALE:
+            return {**self.facts, "trouble": self._trouble}
+        silent = f"libvirt: has not answered for {age:.0f} s"
+        return {"libvirt": silent, "acceleration": self.host.acceleration, "trouble": self._trouble}
 
     def watch(self, every: float) -> None:
         """Refresh the facts for as long as this runs, and tell at once when libvirt came or went."""

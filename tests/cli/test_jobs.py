@@ -260,6 +260,7 @@ def test_what_has_no_plan_is_not_done_instead(house: House, host: ScriptedHost) 
     assert json.loads(house.cli("job", "show", job, "-o", "json").stdout)["item"]["cancel"] is False
 
 
+@pytest.mark.slow
 def test_a_client_worker_that_dies_among_several_submissions(house: House, host: ScriptedHost) -> None:
     """What was handed in is told of, and what was not is not waited for again and again."""
     host.at_survey(3, house.client_worker.kill)

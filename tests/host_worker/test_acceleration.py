@@ -23,6 +23,7 @@ def boot_id() -> str:
 
 
 @needs_qemu
+@pytest.mark.slow
 def test_a_guest_boots_under_tcg() -> None:
     """It can be said of KVM that it does not work only by somebody who would see that it does."""
     usable, why = works("tcg")

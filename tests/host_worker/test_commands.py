@@ -174,6 +174,7 @@ def test_a_cancel_takes_effect_within_a_second(script: str) -> None:
     until(lambda: members(group) == [])
 
 
+@pytest.mark.slow
 def test_who_does_not_listen_is_killed() -> None:
     began = time.monotonic()
     error, seconds, group = ended_early("trap '' TERM; while :; do sleep 0.1; done", timeout=0.2)

@@ -222,7 +222,6 @@ def test_remove(ward: Ward) -> None:
         "host": "host1",
         "changed": True,
         "deleted": ["/default-pool/web2.img"],
-        "kept": {},
     }
     assert ward.seen() == ([(IMAGE, "shut-off"), ("web1", "running")], [f"{IMAGE}.img", "web1.img"])
 
@@ -264,29 +263,31 @@ def test_what_is_marked_as_an_image_is_protected_too(tmp_path: Path) -> None:
 def test_disks_may_be_kept(ward: Ward) -> None:
     before = ward.volumes()
     result = ward.do("vm remove", name="web2", keep_disks=True)
-    assert (result["deleted"], result["kept"]) == ([], {})
+    assert result["deleted"] == []
     assert ward.volumes() == before
     assert "web2" not in [name for name, _ in ward.seen()[0]]
 
 
-def test_a_disk_that_another_vm_uses_is_kept(ward: Ward) -> None:
+def test_a_vm_whose_disk_another_one_uses_is_not_removed(ward: Ward) -> None:
     """D16."""
     ward.hypervisor.define(domain("other", disk="/default-pool/web2.img"))
-    result = ward.do("vm remove", name="web2")
-    assert (result["deleted"], result["kept"]) == ([], {"/default-pool/web2.img": "other"})
+    error = ward.refusal("vm remove", name="web2")
+    assert error.code == "protected"
+    assert error.message == "web2 cannot be removed: other uses its disk /default-pool/web2.img"
     assert "web2.img" in ward.volumes()
+    ward.do("vm remove", name="web2", keep_disks=True)
     result = ward.do("vm remove", name="other")
     assert result["deleted"] == ["/default-pool/web2.img"], "nobody uses it any more"
     assert "web2.img" not in ward.volumes()
 
 
-def test_a_disk_that_another_vm_uses_read_only_is_kept(ward: Ward) -> None:
+def test_a_vm_whose_disk_another_one_reads_is_not_removed(ward: Ward) -> None:
     cdrom = (
         "<disk type='file' device='cdrom'><source file='/default-pool/web2.img'/><target dev='sda' bus='sata'/>"
         "<readonly/></disk>"
     )
     ward.hypervisor.define(domain("other", disk="/default-pool/other.img", more=cdrom))
-    assert ward.do("vm remove", name="web2")["kept"] == {"/default-pool/web2.img": "other"}
+    assert ward.refusal("vm remove", name="web2").details == {"used": {"/default-pool/web2.img": "other"}}
 
 
 def test_what_is_not_its_own_is_not_deleted(ward: Ward) -> None:

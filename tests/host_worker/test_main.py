@@ -22,6 +22,7 @@ def another(house: House, name: str, folder: str) -> Daemon:
     return found
 
 
+@pytest.mark.slow
 def test_it_starts_before_the_client_worker_and_goes_on_without_it(house: House) -> None:
     """D4, D5: nothing waits for ever, and nothing that was lost is missed for long."""
     host = house.start_host("host1", {"web1": RUNNING}, wait=False)

@@ -93,12 +93,12 @@ def test_a_linked_clone_keeps_its_image_from_harm(lab: Lab, cloud: Cloud, clean:
         cloud.vm.start(name="base1")
     assert protected.value.code == "protected"
     assert "leaf1 uses its disk" in protected.value.message
-    removed = cloud.vm.remove(name="base1")
-    assert removed["deleted"] == []
-    assert list(removed["kept"].values()) == ["leaf1"]
-    assert "base1.qcow2" in lab.files("host1")
+    with pytest.raises(MaglicaError) as protected:
+        cloud.vm.remove(name="base1")
+    assert protected.value.code == "protected"
+    assert list(protected.value.details["used"].values()) == ["leaf1"]
     assert cloud.vm.remove(name="leaf1")["deleted"] == ["/var/lib/libvirt/images/leaf1.qcow2"]
-    lab.on("host1", "rm /var/lib/libvirt/images/base1.qcow2")
+    assert cloud.vm.remove(name="base1")["deleted"] == ["/var/lib/libvirt/images/base1.qcow2"]
 
 
 def test_an_export_is_a_vmdk_and_leaves_no_vm(lab: Lab, cloud: Cloud, clean: object) -> None:

@@ -94,13 +94,21 @@ def vm_remove(want: VmRemove, host: Host, work: Work) -> dict[str, Any]:
         raise Refused("wrong_state", f"{want.name} is {state}", "stop it first, or use --force to pull the plug")
     own = [] if want.keep_disks else [source.path for source in look.sources(hypervisor, domain)]
     doomed, kept = look.users_of(hypervisor, want.name, own)
-    work.will({"remove": want.name, "delete": doomed, "keep": kept})
+    if kept:
+        path, user = next(iter(kept.items()))
+        raise Refused(
+            "protected",
+            f"{want.name} cannot be removed: {user} uses its disk {path}",
+            f"remove {user} first, or use --keep-disks to delete the definition only",
+            details={"used": kept},
+        )
+    work.will({"remove": want.name, "delete": doomed})
     if state in ACTIVE:
         with work.step("destroy"):
             hypervisor.destroy(want.name)
     with work.step("remove"):
         _remove(want.name, domain.uuid, doomed, host, work)
-    return {"name": want.name, "host": host.name, "changed": True, "deleted": doomed, "kept": kept}
+    return {"name": want.name, "host": host.name, "changed": True, "deleted": doomed}
 
 
 def _remove(name: str, uuid: str, doomed: list[str], host: Host, work: Work) -> None:
