@@ -6,6 +6,8 @@ import shutil
 import signal
 import time
 
+import pytest
+
 from maglica.daemon import EXIT_FENCED
 from tests.daemons import RUNNING, Daemon, House, node, until
 
