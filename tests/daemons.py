@@ -6,8 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from maglica import config
 from maglica.bus import Client
 from maglica.errors import MaglicaError
 from maglica.nouns import Cloud
+from tests.waiting import until
 
 HOME = Path(__file__).resolve().parents[1]
 
@@ -71,17 +70,6 @@ def free_ports(count: int) -> list[int]:
     for one in sockets:
         one.close()
     return ports
-
-
-def until(question: Callable[[], Any], timeout: float = 30.0, what: str = "") -> Any:
-    """Ask until the answer is true, and give it."""
-    deadline = time.monotonic() + timeout
-    while True:
-        found = question()
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"not within {timeout:g} s: {what}"
-        time.sleep(0.02)
 
 
 class Daemon:

@@ -6,7 +6,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 import zmq
@@ -15,17 +14,9 @@ from maglica import wire
 from maglica.bus import KNOCK, PATIENCE, Client, Listener, Request, Server, Subscription, endpoint
 from maglica.errors import Failed, MaglicaError, Refused
 from tests.daemons import free_ports
+from tests.waiting import until
 
 PING = wire.encode({"op": "ping"})
-
-
-def until(question: Callable[[], Any], timeout: float = 10.0) -> Any:
-    deadline = time.monotonic() + timeout
-    while True:
-        found = question()
-        if found:
-            return found
-        assert time.monotonic() < deadline, "not in time"
 
 
 class Bell:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytest
 
 from maglica.errors import Failed, Refused
 from maglica.host_worker import commands
+from tests.waiting import until
 
 CHILDREN = "sleep 300 & (trap '' TERM; sleep 300 & wait) & "
 
@@ -40,13 +40,6 @@ def members(group: int) -> list[int]:
         if int(fields[2]) == group and fields[0] != "Z":
             found.append(int(folder.name))
     return found
-
-
-def until(question: Callable[[], Any], timeout: float = 10.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not question():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.01)
 
 
 # ---------------------------------------------------------------------------------------------- good ends

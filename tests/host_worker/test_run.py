@@ -22,19 +22,10 @@ from maglica.host_worker.hypervisor import Hypervisor
 from maglica.host_worker.journal import Journal
 from maglica.host_worker.run import MOST_READS, READERS, Runner
 from tests.host_worker.worlds import IMAGE, domain, world
+from tests.waiting import until
 
 UUID = "22222222-2222-4222-8222-222222222222"
 CLONE = {"image": IMAGE, "hostname": "new1", "customize": "none"}
-
-
-def until(question: Callable[[], Any], timeout: float = 10.0) -> Any:
-    deadline = time.monotonic() + timeout
-    while True:
-        found = question()
-        if found:
-            return found
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.005)
 
 
 class Place:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 
 import maglica
 from maglica.nouns import Cloud
+from tests import waiting
 
 HOME = Path(__file__).resolve().parents[2]
 NAME = "test"
@@ -73,14 +73,8 @@ class Lab:
 
 
 def until(question: Callable[[], Any], timeout: float, what: str) -> Any:
-    """Ask until the answer is true; the answer."""
-    deadline = time.monotonic() + timeout
-    while True:
-        found = question()
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"not within {timeout:g} s: {what}"
-        time.sleep(0.2)
+    """Ask until the answer is true; the answer. Each question starts processes, so there is a pause between them."""
+    return waiting.until(question, timeout, what, pause=0.2)
 
 
 @pytest.fixture(scope="session")
