@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -37,9 +38,7 @@ class Session:
     @property
     def connection(self) -> Connection:
         if self._connection is None:
-            from maglica.cloud import Connection
-
-            self._connection = Connection(self.settings)
+            self._connection = _connection_type()(self.settings)
         return self._connection
 
     def close(self) -> None:
@@ -72,6 +71,16 @@ class Session:
         """What nobody should miss: stderr, also with --quiet."""
         for text in texts:
             say(text)
+
+
+def _connection_type() -> type[Connection]:
+    """Import zmq, with Ctrl-C held back meanwhile: in the middle of a C module's own start it may crash Python."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        from maglica.cloud import Connection
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return Connection
 
 
 def say(text: str) -> None:

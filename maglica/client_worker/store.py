@@ -81,14 +81,25 @@ class Store:
                 os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
             # autocommit: transactions begin and end where this file says so
             self._db = sqlite3.connect(path, isolation_level=None, timeout=5.0)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute("PRAGMA secure_delete = ON")  # hashes of passwords stand in open jobs
-            self._migrate()
         except (OSError, sqlite3.Error) as error:
-            raise Failed(
-                "environment_error", f"cannot open the job store {path}: {error}", "check [paths] state"
-            ) from None
+            raise self._unusable(error) from None
+        try:
+            self._prepare()
+        except sqlite3.Error as error:
+            self._db.close()
+            raise self._unusable(error) from None
+        except Failed:
+            self._db.close()
+            raise
+
+    def _unusable(self, error: Exception) -> Failed:
+        return Failed("environment_error", f"cannot open the job store {self.path}: {error}", "check [paths] state")
+
+    def _prepare(self) -> None:
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("PRAGMA secure_delete = ON")  # hashes of passwords stand in open jobs
+        self._migrate()
 
     def _migrate(self) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]

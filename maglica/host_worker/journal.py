@@ -75,18 +75,23 @@ class Journal:
             if not os.path.exists(path):
                 os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+        except (OSError, sqlite3.Error) as error:
+            raise self._unusable(error) from None
+        try:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.executescript(SCHEMA)
             self._db.execute("INSERT OR IGNORE INTO self VALUES ('uuid', ?)", [str(uuid.uuid4())])
-        except (OSError, sqlite3.Error) as error:
-            raise Failed(
-                "environment_error", f"cannot open the journal {path}: {error}", "check [paths] state"
-            ) from None
-        self._run("start")
+            self._db.execute(SQL["start"])
+        except sqlite3.Error as error:
+            self._db.close()
+            raise self._unusable(error) from None
         # How often it was opened: of two processes with this journal, the later one.
         self.starts = int(self._run("starts")[0][0])
         self.uuid = str(self._db.execute("SELECT value FROM self WHERE name = 'uuid'").fetchone()[0])
+
+    def _unusable(self, error: Exception) -> Failed:
+        return Failed("environment_error", f"cannot open the journal {self.path}: {error}", "check [paths] state")
 
     def _run(self, name: str, *values: Any) -> list[tuple[Any, ...]]:
         with self._lock:

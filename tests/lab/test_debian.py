@@ -37,7 +37,9 @@ def test_a_debian_clone_boots_to_its_login_prompt(lab: Lab, cloud: Cloud, image:
     assert result["guest"]["host_keys"] in ("first-boot", "written")
     console = lab.console("host1", NAME, "login:", 240)
     assert re.search(r"\bdeb1(\.example\.jp)? login:", console)
-    until(lambda: cloud.vm.info(name="deb1")["ips"], 90, "an address by DHCP")
+    address = until(lambda: cloud.vm.info(name="deb1")["ips"], 90, "an address by DHCP")[0]
+    greeting = f"timeout 5 bash -c 'head -c 7 < /dev/tcp/{address}/22'"
+    until(lambda: lab.on("host1", greeting, check=False).startswith("SSH-2.0"), 180, "sshd, with keys of its own")
     assert cloud.vm.stop(name=NAME, timeout=120)["state"] == "shut-off"
 
     # Booted once, it has an identity that is not its image's.
