@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 
 import pytest
@@ -42,10 +43,14 @@ def test_cancelled_while_the_disk_is_copied(lab: Lab, cloud: Cloud, clean: objec
             -e '/<uuid>/d' -e '/<mac /d' > /mnt/big.xml && virsh define /mnt/big.xml""",
     )
     try:
+        # The copy is held in its middle, however fast the disk is.
+        hold = "until p=$(pgrep -f '[q]emu-img convert'); do :; done; sleep 0.1; kill -STOP $p"
+        holding = subprocess.Popen([HOME / "lab" / "enter", "--name=test", "host1", "sh", "-c", hold])
         job = cloud.vm.clone.submit(image="big.original", hostname="vm1.example.jp", on="host1", customize="none")
-        seen = until(lambda: (told := job.progress())["done_bytes"] and told, 30, "bytes")
+        assert holding.wait(30) == 0
+        seen = until(lambda: (told := job.progress())["total_bytes"] and told, 30, "bytes")
         assert seen["step"] == "copy"
-        assert 0 < seen["done_bytes"] <= seen["total_bytes"]
+        assert 0 <= seen["done_bytes"] <= seen["total_bytes"]
         job.cancel()
         assert failure(job).code == "cancelled"
     finally:
