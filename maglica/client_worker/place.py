@@ -110,7 +110,7 @@ def unfit(want: Wanted, survey: Survey, reserved: Reserved) -> str:
     memory, free = want.memory_bytes or int(image["memory_bytes"]), free_memory(survey, reserved)
     if memory > free:
         return f"needs {_mib(memory)} of memory, {_mib(max(0, free))} are free"
-    needed = LINKED_BYTES if want.linked else sum(int(disk["allocation_bytes"]) for disk in image["disks"])
+    needed = needs(want, survey).disk_bytes
     room = max((int(pool["free_bytes"]) for pool in survey["pools"]), default=0) - reserved.disk_bytes
     if needed > room:
         return f"needs {_mib(needed)} of disk, the roomiest pool has {_mib(max(0, room))} to give"

@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 NAMESPACE = "urn:maglica:1"
 
+# The types of storage pools whose volumes are plain files.
+FILE_POOLS = ("dir", "fs", "netfs")
+
 # Prefixes that must survive a round trip: ElementTree would call them ns0 otherwise.
 ET.register_namespace("maglica", NAMESPACE)
 ET.register_namespace("qemu", "http://libvirt.org/schemas/domain/qemu/1.0")

@@ -25,7 +25,6 @@ T = TypeVar("T")
 
 # virDomainState -> the words of the tables
 STATES = ("unknown", "running", "idle", "paused", "in-shutdown", "shut-off", "crashed", "pm-suspended")
-FILE_POOLS = ("dir", "fs", "netfs")
 
 
 class Hypervisor:
@@ -264,7 +263,7 @@ class Hypervisor:
     def _pool(self, pool: Any) -> dict[str, Any]:
         _, capacity, _, free = pool.info()
         kind, path = domain_xml.pool(pool.XMLDesc(0))
-        if self.has_files and kind in FILE_POOLS and path and os.path.isdir(path):
+        if self.has_files and kind in domain_xml.FILE_POOLS and path and os.path.isdir(path):
             # libvirt's own figures are those of the last refresh; a refresh would lock the pool for a while.
             room = os.statvfs(path)
             capacity, free = room.f_blocks * room.f_frsize, room.f_bavail * room.f_frsize

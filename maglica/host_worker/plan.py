@@ -133,7 +133,7 @@ def random_mac(chance: random.Random | random.SystemRandom) -> str:
 
 def usable_pools(pools: list[dict[str, Any]], wanted: str | None, *, files: bool) -> list[dict[str, Any]]:
     """The pools that can take a clone's disks: those of files, or the one that the settings name."""
-    takes_files = [pool for pool in pools if not files or (pool["type"] in ("dir", "fs", "netfs") and pool["path"])]
+    takes_files = [pool for pool in pools if not files or (pool["type"] in domain_xml.FILE_POOLS and pool["path"])]
     return [pool for pool in takes_files if wanted in (None, pool["name"])]
 
 
