@@ -151,6 +151,12 @@ class Where:
     TERMINAL = "terminal"
 
 
+# Who may ask, each including those before it. `[role NAME]` sections narrow one of them.
+READER = "reader"
+OPERATOR = "operator"
+ADMIN = "admin"
+ROLES = (READER, OPERATOR, ADMIN)
+
 # The classes of work that a host does side by side; how many of each is a setting ([host_worker] slots_…).
 SLOTS = ("quick", "disk", "guest")
 
@@ -163,6 +169,7 @@ class Action(Record):
     VERB = ""
     HELP = ""
     WHERE = Where.CLIENT_WORKER
+    ROLE = READER  # the least role that may ask for it
     CHANGES = False  # a job, recorded and carried out once; otherwise a live read that leaves no trace
     DESTRUCTIVE = False  # asks before it acts when a person is there to ask, and wants the full name
     WHOLE_FLEET = False  # refused while a known host does not answer
@@ -207,6 +214,7 @@ A = TypeVar("A", bound=type[Action])
 def action(
     *,
     where: str,
+    role: str = "",
     changes: bool = False,
     destructive: bool = False,
     whole_fleet: bool = False,
@@ -219,7 +227,10 @@ def action(
     example: str = "",
     aliases: tuple[str, ...] = (),
 ) -> Callable[[A], A]:
-    """File a class in the table. What each word means stands at `Action`."""
+    """File a class in the table. What each word means stands at `Action`.
+
+    Unless `role` says otherwise, readers may read and operators may change.
+    """
 
     def declare(cls: A) -> A:
         noun, *verb = (word.lower() for word in re.findall(r"[A-Z][a-z0-9]*", cls.__name__))
@@ -227,6 +238,7 @@ def action(
         cls.NAME = f"{cls.NOUN} {cls.VERB}".strip()
         cls.HELP = (cls.__doc__ or "").strip().splitlines()[0]
         cls.WHERE, cls.CHANGES, cls.DESTRUCTIVE, cls.WHOLE_FLEET = where, changes, destructive, whole_fleet
+        cls.ROLE = role or (OPERATOR if changes else READER)
         cls.HIDDEN, cls.SLOT, cls.LIMIT, cls.LOCKS = hidden, slot, limit, locks
         cls.COLUMNS, cls.WIDE, cls.EXAMPLE, cls.ALIASES = columns, wide, example or f"maglica {cls.NAME}", aliases
         ACTIONS[cls.NAME] = cls

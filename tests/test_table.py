@@ -407,3 +407,15 @@ def test_a_new_action_is_one_entry(new_action: type[Action]) -> None:
 def test_the_new_action_is_gone_again() -> None:
     assert "vm polish-brass" not in declare.load_all()
     assert "vm shine" not in ALIASES
+
+
+# What the client worker answers from its records without changing anything; whatever else it does needs a role.
+ONLY_TELLS = {"list", "info", "show", "log", "explain", "status", "tail"}
+
+
+@pytest.mark.parametrize("name", sorted(declare.load_all()))
+def test_what_changes_something_is_not_for_readers(name: str) -> None:
+    action = declare.load_all()[name]
+    assert action.ROLE in declare.ROLES
+    if action.CHANGES or (action.WHERE == Where.CLIENT_WORKER and action.VERB not in ONLY_TELLS):
+        assert action.ROLE != declare.READER

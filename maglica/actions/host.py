@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from maglica import kinds
-from maglica.declare import Action, Where, action, arg
+from maglica.declare import ADMIN, Action, Where, action, arg
 
 
 @action(
@@ -23,7 +23,13 @@ class HostInfo(Action):
     name: str = arg(kinds.HOST, "the host", subject=True, values_of="host")
 
 
-@action(where=Where.CLIENT_WORKER, destructive=True, aliases=("delete",), example="maglica host remove host7 --yes")
+@action(
+    where=Where.CLIENT_WORKER,
+    role=ADMIN,
+    destructive=True,
+    aliases=("delete",),
+    example="maglica host remove host7 --yes",
+)
 class HostRemove(Action):
     """Forget a host that is down for good, so that nobody waits for its answers any more."""
 

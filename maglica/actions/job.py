@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from maglica import kinds
-from maglica.declare import Action, Where, action, arg
+from maglica.declare import OPERATOR, Action, Where, action, arg
 
 STATES = ("queued", "claimed", "running", "done", "failed", "cancelled", "lost")
 
@@ -51,7 +51,7 @@ class JobAttach(Action):
     id: str = arg(kinds.JOB, "the job, or the beginning of its id", subject=True, values_of="job")
 
 
-@action(where=Where.CLIENT_WORKER, example="maglica job cancel 1b7q2k0m4z")
+@action(where=Where.CLIENT_WORKER, role=OPERATOR, example="maglica job cancel 1b7q2k0m4z")
 class JobCancel(Action):
     """Stop a job. What it has made so far is undone."""
 
