@@ -1,0 +1,25 @@
+"""A stage for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from maglica import bus
+from tests.faults.stage import Stage
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    """Daemons that can be made to die, in a folder of their own; nothing is started yet."""
+    # Clients of this process ask again sooner than people's do: times are shortened, nothing else.
+    monkeypatch.setattr(bus, "PATIENCE", 0.4)
+    monkeypatch.setattr(bus, "KNOCK", 0.2)
+    monkeypatch.setattr(bus, "RESEND", 0.4)
+    found = Stage(tmp_path)
+    try:
+        yield found
+    finally:
+        found.close()

@@ -1,0 +1,213 @@
+"""Real daemons under attack: somebody who restarts them, people who submit, and an audit of what came of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from maglica import job
+from maglica.client_worker.store import Store
+from maglica.errors import MaglicaError
+from maglica.host_worker.journal import Journal
+from tests.daemons import RUNNING, Daemon, House
+from tests.faults import effects
+from tests.faults.effects import VmMark
+from tests.waiting import until
+
+# What a submission may meet while daemons die: it is given again with the same key.
+PASSING = {"unreachable", "timeout", "host_down", "unknown_entity"}
+
+# `host1` and `host10` on purpose: a SUB filter is a prefix.
+VMS = {"host1": ["a1", "b1", "c1"], "host10": ["a10", "b10", "c10"]}
+
+
+class Stage(House):
+    """A house whose daemons are those of `daemon.py`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._plan = folder / "plan.json"
+        self.effects = folder / "effects"
+        self.effects.mkdir()
+        self.plan()
+        super().__init__(folder)
+        self.accepted: dict[str, str] = {}  # key -> job, as it was answered
+        self.asked: dict[str, VmMark] = {}
+        self._supervisors: list[threading.Thread] = []
+        self._closing = threading.Event()
+        self.restarts: Counter[str] = Counter()
+
+    def plan(
+        self,
+        crash: dict[str, list[int]] | None = None,
+        defects: Iterable[str] = (),
+        weather: dict[str, Any] | None = None,
+    ) -> None:
+        """What is to go wrong, for every daemon that is started from now on."""
+        plan = {"folder": str(self._plan.parent), "crash": crash or {}, "defects": list(defects), "weather": weather}
+        self._plan.write_text(json.dumps(plan))
+
+    def daemon(self, program: str, *options: str, log: str) -> Daemon:
+        start = [sys.executable, "-P", str(Path(__file__).with_name("daemon.py"))]
+        return Daemon([*start, str(self._plan), log, program, *options], self.folder / f"{log}.log")
+
+    def open(self, vms: dict[str, list[str]] = VMS) -> None:
+        """Start everything; only then things go wrong, and whatever dies is started again."""
+        self.start()
+        for name, own in vms.items():
+            self.start_host(name, dict.fromkeys(own, RUNNING))
+        (self.folder / "hits" / "armed").touch()
+        for name, daemon in {"client_worker": self.client_worker, **self.hosts}.items():
+            thread = threading.Thread(target=self._supervise, args=(name, daemon), daemon=True)
+            thread.start()
+            self._supervisors.append(thread)
+
+    def _supervise(self, name: str, daemon: Daemon) -> None:
+        while not self._closing.wait(0.01):
+            if not daemon.alive:
+                self.restarts[name] += 1
+                daemon.start()
+
+    def close(self) -> None:
+        self._closing.set()
+        for thread in self._supervisors:
+            thread.join(10)
+        super().close()
+
+    # ------------------------------------------------------------------------------------------ people
+
+    def submit(self, count: int, *, people: int = 4, vms: dict[str, list[str]] = VMS, **args: Any) -> None:
+        """Hand in so many jobs, by several people side by side; every seventh is told to fail."""
+        places = [f"{vm}@{host}" for host, own in vms.items() for vm in own]
+        first = len(self.asked)
+        for number in range(first, first + count):
+            wish = VmMark(name=places[number % len(places)], fail=number % 7 == 6, **args)
+            self.asked[f"key-{number}"] = wish
+        keys = [f"key-{number}" for number in range(first, first + count)]
+        threads = [threading.Thread(target=self._hand_in, args=(keys[who::people],)) for who in range(people)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(120)
+        missing = set(keys) - set(self.accepted)
+        assert not missing, f"never accepted: {sorted(missing)}"
+
+    def _hand_in(self, keys: list[str]) -> None:
+        with self.connect() as cloud:
+            for key in keys:
+                deadline = time.monotonic() + 60
+                while key not in self.accepted and time.monotonic() < deadline:
+                    try:
+                        self.accepted[key] = cloud.submit(self.asked[key], key=key).id
+                    except MaglicaError as error:
+                        if error.code not in PASSING:
+                            raise
+                        time.sleep(0.01)
+
+    def records(self) -> dict[str, dict[str, Any]]:
+        """All jobs that the client worker knows, by id; empty while it does not answer."""
+        try:
+            with self.connect() as cloud:
+                return {record["id"]: record for record in cloud.call("job list", {"last": 10_000})["items"]}
+        except MaglicaError as error:
+            if error.code not in PASSING:
+                raise
+            return {}
+
+    def settled(self) -> bool:
+        records = self.records()
+        return set(self.accepted.values()) <= set(records) and all(
+            record["state"] in job.FINAL for record in records.values()
+        )
+
+    # ------------------------------------------------------------------------------------------- audit
+
+    def audit(self, timeout: float = 30.0) -> list[str]:
+        """Let everything end, stop the daemons in good order, and compare the store, the journals and the world.
+
+        Gives what is wrong, in words: an empty list is what every test wants.
+        """
+        found: list[str] = []
+        try:
+            until(self.settled, timeout, "every job has ended", pause=0.05)
+        except AssertionError as error:
+            found.append(str(error))
+        records = self.records()
+        self._closing.set()
+        for thread in self._supervisors:
+            thread.join(10)
+        for name, daemon in {**self.hosts, "client_worker": self.client_worker}.items():
+            status = daemon.stop() if daemon.alive else "was dead"
+            if status != 0:
+                found.append(f"{name} ended with {status}")
+        return [*found, *self._in_store(records), *self._in_journals(), *self._in_world(records)]
+
+    def _in_store(self, records: dict[str, dict[str, Any]]) -> Iterator[str]:
+        for key, id in self.accepted.items():
+            if id not in records:
+                yield f"lost: {id} was promised and is not recorded"
+            elif records[id]["key"] != key:
+                yield f"{id} belongs to {records[id]['key']}, promised to {key}"
+        keys = Counter(record["key"] for record in records.values())
+        yield from (f"{key} is {count} jobs" for key, count in keys.items() if count > 1)
+        yield from (f"nobody submitted {key}" for key in keys if key not in self.asked)
+        yield from (f"{id} is {record['state']}" for id, record in records.items() if record["state"] not in job.FINAL)
+        store = Store(f"{self.folder}/state/jobs.db")
+        try:
+            yield from (f"open in the store: {record['id']}" for record in store.open_jobs())
+            for name in {lock for record in records.values() for lock in record["locks"]}:
+                yield from (f"lock {name} is left by {holder}" for holder in store.holders(name))
+        finally:
+            store.close()
+
+    def _in_journals(self) -> Iterator[str]:
+        for name in self.hosts:
+            journal = Journal(f"{self.folder}/state/host-{name}/journal.db")
+            try:
+                yield from (f"{name}'s journal still has {entry.id}" for entry in journal.entries())
+                yield from (f"{name}'s journal has undos of {left}" for left in journal.jobs_to_undo())
+            finally:
+                journal.close()
+
+    def _in_world(self, records: dict[str, dict[str, Any]]) -> Iterator[str]:
+        """Done: every part made once and there. Anything else: whatever was made is gone again."""
+        world = effects.seen(self.effects)
+        yield from world.wrong
+        yield from (f"{vm} is still claimed" for vm in world.busy)
+        yield from (f"{id} began {count} times" for id, count in world.begun.items() if count > 1)
+        yield from (f"{id} made {part} {n} times" for (id, part), n in world.made.items() if n > 1)
+        yield from (f"{id} acted and is not recorded" for id in world.begun if id not in records)
+        for vm, order in world.order.items():
+            if order != sorted(order):
+                yield f"on {vm} the order was {order}"
+        for id, record in records.items():
+            wish, files = self.asked.get(record["key"]), world.files.get(id, set())
+            if record["state"] == job.DONE:
+                if files != {str(part) for part in effects.PARTS} or not world.begun[id]:
+                    yield f"{id} is done, but made {sorted(files)}"
+                if wish and wish.fail:
+                    yield f"{id} is done, but was told to fail"
+            elif files:
+                yield f"{id} is {record['state']}, but {sorted(files)} are there"
+        # Only who was in the middle when a host worker died may have failed without having been told to.
+        unasked = [r for r in records.values() if r["state"] != job.DONE and not self._told_to_fail(r)]
+        for record in unasked:
+            if record["state"] != job.FAILED or record["error"]["code"] != "lost":
+                yield f"{record['id']} is {record['state']}: {record['error']}"
+        deaths = [line for line in self.crashes() if " hw." in line]
+        if len(unasked) > 8 * (len(deaths) + sum(self.restarts[name] for name in self.hosts)):
+            yield f"{len(unasked)} jobs were interrupted by {len(deaths)} deaths of host workers"
+
+    def _told_to_fail(self, record: dict[str, Any]) -> bool:
+        wish = self.asked.get(record["key"])
+        return wish is not None and wish.fail
+
+    def crashes(self) -> list[str]:
+        """`WHO POINT` for each time that a daemon killed itself."""
+        path = self.folder / "hits" / "crashes"
+        return path.read_text().splitlines() if path.exists() else []
