@@ -246,18 +246,27 @@ class Listener:
         self._connect()
 
     def _connect(self) -> None:
-        self._sub = self._context.socket(zmq.SUB)
-        self._dealer = self._context.socket(zmq.DEALER)
-        for socket in (self._sub, self._dealer):
-            _common(socket)
-            socket.setsockopt(zmq.RECONNECT_IVL, 100)
-            socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
-            if self._address.count(":") > 1:
-                socket.setsockopt(zmq.IPV6, 1)
+        self._connect_sub()
+        self._dealer = self._socket(zmq.DEALER)
+        self._dealer.connect(endpoint(self._address, self._rep_port))
+        self._watch()
+
+    def _connect_sub(self) -> None:
+        self._sub = self._socket(zmq.SUB)
         for topic in self._topics:
             self._sub.setsockopt(zmq.SUBSCRIBE, topic)
         self._sub.connect(endpoint(self._address, self._pub_port))
-        self._dealer.connect(endpoint(self._address, self._rep_port))
+
+    def _socket(self, kind: int) -> zmq.Socket[bytes]:
+        socket = self._context.socket(kind)
+        _common(socket)
+        socket.setsockopt(zmq.RECONNECT_IVL, 100)
+        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
+        if self._address.count(":") > 1:
+            socket.setsockopt(zmq.IPV6, 1)
+        return socket
+
+    def _watch(self) -> None:
         self._poller = zmq.Poller()
         self._poller.register(self._sub, zmq.POLLIN)
         self._poller.register(self._dealer, zmq.POLLIN)
@@ -268,6 +277,12 @@ class Listener:
         self._sub.close()
         self._dealer.close()
         self._connect()
+
+    def listen_again(self) -> None:
+        """A new SUB socket only; a request that is out keeps its connection."""
+        self._sub.close()
+        self._connect_sub()
+        self._watch()
 
     def wake(self) -> None:
         """Make `receive` return; from any thread."""

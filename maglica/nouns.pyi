@@ -11,7 +11,7 @@ class _HostInfo:
 
 class _HostList:
     def __call__(self) -> Items:
-        """List the hosts: up, down or not heard of yet, and what their last message said."""
+        """List the hosts: up, degraded, down or not heard of yet, why, and what their last message said."""
 
 class _HostRemove:
     def __call__(self, *, name: str) -> dict[str, Any]:

@@ -15,13 +15,11 @@ import msgpack
 from maglica.errors import Failed, MaglicaError, Refused, from_wire
 
 VERSION = 1
-FEATURES = ("reads", "jobs", "cancel")
+FEATURES = ("reads", "jobs", "cancel", "beats")
 
 MAX_BYTES = 256 * 1024  # of one request; 16 MiB of Python objects in the worst case
 MAX_ANSWER_BYTES = 16 * 1024 * 1024  # of what a client accepts from the client worker that it chose
 MAX_DEPTH = 16
-
-EVERYBODY = b"all\0"
 
 Message = dict[str, Any]
 
@@ -36,11 +34,11 @@ REQUESTS: dict[str, tuple[dict[str, type], dict[str, type]]] = {
     "wait": ({"id": str, "rev": int, "timeout": float}, {}),
     "hello": (
         {"host": str, "journal": str, "versions": list, "features": list, "version": str},
-        {"pid": int, "facts": dict, "starts": int, "start": str},
+        {"pid": int, "facts": dict, "starts": int, "start": str, "clock": float},
     ),
     "sync": (
         {"host": str, "incarnation": int, "have": list, "done": list, "progress": list, "free": dict},
-        {"facts": dict, "seq": int},
+        {"facts": dict, "seq": int, "epoch": int, "heard": int, "clock": float},
     ),
     "answer": ({"host": str, "ask": int, "ok": bool}, {"value": dict, "error": dict}),
 }

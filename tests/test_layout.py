@@ -164,6 +164,7 @@ def test_no_clock_where_time_is_an_argument() -> None:
     pure = ["place", "fleet", "gather", "broker", "answers"]
     for file in [f"maglica/client_worker/{name}.py" for name in pure] + [
         "maglica/host_worker/plan.py",
+        "maglica/host_worker/rhythm.py",
         "maglica/host_worker/domain_xml.py",
         "maglica/job.py",
         "maglica/wire.py",

@@ -402,4 +402,3 @@ def test_topics_end_so_that_no_name_is_the_beginning_of_another() -> None:
     for one in names:
         for other in names:
             assert wire.topic(other).startswith(wire.topic(one)) == (one == other)
-    assert wire.topic("all") == wire.EVERYBODY

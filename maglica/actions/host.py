@@ -8,12 +8,12 @@ from maglica.declare import ADMIN, Action, Where, action, arg
 
 @action(
     where=Where.CLIENT_WORKER,
-    columns=("name", "state", "heard_seconds", "vms_running", "memory_free_bytes", "libvirt"),
-    wide=("weight", "vcpus", "memory_bytes", "incarnation", "version", "why"),
+    columns=("name", "state", "heard_seconds", "vms_running", "memory_free_bytes", "why"),
+    wide=("weight", "vcpus", "memory_bytes", "libvirt", "clock_skew_seconds", "incarnation", "version"),
     example="maglica host list",
 )
 class HostList(Action):
-    """List the hosts: up, down or not heard of yet, and what their last message said."""
+    """List the hosts: up, degraded, down or not heard of yet, why, and what their last message said."""
 
 
 @action(where=Where.NAMED, example="maglica host info host0.example.jp")

@@ -21,7 +21,9 @@ _COLOURS = {"green": "32", "red": "31", "yellow": "33", "dim": "2"}
 _STATES = {
     **dict.fromkeys(("running", "up", "done"), "green"),
     **dict.fromkeys(("crashed", "down", "failed", "lost", "refused"), "red"),
-    **dict.fromkeys(("paused", "unknown", "queued", "claimed", "cancelled", "in-shutdown", "pm-suspended"), "yellow"),
+    **dict.fromkeys(
+        ("degraded", "paused", "unknown", "queued", "claimed", "cancelled", "in-shutdown", "pm-suspended"), "yellow"
+    ),
     **dict.fromkeys(("shut-off", "idle"), "dim"),
 }
 

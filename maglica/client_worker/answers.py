@@ -39,8 +39,9 @@ def host_list(want: HostList, records: Records, now: Now) -> Value:
             {
                 "name": name,
                 "state": records.fleet.state(host, now.mono),
-                "why": host.facts.get("trouble") or records.fleet.why(host, now.mono),
+                "why": records.fleet.why(host, now.mono),
                 "heard_seconds": None if host.heard is None else round(now.mono - host.heard, 1),
+                "clock_skew_seconds": None if host.skew is None else round(host.skew, 1),
                 "weight": records.weights.get(name, 10.0),
                 "incarnation": host.incarnation or None,
                 "version": host.version or host.facts.get("version"),

@@ -67,6 +67,7 @@ class Broker:
 
     def request(self, body: bytes, route: Route, now: Now) -> None:
         """Handle one request. Whatever is wrong with it becomes an answer."""
+        self.fleet.awake(now.mono)
         try:
             message = wire.decode(body)
             self._ops[wire.check(message)](message, route, now)
@@ -83,7 +84,9 @@ class Broker:
                 self.outbox.publish(name, self._question(question))
 
     def tick(self, now: Now) -> None:
-        """What time alone brings about: give up waiting, ring again, forget old jobs."""
+        """What time alone brings about: beat, give up waiting, forget old jobs."""
+        self.fleet.awake(now.mono)
+        self._beat(now)
         for question in list(self._gathers.values()):
             for name in list(question.waiting):
                 if now.mono >= question.deadline:
@@ -94,6 +97,13 @@ class Broker:
             self._pruned = now.mono
             self._prune(now)
 
+    def _beat(self, now: Now) -> None:
+        """Tell every host the next number; they tell the last one that they heard."""
+        number = self.fleet.strike(now.mono)
+        if number is not None:
+            for name in self.fleet.hosts:
+                self.outbox.publish(name, {"op": "beat", "epoch": self.epoch, "number": number})
+
     def _prune(self, now: Now) -> None:
         try:
             self._store.prune(now.ms - int(self.settings.keep_jobs * 1000))
@@ -103,7 +113,7 @@ class Broker:
     def next_tick(self, now: Now) -> float:
         """Seconds until `tick` has something to do."""
         deadlines = [question.deadline for question in self._gathers.values()]
-        return max(0.0, min([now.mono + 1.0, *deadlines, *self._ledger.deadlines()]) - now.mono)
+        return max(0.0, min([now.mono + 1.0, self.fleet.next_beat, *deadlines, *self._ledger.deadlines()]) - now.mono)
 
     # ------------------------------------------------------------------------------------ people's side
 
@@ -291,16 +301,24 @@ class Broker:
         host = self.fleet.hello(name, message["journal"], now.mono, start)
         host.version, host.features = message["version"], [str(word) for word in message["features"]]
         host.facts = message.get("facts") or host.facts
+        host.skew = _skew(message, now)
         self._store.put_host(host.name, host.journal, host.incarnation, host.facts)
         log.info("hello host=%s incarnation=%d version=%s", host.name, host.incarnation, host.version)
         self.outbox.reply(
-            route, wire.ok(op="hello", incarnation=host.incarnation, epoch=self.epoch, beat=self.settings.beat)
-        )
+            route,
+            wire.ok(
+                op="hello", incarnation=host.incarnation, epoch=self.epoch, beat=self.settings.beat,
+                features=list(wire.FEATURES),
+            ),
+        )  # fmt: skip
 
     def _sync(self, message: Message, route: Route, now: Now) -> None:
         host = self.fleet.heard(message["host"], message["incarnation"], now.mono, message.get("seq"))
         if message.get("facts"):
             host.facts = message["facts"]
+        host.skew = _skew(message, now)
+        if message.get("epoch") == self.epoch:
+            self.fleet.hears(host, message.get("heard") or 0, now.mono)
         self.outbox.reply(route, self._ledger.sync(host, message, now))
 
     # ------------------------------------------------------------------------------- questions to hosts
@@ -370,6 +388,12 @@ def _failure(error: Exception) -> Message:
         return wire.failure(error)
     log.error("unexpected error in a request", exc_info=error)
     return wire.failure(Failed("internal_error", "unexpected error in the client worker", "its log has the details"))
+
+
+def _skew(message: Message, now: Now) -> float | None:
+    """Seconds that a host's clock is ahead of ours, with the way of its message; None when it did not tell."""
+    clock = message.get("clock")
+    return None if clock is None else float(clock) - now.ms / 1000
 
 
 def _refuse_other(known: Job, action: Action) -> None:

@@ -6,7 +6,9 @@ from typing import Any
 
 from maglica.errors import Refused
 
-BEATS = 3  # unheard beats after which a host counts as down
+BEATS = 3  # unheard beats after which a host counts as down, or as one that does not hear
+SKEW = 2.0  # seconds between two clocks that are worth telling
+MUCH_SKEW = 60.0  # seconds after which times in logs and records of two machines no longer fit together
 
 
 class Host:
@@ -20,6 +22,9 @@ class Host:
         self.start: tuple[int, str] = (0, "")  # its process: how often the journal was opened, and a word of its own
         self.seq = 0  # the number of its last report
         self.heard: float | None = None  # when, this client worker's monotonic seconds
+        self.beat = 0  # the number of the last beat that it heard
+        self.hears = 0.0  # when it last told of a beat that it had not told of before
+        self.skew: float | None = None  # seconds that its clock is ahead of ours
         self.version: str | None = None
         self.features: list[str] = []
 
@@ -29,26 +34,74 @@ class Fleet:
 
     def __init__(self, beat: float, started: float) -> None:
         self.beat = beat
-        self.started = started
+        self.started = started  # silence is counted from here: what nobody could tell us is nobody's silence
         self.hosts: dict[str, Host] = {}
+        self.number = 0  # of the last beat
+        self.next_beat = started
+        self._awake = started
 
     def know(self, name: str) -> Host:
         """The host of that name; a new one when it was not known."""
         return self.hosts.setdefault(name, Host(name))
 
+    def awake(self, now: float) -> None:
+        """The loop turns. When it has not for longer than a beat, because this process was stopped or starved, its
+        hosts could not be heard: they get the grace that they get after a start.
+        """
+        if now - self._awake > self.beat + 1.0:
+            self.started = now
+        self._awake = now
+
+    def strike(self, now: float) -> int | None:
+        """The number of the beat that is to be published now; None when it is not time yet."""
+        if now < self.next_beat:
+            return None
+        self.number += 1
+        self.next_beat = now + self.beat
+        return self.number
+
+    @property
+    def patience(self) -> float:
+        """Seconds of silence after which a host counts as down."""
+        return self.beat * BEATS
+
+    def silence(self, host: Host, now: float) -> float:
+        """Seconds in which a host could have been heard and was not."""
+        return now - max(self.started, self.started if host.heard is None else host.heard)
+
+    def alive(self, host: Host, now: float) -> bool:
+        """Whether it has been heard, and not too long ago."""
+        return host.heard is not None and self.silence(host, now) <= self.patience
+
     def state(self, host: Host, now: float) -> str:
-        """`up`, `down`, or `unknown`: not heard of since this client worker started, and still within its grace."""
-        patience = self.beat * BEATS
-        if host.heard is not None:
-            return "up" if now - host.heard <= patience else "down"
-        return "unknown" if now - self.started <= patience else "down"
+        """`up`; `degraded`: it reports, and something is wrong with it; `down`; or `unknown`: not heard of since this
+        client worker started, and still within its grace.
+        """
+        if self.silence(host, now) > self.patience:
+            return "down"
+        if host.heard is None:
+            return "unknown"
+        return "degraded" if self.troubles(host, now) else "up"
+
+    def troubles(self, host: Host, now: float) -> list[str]:
+        """What is wrong with a host that reports, each in words. None of it takes part in any other decision."""
+        found = []
+        if "beats" in host.features and now - host.hears > self.patience:
+            found.append(f"can call but does not hear: no beat of the client worker for {now - host.hears:.0f} s")
+        if host.facts.get("libvirt") not in (None, "ok"):
+            found.append(str(host.facts["libvirt"]))
+        if host.facts.get("trouble"):
+            found.append(str(host.facts["trouble"]))
+        if host.skew is not None and abs(host.skew) > MUCH_SKEW:
+            found.append(skewed(host.skew))
+        return found
 
     def why(self, host: Host, now: float) -> str:
         """The state in words."""
         if host.heard is None:
             return "has not reported since the client worker started"
-        if self.state(host, now) == "up":
-            return "reports regularly"
+        if self.alive(host, now):
+            return "; ".join(self.troubles(host, now)) or "reports regularly"
         return f"last heard {now - host.heard:.0f} s ago"
 
     def answering(self, now: float) -> list[str]:
@@ -76,12 +129,13 @@ class Fleet:
                 "every host needs a name of its own: set [host_worker] name; after a re-installation wait "
                 f"{self.beat * BEATS:.0f} s and try again",
             )
-        if host.journal == journal and start[0] < host.start[0] and self.state(host, now) == "up":
+        if host.journal == journal and start[0] < host.start[0] and self.alive(host, now):
             raise Refused("wrong_state", f"a hello of {name} came late: a later start of it has been heard")
         if not start[1] or (journal, start) != (host.journal, host.start):
             host.incarnation += 1
             host.seq = 0
         host.journal, host.start, host.heard = journal, start, now
+        host.beat, host.hears = 0, now
         return host
 
     def heard(self, name: str, incarnation: int, now: float, seq: int | None = None) -> Host:
@@ -102,5 +156,17 @@ class Fleet:
             if seq <= host.seq:
                 raise Refused("wrong_state", f"report {seq} of {name} came late: {host.seq} has been heard")
             host.seq = seq
+        if not self.alive(host, now):
+            host.hears = now  # it was away, and could not hear there
         host.heard = now
         return host
+
+    def hears(self, host: Host, number: int, now: float) -> None:
+        """A host tells the last beat that it heard."""
+        if host.beat < number <= self.number:
+            host.beat, host.hears = number, now
+
+
+def skewed(seconds: float) -> str:
+    """The difference of two clocks in words; `seconds` that the host's is ahead of ours."""
+    return f"its clock is {abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} the client worker's"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import random
 import threading
 import time
 
@@ -16,13 +15,12 @@ from maglica.host_worker import acceleration
 from maglica.host_worker.host import Host
 from maglica.host_worker.hypervisor import Hypervisor
 from maglica.host_worker.journal import Journal
+from maglica.host_worker.rhythm import ANSWER_WITHIN, PROGRESS_EVERY, Rhythm
 from maglica.host_worker.run import Runner
 
 log = logging.getLogger("maglica.host_worker")
 
-ANSWER_WITHIN = 2.0  # seconds; after that the sockets are made anew and everything is told again
 FACTS_EVERY = 5.0  # seconds between two looks at the host
-PROGRESS_EVERY = 0.5  # seconds between two reports of progress
 
 
 def main() -> int:
@@ -52,7 +50,7 @@ def _main() -> int:
     hypervisor = Hypervisor(settings.host_worker.libvirt_uri)
     host = Host(name, hypervisor, settings.host_worker, *found)
     client = settings.client
-    listener = Listener(client.address, client.pub_port, client.rep_port, [wire.topic(name), wire.EVERYBODY])
+    listener = Listener(client.address, client.pub_port, client.rep_port, [wire.topic(name)])
     runner = Runner(host, journal, listener.wake)
     log.info("host=%s client=%s libvirt=%s acceleration=%s (%s)", name, client.address, hypervisor.uri, *found)
     status = Loop(listener, runner, client.beat).run()
@@ -68,16 +66,14 @@ class Loop:
     def __init__(self, listener: Listener, runner: Runner, beat: float) -> None:
         self._listener = listener
         self._runner = runner
-        self._beat = beat
+        self._rhythm = Rhythm(beat)
         self._incarnation: int | None = None
         self._start = os.urandom(8).hex()
         self._seq = 0
-        self._asked: float | None = None  # when the request that is out was sent
-        self._due = 0.0  # when the next one is to be sent
+        self._beat = (0, 0)  # the last one heard: the client worker's epoch, its number
         self._hurry = False
         self._refused_since: float | None = None
         self._status: int | None = None
-        self._failures = 0
         self._stopping = threading.Event()
         self._stopped = threading.Event()
 
@@ -87,8 +83,8 @@ class Loop:
         self._runner.watch(FACTS_EVERY)
         daemon.notify("READY=1")
         while self._status is None and not self._done():
-            self._send_due(time.monotonic())
-            published, answers = self._listener.receive(self._pause(time.monotonic()))
+            self._speak(time.monotonic())
+            published, answers = self._listener.receive(self._rhythm.pause(time.monotonic()))
             for message in published:
                 self._heard(message)
             for message in answers:
@@ -121,35 +117,25 @@ class Loop:
 
     # -------------------------------------------------------------------------------------- when to speak
 
-    def _pause(self, now: float) -> float:
-        if self._asked is not None:
-            return max(0.0, self._asked + ANSWER_WITHIN - now)
-        # Progress that came right after the last report waits here for its turn.
-        return min(PROGRESS_EVERY, max(0.0, self._due - now))
-
-    def _send_due(self, now: float) -> None:
-        if self._asked is not None:
-            if now - self._asked >= ANSWER_WITHIN:
-                self._reconnect(now)
-            return
-        if now < self._due and not self._urgent(now):
-            return
-        self._hurry = False
-        self._asked = now
-        self._listener.send(self._hello() if self._incarnation is None else self._sync())
+    def _speak(self, now: float) -> None:
+        """Send what is to be said now, on new sockets where the old ones do not serve."""
+        if self._rhythm.unanswered(now):
+            self._rhythm.reconnects(now)
+            self._listener.reconnect()
+            if self._rhythm.failures in (1, 10) or self._rhythm.failures % 100 == 0:
+                log.warning("the client worker does not answer; trying again")
+        if self._rhythm.deaf(now):
+            self._rhythm.listens_anew(now)
+            self._listener.listen_again()
+            log.warning("the client worker answers, but no beat of it is heard; listening again on a new connection")
+        if not self._rhythm.waiting and (self._rhythm.due(now) or self._urgent(now)):
+            self._hurry = False
+            self._rhythm.asks(now)
+            self._listener.send(self._hello() if self._incarnation is None else self._sync())
 
     def _urgent(self, now: float) -> bool:
         # Woken by the runner: an outcome goes out at once, progress not more often than it can be read.
         return self._incarnation is not None and (self._hurry or self._runner.urgent(now, PROGRESS_EVERY))
-
-    def _reconnect(self, now: float) -> None:
-        """No answer: forget the sockets and say everything again, a little later each time, not all hosts at once."""
-        self._failures += 1
-        if self._failures in (1, 10) or self._failures % 100 == 0:
-            log.warning("the client worker does not answer; trying again")
-        self._listener.reconnect()
-        self._asked = None
-        self._due = now + random.uniform(0.0, min(self._beat, 0.1 * 2**self._failures))
 
     def _hello(self) -> wire.Message:
         return {
@@ -162,6 +148,7 @@ class Loop:
             "pid": os.getpid(),
             "starts": self._runner.journal.starts,
             "start": self._start,
+            "clock": time.time(),
             "facts": self._runner.current_facts(),
         }
 
@@ -172,6 +159,9 @@ class Loop:
             "host": self._runner.host.name,
             "incarnation": self._incarnation,
             "seq": self._seq,
+            "epoch": self._beat[0],
+            "heard": self._beat[1],
+            "clock": time.time(),
             "facts": self._runner.current_facts(),
             **self._runner.state(),
         }
@@ -179,7 +169,10 @@ class Loop:
     # ------------------------------------------------------------------------------------- what is heard
 
     def _heard(self, message: wire.Message) -> None:
-        if message.get("op") == "bell" and message.get("host") == self._runner.host.name:
+        self._rhythm.heard(time.monotonic())
+        if message.get("op") == "beat":
+            self._beat = message["epoch"], message["number"]
+        elif message.get("op") == "bell" and message.get("host") == self._runner.host.name:
             self._hurry = True
         elif message.get("op") in ("read", "plan"):
             self._runner.read(message)
@@ -188,14 +181,14 @@ class Loop:
         now = time.monotonic()
         if message.get("ok") and message.get("op") == "answer":
             return
-        self._asked, self._failures = None, 0
-        self._due = now + self._beat
+        self._rhythm.answered(now)
         if not message.get("ok"):
             self._turned_down(message, now)
         elif message.get("op") == "hello":
-            self._incarnation, self._beat = message["incarnation"], message["beat"]
+            self._incarnation, self._rhythm.beat = message["incarnation"], message["beat"]
+            self._rhythm.listens = "beats" in message.get("features", ())
             self._refused_since = None
-            self._due = now
+            self._rhythm.at_once(now)
             log.info("accepted incarnation=%d epoch=%d", message["incarnation"], message["epoch"])
         elif message.get("op") == "sync":
             self._runner.acknowledged(message["acked"])
@@ -211,7 +204,7 @@ class Loop:
             self._status = daemon.EXIT_FENCED
         elif error.code == "unknown_entity":
             self._incarnation = None  # its store is new: introduce ourselves again
-            self._due = now
+            self._rhythm.at_once(now)
         elif error.code in ("already_exists", "version_mismatch"):
             self._refused(error.message, error.hint, error.exit_status, now)
         else:
@@ -222,6 +215,6 @@ class Loop:
         if self._refused_since is None:
             log.error("refused: %s (%s)", message, hint)
             self._refused_since = now
-        if now - self._refused_since > 5 * self._beat:
+        if now - self._refused_since > 5 * self._rhythm.beat:
             log.error("giving up: %s (%s)", message, hint)
             self._status = status

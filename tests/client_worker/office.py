@@ -66,7 +66,8 @@ class Office:
         self.mono = 1000.0
         self.ms = EPOCH_2026_MS + 1_000_000_000
         self.answers: dict[tuple[bytes, ...], list[Message]] = {}
-        self.rung: list[tuple[bytes, Message]] = []
+        self.rung: list[tuple[bytes, Message]] = []  # without beats
+        self.beats: dict[str, int] = {}  # host -> the number that it could have heard last
         self._routes = itertools.count(1)
         self._start()
 
@@ -89,6 +90,7 @@ class Office:
         self.close()
         self.answers.clear()
         self.rung.clear()
+        self.beats.clear()
         self.mono += away
         self.ms += int(away * 1000)
         self._start()
@@ -113,6 +115,8 @@ class Office:
             del message["v"]
             if isinstance(item, Reply):
                 self.answers.setdefault(item.route, []).append(message)
+            elif message["op"] == "beat":
+                self.beats[item.topic[:-1].decode()] = message["number"]
             else:
                 self.rung.append((item.topic, message))
 
@@ -211,6 +215,7 @@ class Worker:
         progress: list[Any] | None = None,
         free: dict[str, Any] | None = None,
         seq: int | None = None,
+        **more: Any,
     ) -> Asked:
         return self.office.ask(
             {
@@ -223,6 +228,7 @@ class Worker:
                 "free": FREE if free is None else free,
                 "facts": None,
                 "seq": seq,
+                **more,
             }
         )
 

@@ -18,7 +18,8 @@ from maglica.errors import Failed, Refused
 from maglica.job import CANCELLED, CLAIMED, DONE, FAILED, LOST, QUEUED, RUNNING
 from tests.client_worker.office import FREE, IMAGE, Office, Worker, outcome, submission
 
-PATIENCE = BEATS * 2.0
+BEAT = 2.0
+PATIENCE = BEATS * BEAT
 HASH = "$6$saltsalt$abcdefghijklmnopqrstuvwxyz./0123456789"
 NOBODY: dict[str, Any] = {"state": None, "vm": None, "host": None}
 
@@ -1256,7 +1257,10 @@ def test_a_job_of_an_action_that_this_release_does_not_know_is_shown(office: Off
 def test_hello(office: Office) -> None:
     host = Worker(office, "host1")
     reply = host.hello().good
-    assert reply == {"ok": True, "op": "hello", "incarnation": 1, "epoch": office.broker.epoch, "beat": 2.0}
+    assert reply == {
+        "ok": True, "op": "hello", "incarnation": 1, "epoch": office.broker.epoch, "beat": 2.0,
+        "features": list(wire.FEATURES),
+    }  # fmt: skip
     assert host.hello().good["incarnation"] == 2
     (item,) = office.read("host list").good["items"]
     assert item["name"] == "host1"
@@ -1369,7 +1373,7 @@ def test_ping(office: Office) -> None:
         "ok": True,
         "version": "0.1.0",
         "protocol": 1,
-        "features": ["reads", "jobs", "cancel"],
+        "features": list(wire.FEATURES),
         "epoch": office.broker.epoch,
     }
 
@@ -1381,6 +1385,148 @@ def test_the_loop_sleeps_until_there_is_something_to_do(office: Office, host: Wo
     assert office.broker.next_tick(office.now) == pytest.approx(0.25)
     office.mono += 60
     assert office.broker.next_tick(office.now) == 0.0
+
+
+# -------------------------------------------------------------------------------------------- liveness
+
+
+def seen(office: Office, name: str = "host1") -> tuple[str, str]:
+    """A host's state and the reason for it."""
+    return next((one["state"], one["why"]) for one in office.read("host list").good["items"] if one["name"] == name)
+
+
+def living(office: Office, host: Worker, seconds: float, *, hears: bool = True) -> None:
+    """A host worker that reports with every beat, and tells the last beat that it heard."""
+    heard = office.beats.get(host.name, 0)
+    until = office.mono + seconds
+    while office.mono < until:
+        office.sleep(BEAT)
+        heard = office.beats[host.name] if hears else heard
+        host.sync(epoch=office.broker.epoch, heard=heard)
+
+
+def test_beats_are_numbered_and_reach_every_host(opened: Open) -> None:
+    office = opened({"host2": 10.0})
+    Worker(office, "host1").hello()
+    office.sleep(10 * BEAT)
+    assert office.beats == {"host1": 11, "host2": 11}, "one at the start, and one after every beat"
+
+
+def test_a_host_that_calls_but_does_not_hear_is_seen_within_a_few_beats(opened: Open) -> None:
+    office = opened()
+    host = Worker(office, "host1")
+    host.hello(features=["reads", "beats"])
+    living(office, host, 20.0)
+    assert seen(office) == ("up", "reports regularly")
+    living(office, host, 4 * BEAT, hears=False)
+    state, why = seen(office)
+    assert state == "degraded"
+    assert why == "can call but does not hear: no beat of the client worker for 8 s"
+    assert office.read("vm list", timeout=0.1).answer is None, "it is asked all the same"
+    living(office, host, BEAT)
+    assert seen(office) == ("up", "reports regularly")
+
+
+def test_a_host_of_the_release_before_is_not_thought_deaf(opened: Open) -> None:
+    office = opened()
+    host = Worker(office, "host1")
+    host.hello(features=["reads"])
+    for _ in range(10):
+        office.sleep(BEAT)
+        host.sync()
+    assert seen(office) == ("up", "reports regularly")
+
+
+def test_a_host_that_was_away_is_not_thought_deaf_when_it_comes_back(opened: Open) -> None:
+    office = opened()
+    host = Worker(office, "host1")
+    host.hello(features=["reads", "beats"])
+    living(office, host, 10.0)
+    heard = office.beats["host1"]
+    office.sleep(100)
+    assert seen(office)[0] == "down"
+    host.sync(epoch=office.broker.epoch, heard=heard)
+    assert seen(office) == ("up", "reports regularly")
+
+
+@pytest.mark.parametrize("told", [{"epoch": 99, "heard": 5}, {"heard": 99}, {"heard": -1}, {"epoch": 1}])
+def test_numbers_of_another_start_or_from_nowhere_do_not_count(opened: Open, told: dict[str, int]) -> None:
+    office = opened()
+    host = Worker(office, "host1")
+    host.hello(features=["reads", "beats"])
+    for _ in range(5):
+        office.sleep(BEAT)
+        host.sync(**{"epoch": office.broker.epoch, "heard": 99, **told})
+    assert seen(office)[0] == "degraded"
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"libvirt": "libvirt: unreachable"},
+        {"libvirt": "ok", "trouble": "the journal cannot be written: database or disk is full"},
+    ],
+)
+def test_what_is_wrong_on_a_host_makes_it_degraded_until_it_is_mended(opened: Open, facts: dict[str, str]) -> None:
+    office = opened()
+    host = Worker(office, "host1")
+    host.hello(facts=facts)
+    assert seen(office) == ("degraded", facts.get("trouble") or facts["libvirt"])
+    host.sync(facts={"libvirt": "ok", "trouble": None})
+    assert seen(office) == ("up", "reports regularly")
+
+
+def test_several_things_that_are_wrong_are_all_told(opened: Open) -> None:
+    office = opened()
+    host = Worker(office, "host1")
+    host.hello(facts={"libvirt": "libvirt: gone", "trouble": "disk full"})
+    assert seen(office) == ("degraded", "libvirt: gone; disk full")
+
+
+def test_a_client_worker_that_was_stopped_for_a_while_calls_nobody_down(office: Office, host: Worker) -> None:
+    """As SIGSTOP, a suspended machine or a starved one: it could not hear, so that silence means nothing."""
+    office.mono += 1000
+    office.ms += 1000_000
+    assert seen(office)[0] == "up"
+    assert office.submit("vm start", name="web1").answer is None, "it is asked"
+    office.sleep(PATIENCE + 0.1)
+    assert seen(office) == ("down", "last heard 1006 s ago")
+
+
+def test_clocks_that_differ_are_told_and_change_nothing(opened: Open) -> None:
+    office = opened()
+    host = Worker(office, "host1", {"web1": "shut-off"})
+    host.hello(clock=office.ms / 1000 + 3.0)
+    (item,) = office.read("host list").good["items"]
+    assert (item["clock_skew_seconds"], item["state"]) == (3.0, "up")
+    host.sync(clock=office.ms / 1000 - 86400)
+    (item,) = office.read("host list").good["items"]
+    assert (item["clock_skew_seconds"], item["state"]) == (-86400.0, "degraded")
+    assert item["why"] == "its clock is 86400 s behind the client worker's"
+    id = running(office, host)
+    host.sync(have=[id], clock=office.ms / 1000 + 86400)
+    host.end(id)
+    assert state(office, id) == DONE, "no decision looks at a clock"
+    host.sync(clock=office.ms / 1000)
+    assert seen(office) == ("up", "reports regularly")
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+def test_a_jump_of_our_own_clock_changes_nothing(office: Office, host: Worker, days: int) -> None:
+    first = running(office, host)
+    waiting = office.wait(first, rev=office.job(first)["rev"], timeout=5.0)
+    second = submitted(office, host, "vm destroy", name="web1")
+    office.ms += days * 86_400_000
+    office.turn()
+    assert seen(office)[0] == "up"
+    assert waiting.answer is None
+    assert host.claim(have=[first]) == [], "the second one still waits for the lock"
+    third = submitted(office, host, "vm start", name="web1")
+    assert first < second < third
+    office.sleep(2.0)
+    host.end(first)
+    assert waiting.job["state"] == DONE
+    assert host.claim() == [second]
 
 
 def test_what_is_lost_of_the_free_slots_is_none(office: Office, host: Worker) -> None:
