@@ -17,8 +17,8 @@ VERSION = "0.1.0"
 __all__ = ["VERSION", "Failed", "MaglicaError", "Refused", "connect"]
 
 
-def connect(client: str | None = None, *, config_file: str | None = None) -> Cloud:
+def connect(client: str | None = None, *, config_file: str | None = None, key: str | None = None) -> Cloud:
     """A cloud; see `maglica.nouns.connect`."""
     from maglica import nouns  # the daemons and the command line import this package too, and need no library
 
-    return nouns.connect(client, config_file=config_file)
+    return nouns.connect(client, config_file=config_file, key=key)

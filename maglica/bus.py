@@ -2,6 +2,9 @@
 
 PUB on the client worker is a doorbell and may lose messages; REP is the ledger. Behind them stand XPUB (which shows who
 has subscribed) and ROUTER (which can answer out of order and later); a plain SUB and a plain REQ see no difference.
+
+Both are encrypted by CURVE (https://rfc.zeromq.org/spec/26/). Who may connect is asked of a `Gate` in the loop of
+whoever serves, and the public key of the peer comes with every request and subscription.
 """
 
 from __future__ import annotations
@@ -11,13 +14,16 @@ import os
 import signal
 import time
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import zmq
+from zmq.utils import z85
 
 from maglica import wire
 from maglica.errors import Failed, MaglicaError, Refused
+from maglica.keys import Key, Pair, fingerprint
 
+FIRST_LOOK = 0.4  # seconds until a client that was never answered looks whether its key is accepted
 PATIENCE = 2.0  # seconds until an unanswered client asks whether anybody is there at all
 KNOCK = 0.8  # seconds that somebody has to answer that; both together stay below 3 s
 RESEND = 10.0  # seconds after which an unanswered request is given again
@@ -26,16 +32,36 @@ Route = tuple[bytes, ...]
 
 
 class Request(NamedTuple):
-    """A request as it came in: where its answer goes, and its bytes."""
+    """A request as it came in: where its answer goes, its bytes, and whose it is (no key on an open bus)."""
 
     route: Route
     body: bytes
+    public: str = ""
+    address: str = ""
 
 
 class Subscription(NamedTuple):
-    """Somebody began to listen to a topic."""
+    """Somebody who may began to listen to a topic."""
 
     topic: bytes
+
+
+class Gate(Protocol):
+    """Who may come in, and who may hear what; asked at every connection and every subscription."""
+
+    def admits(self, public: str, address: str) -> bool:
+        """Whether a peer with this public key may connect at all."""
+        ...
+
+    def may_hear(self, public: str, topic: bytes) -> bool:
+        """Whether that key's owner may listen to a topic."""
+        ...
+
+
+def new_pair() -> Pair:
+    """A new CURVE key pair."""
+    public, secret = zmq.curve_keypair()
+    return Pair(public.decode(), secret.decode())
 
 
 def endpoint(address: str, port: int) -> str:
@@ -53,27 +79,59 @@ def _common(socket: zmq.Socket[bytes]) -> None:
 
 
 class Server:
-    """The client worker's two sockets."""
+    """The client worker's two sockets.
 
-    def __init__(self, bind: str, pub_port: int, rep_port: int) -> None:
+    `key` and `gate`: its own key and who decides who may connect. Without a key the bus is open to everybody.
+    """
+
+    def __init__(
+        self, bind: str, pub_port: int, rep_port: int, key: Pair | None = None, gate: Gate | None = None
+    ) -> None:
         self._context = zmq.Context()
-        self._router = self._context.socket(zmq.ROUTER)
-        self._xpub = self._context.socket(zmq.XPUB)
-        for socket in (self._router, self._xpub):
-            _common(socket)
-            socket.setsockopt(zmq.BACKLOG, 1024)
-            if ":" in bind:
-                socket.setsockopt(zmq.IPV6, 1)
-        self._router.setsockopt(zmq.MAXMSGSIZE, wire.MAX_BYTES)
-        # Limits what subscribers send; what we publish is not limited by it. 64 to 256 would break a CURVE handshake.
-        self._xpub.setsockopt(zmq.MAXMSGSIZE, 1024)
-        self._xpub.setsockopt(zmq.SNDHWM, 10000)
-        self._xpub.setsockopt(zmq.XPUB_VERBOSER, 1)
-        self._bind(self._xpub, endpoint(bind, pub_port), "pub_port")
-        self._bind(self._router, endpoint(bind, rep_port), "rep_port")
+        self._address, self._pub_port, self._key, self._gate = bind, pub_port, key, gate
         self._poller = zmq.Poller()
+        self._open_sockets: list[zmq.Socket[bytes]] = []
+        self._zap = self._context.socket(zmq.ROUTER)
+        self._open_sockets.append(self._zap)
+        # Before the first bind: without somebody who answers here, CURVE lets every key in (RFC 27).
+        self._zap.bind("inproc://zeromq.zap.01")
+        self._poller.register(self._zap, zmq.POLLIN)
+        self._xpub = self._open_xpub()
+        self._router = self._open(zmq.ROUTER)
+        self._router.setsockopt(zmq.MAXMSGSIZE, wire.MAX_BYTES)
+        self._bind(self._router, endpoint(bind, rep_port), "rep_port")
         self._poller.register(self._router, zmq.POLLIN)
-        self._poller.register(self._xpub, zmq.POLLIN)
+
+    def _open(self, kind: int) -> zmq.Socket[bytes]:
+        socket = self._context.socket(kind)
+        self._open_sockets.append(socket)
+        _common(socket)
+        socket.setsockopt(zmq.BACKLOG, 1024)
+        if ":" in self._address:
+            socket.setsockopt(zmq.IPV6, 1)
+        if self._key:
+            socket.setsockopt(zmq.CURVE_SERVER, 1)
+            socket.setsockopt(zmq.CURVE_SECRETKEY, self._key.secret.encode())
+            socket.setsockopt(zmq.ZAP_DOMAIN, b"maglica")
+        return socket
+
+    def _open_xpub(self) -> zmq.Socket[bytes]:
+        socket = self._open(zmq.XPUB)
+        # Limits what subscribers send; what we publish is not limited by it. 64 to 256 would break a CURVE handshake.
+        socket.setsockopt(zmq.MAXMSGSIZE, 1024)
+        socket.setsockopt(zmq.SNDHWM, 10000)
+        # Every subscription is shown to us, and takes effect when we say so.
+        socket.setsockopt(zmq.XPUB_MANUAL, 1)
+        self._bind(socket, endpoint(self._address, self._pub_port), "pub_port")
+        self._poller.register(socket, zmq.POLLIN)
+        return socket
+
+    def drop_subscribers(self) -> None:
+        """End every subscriber's connection. Those who still may come back by themselves, within a moment."""
+        self._poller.unregister(self._xpub)
+        self._open_sockets.remove(self._xpub)
+        self._xpub.close(linger=0)
+        self._xpub = self._open_xpub()
 
     def _bind(self, socket: zmq.Socket[bytes], where: str, key: str) -> None:
         try:
@@ -90,16 +148,41 @@ class Server:
     def receive(self, timeout: float, at_most: int = 512) -> list[Request | Subscription]:
         """Everything that is ready, after waiting at most `timeout` seconds for the first."""
         self._poller.poll(max(0, int(timeout * 1000)))
+        for asked in _ready(self._zap, at_most):
+            self._admit(asked)
         found: list[Request | Subscription] = []
-        for frames in _ready(self._xpub, at_most):
-            if frames and frames[0][:1] == b"\x01":
-                found.append(Subscription(frames[0][1:]))
-        for frames in _ready(self._router, at_most):
+        for frame in _frames(self._xpub, at_most):
+            word = frame.bytes
+            if word[:1] == b"\x01" and self._grant(_property(frame, "User-Id"), word[1:]):
+                found.append(Subscription(word[1:]))
+        for parts in _parts(self._router, at_most):
+            frames = [part.bytes for part in parts]
             # REQ puts one empty frame before the body; REQ_CORRELATE one frame more before that.
             if b"" in frames[1:-1]:
                 split = frames.index(b"", 1)
-                found.append(Request(tuple(frames[: split + 1]), b"".join(frames[split + 1 :])))
+                public, address = _property(parts[-1], "User-Id"), _property(parts[-1], "Peer-Address")
+                found.append(Request(tuple(frames[: split + 1]), b"".join(frames[split + 1 :]), public, address))
         return found
+
+    def _admit(self, asked: list[bytes]) -> None:
+        """Answer libzmq's question about a connection: https://rfc.zeromq.org/spec/27/."""
+        split = asked.index(b"", 1) + 1
+        version, number, _, address, _, mechanism, *credentials = asked[split:]
+        public = ""
+        if mechanism == b"CURVE" and credentials and self._gate:
+            public = z85.encode(credentials[0]).decode()  # type: ignore[no-untyped-call]
+            good = self._gate.admits(public, address.decode(errors="replace"))
+        else:
+            good = self._key is None
+        code, text = (b"200", b"OK") if good else (b"400", b"unknown key")
+        self._zap.send_multipart([*asked[:split], version, number, code, text, public.encode(), b""], zmq.NOBLOCK)
+
+    def _grant(self, public: str, topic: bytes) -> bool:
+        """Let the peer whose subscription was received last hear a topic, if it may."""
+        if self._gate and not self._gate.may_hear(public, topic):
+            return False
+        self._xpub.setsockopt(zmq.SUBSCRIBE, topic)
+        return True
 
     def answer(self, route: Route, message: wire.Message) -> None:
         """Send an answer. A peer that is gone or does not read loses it and will ask again."""
@@ -117,8 +200,8 @@ class Server:
 
     def close(self) -> None:
         # The last answers still leave: without it, whoever asked for the stop would wait for its time-out.
-        self._router.close(linger=200)
-        self._xpub.close(linger=200)
+        for socket in self._open_sockets:
+            socket.close(linger=200)
         self._context.term()
 
 
@@ -131,13 +214,43 @@ def _ready(socket: zmq.Socket[bytes], at_most: int) -> Iterable[list[bytes]]:
             return
 
 
-class Client:
-    """The library's side: one question, one answer. Not to be shared between threads."""
+def _parts(socket: zmq.Socket[bytes], at_most: int) -> Iterable[list[zmq.Frame]]:
+    """The same, with what is known of the peer."""
+    for _ in range(at_most):
+        try:
+            yield socket.recv_multipart(zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            return
 
-    def __init__(self, address: str, port: int) -> None:
-        self.address, self.port = address, port
+
+def _frames(socket: zmq.Socket[bytes], at_most: int) -> Iterable[zmq.Frame]:
+    """Subscriptions: one frame each, and what is done about one is done before the next is taken."""
+    for _ in range(at_most):
+        try:
+            yield socket.recv(zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            return
+
+
+def _property(frame: zmq.Frame, name: str) -> str:
+    """What is known of the peer that sent a frame; '' where there is nothing (an open bus)."""
+    try:
+        return str(frame.get(name))  # type: ignore[arg-type]
+    except zmq.ZMQError:
+        return ""
+
+
+class Client:
+    """The library's side: one question, one answer. Not to be shared between threads.
+
+    `key`: whose questions they are; None for a bus that is open.
+    """
+
+    def __init__(self, address: str, port: int, key: Key | None = None) -> None:
+        self.address, self.port, self.key = address, port, key
         self._context = zmq.Context()
         self._socket: zmq.Socket[bytes] | None = None
+        self._answered = False
 
     def ask(self, message: wire.Message, timeout: float) -> wire.Message:
         """Send a request and return its answer; the error in it is raised.
@@ -161,16 +274,35 @@ class Client:
         socket = self._fresh()
         try:
             socket.send(data)
-            if socket.poll(_left(until, PATIENCE)):
-                return socket.recv()
-            self._knock()
+            patience = min(until, time.monotonic() + PATIENCE)
+            if not self._answered and not socket.poll(_left(patience, FIRST_LOOK)):
+                self._look(patience)
+            if socket.poll(_left(patience)):
+                return self._taken(socket)
+            if self._look(until) == SILENT:
+                raise Failed(
+                    "unreachable",
+                    f"no client worker answers at {self._where()}",
+                    "is maglica_client_worker running there? --client, MAGLICA_CLIENT or [client] address say where",
+                )
             if socket.poll(_left(until)):
-                return socket.recv()
+                return self._taken(socket)
         except BaseException:
             self._hang_up()
             raise
         self._hang_up()
         return None
+
+    def _taken(self, socket: zmq.Socket[bytes]) -> bytes:
+        self._answered = True
+        return socket.recv()
+
+    def _look(self, until: float) -> str:
+        """Knock, and raise what is wrong with the keys."""
+        found = knock(self._context, self.address, self.port, self.key, min(KNOCK, max(0.1, until - time.monotonic())))
+        if found in KNOCKS:
+            raise refusal(found, self._where(), self.key)
+        return found
 
     def _fresh(self) -> zmq.Socket[bytes]:
         """A socket that may send: the one from before when its question was answered, otherwise a new one."""
@@ -186,35 +318,7 @@ class Client:
         self._socket = None
 
     def _open(self) -> zmq.Socket[bytes]:
-        # Ctrl-C in the middle of this would leave a socket that nobody knows of; closing would wait for it for ever.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            socket = self._context.socket(zmq.REQ)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        _common(socket)
-        if self.address.count(":") > 1:
-            socket.setsockopt(zmq.IPV6, 1)
-        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
-        try:
-            socket.connect(endpoint(self.address, self.port))
-        except zmq.ZMQError as error:
-            socket.close()
-            raise Refused("wrong_input", f"{self._where()} is no address: {error.strerror}", "check --client") from None
-        return socket
-
-    def _knock(self) -> None:
-        socket = self._open()
-        try:
-            socket.send(wire.encode({"op": "ping"}))
-            if not socket.poll(int(KNOCK * 1000)):
-                raise Failed(
-                    "unreachable",
-                    f"no client worker answers at {self._where()}",
-                    "is maglica_client_worker running there? --client, MAGLICA_CLIENT or [client] address say where",
-                )
-        finally:
-            socket.close()
+        return _requester(self._context, self.address, self.port, self.key)
 
     def _where(self) -> str:
         return endpoint(self.address, self.port)
@@ -230,14 +334,111 @@ def _left(until: float, at_most: float | None = None) -> int:
     return max(0, math.ceil(1000 * (left if at_most is None else min(left, at_most))))
 
 
+def _requester(context: zmq.Context[zmq.Socket[bytes]], address: str, port: int, key: Key | None) -> zmq.Socket[bytes]:
+    """A REQ socket that connects to a client worker."""
+    # Ctrl-C in the middle of this would leave a socket that nobody knows of; closing would wait for it for ever.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        socket = context.socket(zmq.REQ)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    _calling(socket, address, key)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+    try:
+        socket.connect(endpoint(address, port))
+    except zmq.ZMQError as error:
+        socket.close()
+        what = f"{endpoint(address, port)} is no address: {error.strerror}"
+        raise Refused("wrong_input", what, "check --client") from None
+    return socket
+
+
+def _calling(socket: zmq.Socket[bytes], address: str, key: Key | None) -> None:
+    """What every socket that connects has in common."""
+    _common(socket)
+    if address.count(":") > 1:
+        socket.setsockopt(zmq.IPV6, 1)
+    if key:
+        socket.setsockopt(zmq.CURVE_SERVERKEY, key.server.encode())
+        socket.setsockopt(zmq.CURVE_PUBLICKEY, key.public.encode())
+        socket.setsockopt(zmq.CURVE_SECRETKEY, key.secret.encode())
+
+
+# What a knock finds out.
+ANSWERED = "answered"
+SILENT = "silent"
+KEY_REFUSED = "key refused"
+OTHER_SERVER = "other server"
+KEY_WANTED = "key wanted"
+
+KNOCKS = {
+    KEY_REFUSED: (
+        "the client worker at {where} does not accept the key {key}",
+        "it was revoked, has expired or was never known there: people get a new one by `maglica key new NAME`,"
+        " hosts by `maglica host invite NAME`",
+    ),
+    OTHER_SERVER: (
+        "whoever answers at {where} is not the client worker that the key {key} is for",
+        "is the address right, is its bus encrypted ([client] security), has it been installed anew?",
+    ),
+    KEY_WANTED: (
+        "the client worker at {where} wants a key, and the settings here say security = none",
+        "remove [client] security from the settings, and give a key",
+    ),
+}
+
+
+def refusal(found: str, where: str, key: Key | None) -> Refused:
+    """The error that says what a knock found out."""
+    message, hint = KNOCKS[found]
+    shown = f"{key.name} ({fingerprint(key.public)})" if key else "none"
+    return Refused("denied", message.format(where=where, key=shown), hint)
+
+
+def knock(context: zmq.Context[zmq.Socket[bytes]], address: str, port: int, key: Key | None, seconds: float) -> str:
+    """Find out within some seconds why nobody answers: a new connection, watched."""
+    from zmq.utils.monitor import recv_monitor_message  # needed only when something is wrong
+
+    socket = _requester(context, address, port, key)
+    monitor = socket.get_monitor_socket(zmq.EVENT_ALL)
+    poller = zmq.Poller()
+    poller.register(socket, zmq.POLLIN)
+    poller.register(monitor, zmq.POLLIN)
+    until, breaks = time.monotonic() + seconds, 0
+    try:
+        socket.send(wire.encode({"op": "ping"}))
+        while time.monotonic() < until:
+            ready = dict(poller.poll(_left(until)))
+            if socket in ready:
+                return ANSWERED
+            if monitor not in ready:
+                continue
+            event = recv_monitor_message(monitor)["event"]
+            if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+                return KEY_REFUSED
+            if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+                return OTHER_SERVER if key else KEY_WANTED
+            # A client worker that stops in the middle of a handshake looks the same, once.
+            breaks += event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+            if breaks == 2:
+                return OTHER_SERVER if key else KEY_WANTED
+        return SILENT
+    finally:
+        socket.disable_monitor()
+        monitor.close(linger=0)
+        socket.close(linger=0)
+
+
 class Listener:
     """A host worker's two sockets: SUB for the bell, and one that speaks REQ's words without its lockstep.
 
     Only the thread that made it may use it; `wake` is the exception.
     """
 
-    def __init__(self, address: str, pub_port: int, rep_port: int, topics: Iterable[bytes]) -> None:
-        self._address, self._pub_port, self._rep_port = address, pub_port, rep_port
+    def __init__(
+        self, address: str, pub_port: int, rep_port: int, topics: Iterable[bytes], key: Key | None = None
+    ) -> None:
+        self._address, self._pub_port, self._rep_port, self._key = address, pub_port, rep_port, key
         self._topics = list(topics)
         self._context = zmq.Context()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -259,11 +460,9 @@ class Listener:
 
     def _socket(self, kind: int) -> zmq.Socket[bytes]:
         socket = self._context.socket(kind)
-        _common(socket)
+        _calling(socket, self._address, self._key)
         socket.setsockopt(zmq.RECONNECT_IVL, 100)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
-        if self._address.count(":") > 1:
-            socket.setsockopt(zmq.IPV6, 1)
         return socket
 
     def _watch(self) -> None:
@@ -283,6 +482,12 @@ class Listener:
         self._sub.close()
         self._connect_sub()
         self._watch()
+
+    def diagnosis(self) -> Refused | None:
+        """Why nobody answers, where that can be found out within a moment: the keys do not fit."""
+        found = knock(self._context, self._address, self._rep_port, self._key, KNOCK)
+        where = endpoint(self._address, self._rep_port)
+        return refusal(found, where, self._key) if found in KNOCKS else None
 
     def wake(self) -> None:
         """Make `receive` return; from any thread."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from maglica import kinds
-from maglica.declare import Record, arg, nearest
+from maglica.declare import ROLES, Record, arg, nearest
 from maglica.errors import Refused
 
 
@@ -24,9 +24,13 @@ class ClientSection(Record):
     bind: str = arg(kinds.BIND, "address of its own that the client worker listens on", default="*")
     pub_port: int = arg(kinds.PORT, "port of the PUB endpoint", default=5555)
     rep_port: int = arg(kinds.PORT, "port of the REP endpoint", default=5556)
+    security: str = arg(kinds.choice("curve", "none"), "curve: encrypted, and nobody without a key", default="curve")
+    i_know_this_is_open: bool = arg(kinds.BOOL, "security = none also where others can reach the ports", default=False)
+    key: str | None = arg(kinds.TEXT, "key file of the command line and the library", default=None)
     beat: float = arg(kinds.duration(0.1), "how often a host reports", default=2.0)
     read_timeout: float = arg(kinds.duration(0.1), "how long a live read waits for a host", default=5.0)
     keep_jobs: float = arg(kinds.DURATION, "how long ended jobs are kept", default=30 * 86400.0)
+    keep_audit: float = arg(kinds.DURATION, "how long it is kept who asked for what", default=180 * 86400.0)
     queue_limit: int = arg(kinds.integer(1, 1_000_000), "open jobs beyond which new ones are refused", default=10_000)
 
 
@@ -68,6 +72,15 @@ class HostSection(Record):
     weight: float = arg(kinds.number(0, 1000), "share of new VMs; 0 takes none by itself", default=10.0)
 
 
+class RoleSection(Record):
+    """A role of one's own, narrower than the one it is based on; the section is called [role NAME]."""
+
+    base: str = arg(kinds.choice(*ROLES), "the role that it narrows")
+    actions: list[str] = arg(kinds.list_of(kinds.TEXT), "only these, such as vm start, vm stop, job *", default=["*"])
+    vms: list[str] = arg(kinds.list_of(kinds.TEXT), "only VMs called so, such as ci-*", default=["*"])
+    hosts: list[str] = arg(kinds.list_of(kinds.TEXT), "only on these hosts", default=["*"])
+
+
 SECTIONS: dict[str, type[Record]] = {
     "client": ClientSection,
     "host_worker": HostWorkerSection,
@@ -75,25 +88,30 @@ SECTIONS: dict[str, type[Record]] = {
     "log": LogSection,
 }
 
+# Sections of which there may be many: [host NAME], [role NAME].
+NAMED: dict[str, type[Record]] = {"host": HostSection, "role": RoleSection}
+
 
 class Settings:
     """All settings; built once, handed down, never changed. `origins` says where each value comes from."""
 
-    __slots__ = ("client", "file", "host_worker", "hosts", "log", "origins", "paths")
+    __slots__ = ("client", "file", "host_worker", "hosts", "log", "origins", "paths", "roles")
 
     client: ClientSection
     host_worker: HostWorkerSection
     paths: PathsSection
     log: LogSection
 
-    def __init__(self, sections: Mapping[str, Record], hosts: dict[str, HostSection], file: str | None) -> None:
+    def __init__(self, sections: Mapping[str, Record], named: dict[str, dict[str, Any]], file: str | None) -> None:
         for name, section in sections.items():
             object.__setattr__(self, name, section)
-        object.__setattr__(self, "hosts", hosts)
+        object.__setattr__(self, "hosts", named["host"])
+        object.__setattr__(self, "roles", named["role"])
         object.__setattr__(self, "file", file)
         object.__setattr__(self, "origins", {})
 
     hosts: dict[str, HostSection]
+    roles: dict[str, RoleSection]
     file: str | None
     origins: dict[tuple[str, str], str]
 
@@ -132,7 +150,7 @@ def load(file: str | None, overrides: Mapping[tuple[str, str], tuple[str, str]] 
     text = _read(file) if file else ""
     parser = _parse(text, file or "")
     values: dict[str, dict[str, str]] = {name: {} for name in SECTIONS}
-    hosts: dict[str, HostSection] = {}
+    named: dict[str, dict[str, Any]] = {word: {} for word in NAMED}
     origins: dict[tuple[str, str], str] = {}
     for title in parser.sections():
         section = _section_type(title, text, file or "")
@@ -140,18 +158,23 @@ def load(file: str | None, overrides: Mapping[tuple[str, str], tuple[str, str]] 
         for key in found:
             _known_key(section, title, key, text, file or "")
             origins[title, key] = f"{file}:{_line(text, title, key)}"
-        if section is HostSection:
-            name = _host(title, text, file or "")
-            if name in hosts:
-                raise Refused("wrong_input", f"{file}:{_line(text, title)}: [host {name}] occurs twice")
-            hosts[name] = HostSection(**_checked(section, title, found, origins))
+        if section in NAMED.values():
+            word, name = title.split()[0], _own_name(title, text, file or "")
+            if name in named[word]:
+                raise Refused("wrong_input", f"{file}:{_line(text, title)}: [{word} {name}] occurs twice")
+            values_of = _checked(section, title, found, origins)
+            try:
+                named[word][name] = section(**values_of)
+            except Refused as error:
+                where = f"{file}:{_line(text, title)}: [{word} {name}]"
+                raise Refused("wrong_input", f"{where}: {error.message}", error.hint) from None
         else:
             values[title] = found
     for (title, key), (value, origin) in (overrides or {}).items():
         values[title][key] = value
         origins[title, key] = origin
     sections = {name: SECTIONS[name](**_checked(SECTIONS[name], name, values[name], origins)) for name in SECTIONS}
-    settings = Settings(sections, hosts, file)
+    settings = Settings(sections, named, file)
     settings.origins.update(origins)
     return settings
 
@@ -170,11 +193,22 @@ def client_overrides(client: str | None, origin: str) -> dict[tuple[str, str], t
     return found
 
 
-def from_environment(client: str | None = None, file: str | None = None) -> Settings:
-    """The settings of a command or a program: `client` and `file` where given, otherwise the environment's."""
+def from_environment(client: str | None = None, file: str | None = None, key: str | None = None) -> Settings:
+    """The settings of a command or a program: `client`, `file` and `key` where given, otherwise the environment's."""
     overrides = client_overrides(os.environ.get("MAGLICA_CLIENT"), "MAGLICA_CLIENT")
     overrides |= client_overrides(client, "--client")
+    for value, origin in ((os.environ.get("MAGLICA_KEY"), "MAGLICA_KEY"), (key, "--key")):
+        if value:
+            overrides["client", "key"] = (value, origin)
     return load(find(file), overrides)
+
+
+def usual_keys(settings: Settings) -> list[str]:
+    """Where the key of whoever runs a command is looked for, when nothing says where it is: a person's own, and the
+    administrator's on the client worker's machine.
+    """
+    folder = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return [os.path.join(folder, "maglica", "key"), os.path.join(settings.paths.keys, "admin.key")]
 
 
 def host_name(settings: Settings) -> str:
@@ -202,6 +236,7 @@ def _parse(text: str, file: str) -> configparser.ConfigParser:
         default_section="\0",
         empty_lines_in_values=False,
     )
+    parser.optionxform = _plain_key  # type: ignore[assignment,method-assign]
     try:
         parser.read_string(text, file)
     except configparser.Error as error:
@@ -217,18 +252,26 @@ def _parse(text: str, file: str) -> configparser.ConfigParser:
     return parser
 
 
+def _plain_key(key: str) -> str:
+    """`i-know-this-is-open` and `I_know_this_is_open` are one key."""
+    return key.strip().lower().replace("-", "_")
+
+
 def _section_type(title: str, text: str, file: str) -> type[Record]:
-    if re.fullmatch(r"host\s+\S+", title):
-        return HostSection
+    kind = re.fullmatch(r"(\S+)\s+\S+", title)
+    if kind and kind[1] in NAMED:
+        return NAMED[kind[1]]
     if title in SECTIONS:
         return SECTIONS[title]
-    close = nearest(title, [*SECTIONS, "host NAME"])
-    known = ", ".join(f"[{name}]" for name in [*SECTIONS, "host NAME"])
+    names = [*SECTIONS, *(f"{word} NAME" for word in NAMED)]
+    close = nearest(title, names)
+    known = ", ".join(f"[{name}]" for name in names)
     hint = f"did you mean [{close}]?" if close else f"known are {known}"
     raise Refused("wrong_input", f"{file}:{_line(text, title)}: unknown section [{title}]", hint)
 
 
-def _host(title: str, text: str, file: str) -> str:
+def _own_name(title: str, text: str, file: str) -> str:
+    """The NAME of a [host NAME] or [role NAME]."""
     try:
         return str(kinds.HOST.check(title.split(None, 1)[1]))
     except ValueError as error:
@@ -268,6 +311,6 @@ def _line(text: str, title: str, key: str | None = None) -> int:
             inside = header[1] == title
             if inside and key is None:
                 return number
-        elif inside and key is not None and line.split("=")[0].strip().lower() == key:
+        elif inside and key is not None and _plain_key(line.split("=")[0]) == key:
             return number
     return 0

@@ -41,7 +41,10 @@ def stub(actions: list[type[Action]]) -> str:
     parts.append(
         f"class Cloud(Connection):\n{attributes}    def __init__(self, settings: config.Settings) -> None: ...\n"
     )
-    parts.append("def connect(client: str | None = None, *, config_file: str | None = None) -> Cloud: ...\n")
+    parts.append(
+        "def connect(\n    client: str | None = None, *, config_file: str | None = None, key: str | None = None\n)"
+        " -> Cloud: ...\n"
+    )
     return "\n".join(parts)
 
 

@@ -69,11 +69,12 @@ class Cloud(Connection):
             setattr(self, noun, Noun(self, [action for action in offered if action.NOUN == noun]))
 
 
-def connect(client: str | None = None, *, config_file: str | None = None) -> Cloud:
+def connect(client: str | None = None, *, config_file: str | None = None, key: str | None = None) -> Cloud:
     """A cloud.
 
     `client`: address of the client worker, such as `client.example.jp` or `10.0.0.1:5556`; otherwise MAGLICA_CLIENT,
     otherwise the settings decide. `config_file`: the settings file, found as everywhere when it is not given.
-    Nothing is sent before the first call.
+    `key`: the key file; otherwise MAGLICA_KEY, `[client] key`, `~/.config/maglica/key`, or root's own on the client
+    worker's machine. Nothing is sent before the first call.
     """
-    return Cloud(config.from_environment(client, config_file))
+    return Cloud(config.from_environment(client, config_file, key))

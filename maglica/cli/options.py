@@ -29,6 +29,7 @@ class Globals(Record):
     verbose: int = arg(kinds.integer(0, 9), "tell more; twice: tracebacks of unexpected errors", default=0)
     config: str | None = arg(kinds.TEXT, "settings file", default=None)
     client: str | None = arg(kinds.TEXT, "where the client worker is: ADDRESS or ADDRESS:PORT", default=None)
+    key: str | None = arg(kinds.TEXT, "key file: who you are for the client worker", default=None)
     timeout: float | None = arg(
         kinds.DURATION, "how long to wait for hosts, or for a job (which goes on)", default=None
     )
@@ -39,8 +40,8 @@ class Globals(Record):
     idempotency_key: str | None = arg(kinds.TEXT, "the same key is the same job, also later", default=None)
 
 
-# The library reads these two from the environment by itself, and knows then where they came from.
-OF_THE_LIBRARY = ("config", "client")
+# The library reads these from the environment by itself, and knows then where they came from.
+OF_THE_LIBRARY = ("config", "client", "key")
 
 
 def variable(field: Arg) -> str:

@@ -32,7 +32,7 @@ class Session:
         if self._settings is None:
             from maglica import config
 
-            self._settings = config.from_environment(self.options.client, self.options.config)
+            self._settings = config.from_environment(self.options.client, self.options.config, self.options.key)
         return self._settings
 
     @property

@@ -52,6 +52,7 @@ def config_show(actions: list[Action], session: Session) -> int:
     settings = session.settings
     sections = {name: settings.section(name) for name in config.SECTIONS}
     sections |= {f"host {name}": section for name, section in settings.hosts.items()}
+    sections |= {f"role {name}": section for name, section in settings.roles.items()}
     items = [
         {
             "section": title,

@@ -15,9 +15,9 @@ from typing import Any, TypeVar, cast
 from maglica.errors import Failed
 from maglica.job import FINAL, Job
 
-SCHEMA_VERSION = 1
-
-SCHEMA = """
+# The layout, as it grew: a store is brought up to date by the steps that it has not seen. A step is never changed.
+STEPS = [
+    """
 CREATE TABLE job (
     id TEXT PRIMARY KEY, key TEXT NOT NULL UNIQUE, host TEXT NOT NULL, state TEXT NOT NULL, slot TEXT NOT NULL,
     object TEXT, action TEXT NOT NULL, journal TEXT, ended_ms INTEGER, record TEXT NOT NULL
@@ -30,7 +30,24 @@ CREATE TABLE host (name TEXT PRIMARY KEY, journal TEXT NOT NULL, incarnation INT
     WITHOUT ROWID;
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO meta VALUES ('epoch', 0);
-"""
+""",
+    """
+CREATE TABLE key (
+    public TEXT PRIMARY KEY, name TEXT NOT NULL, role TEXT NOT NULL, created_at TEXT NOT NULL, created_by TEXT NOT NULL,
+    expires_ms INTEGER, revoked_at TEXT
+) WITHOUT ROWID;
+CREATE TABLE invitation (
+    digest TEXT PRIMARY KEY, host TEXT NOT NULL, created_at TEXT NOT NULL, created_by TEXT NOT NULL,
+    expires_ms INTEGER NOT NULL, used_at TEXT, used_by TEXT, address TEXT
+) WITHOUT ROWID;
+CREATE TABLE audit (
+    n INTEGER PRIMARY KEY AUTOINCREMENT, ms INTEGER NOT NULL, at TEXT NOT NULL, who TEXT NOT NULL, role TEXT NOT NULL,
+    address TEXT NOT NULL, action TEXT NOT NULL, object TEXT, job TEXT, outcome TEXT NOT NULL, message TEXT
+);
+CREATE INDEX audit_ms ON audit (ms);
+""",
+]
+SCHEMA_VERSION = len(STEPS)
 
 OPEN = "state IN ('queued', 'claimed', 'running')"
 
@@ -62,6 +79,24 @@ SQL = {
     ),
     "remove host": "DELETE FROM host WHERE name = ?",
     "old jobs": "DELETE FROM job WHERE ended_ms < ?",
+    "keys": "SELECT public, name, role, created_at, created_by, expires_ms, revoked_at FROM key ORDER BY created_at",
+    "put key": "INSERT OR REPLACE INTO key VALUES (?, ?, ?, ?, ?, ?, ?)",
+    "invitations": (
+        "SELECT digest, host, created_at, created_by, expires_ms, used_at, used_by, address FROM invitation"
+        " ORDER BY created_at"
+    ),
+    "put invitation": "INSERT OR REPLACE INTO invitation VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    "remove invitation": "DELETE FROM invitation WHERE digest = ?",
+    "put audit": (
+        "INSERT INTO audit (ms, at, who, role, address, action, object, job, outcome, message)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    ),
+    "audit": (
+        "SELECT at, who, role, address, action, object, job, outcome, message FROM audit"
+        " WHERE who = coalesce(?, who) AND outcome = coalesce(?, outcome) AND object IS coalesce(?, object)"
+        " ORDER BY n DESC LIMIT ?"
+    ),
+    "old audit": "DELETE FROM audit WHERE ms < ?",
     "epoch": "SELECT value FROM meta WHERE name = 'epoch'",
     "set epoch": "UPDATE meta SET value = value + 1 WHERE name = 'epoch'",
 }
@@ -103,14 +138,14 @@ class Store:
 
     def _migrate(self) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            self._db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-        elif version != SCHEMA_VERSION:
+        if version > SCHEMA_VERSION:
             raise Failed(
                 "version_mismatch",
                 f"the job store {self.path} has layout {version}, this release knows {SCHEMA_VERSION}",
                 "start the release that wrote it, or move the file away",
             )
+        for number, step in enumerate(STEPS[version:], version + 1):
+            self._db.executescript(f"BEGIN; {step} PRAGMA user_version = {number}; COMMIT;")
 
     def _rows(self, name: str, *values: Any) -> Iterator[tuple[Any, ...]]:
         return self._guarded(lambda: iter(self._db.execute(SQL[name], values).fetchall()))
@@ -248,3 +283,34 @@ class Store:
 
     def remove_host(self, name: str) -> None:
         self._write("remove host", name)
+
+    # ---------------------------------------------------------------------------------------- keys and audit
+
+    def keys(self) -> list[tuple[Any, ...]]:
+        """The fields of every `keyring.Known` that ever was, in the order of their making."""
+        return list(self._rows("keys"))
+
+    def put_key(self, *fields: Any) -> None:
+        self._write("put key", *fields)
+
+    def invitations(self) -> list[tuple[Any, ...]]:
+        """The fields of every `keyring.Invited`."""
+        return list(self._rows("invitations"))
+
+    def put_invitation(self, *fields: Any) -> None:
+        self._write("put invitation", *fields)
+
+    def remove_invitation(self, digest: str) -> None:
+        self._write("remove invitation", digest)
+
+    def put_audit(self, *fields: Any) -> None:
+        """ms, at, who, role, address, action, object, job, outcome, message."""
+        self._write("put audit", *fields)
+
+    def audit(self, last: int, *, who: str | None, outcome: str | None, about: str | None) -> list[tuple[Any, ...]]:
+        """The newest entries that fit, the newest first: what was put without its ms."""
+        return list(self._rows("audit", who, outcome, about, last))
+
+    def prune_audit(self, before_ms: int) -> None:
+        """Forget what was asked before then."""
+        self._write("old audit", before_ms)

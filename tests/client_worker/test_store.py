@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from maglica import job
-from maglica.client_worker.store import SCHEMA_VERSION, SQL, Store
+from maglica.client_worker.store import SCHEMA_VERSION, SQL, STEPS, Store
 from maglica.errors import Failed
 from maglica.job import Job
 
@@ -181,9 +181,32 @@ def test_a_store_of_another_release_is_left_alone(path: str) -> None:
     raw = sqlite3.connect(path)
     raw.execute("PRAGMA user_version = 99")
     raw.close()
-    with pytest.raises(Failed, match="has layout 99, this release knows 1") as failed:
+    with pytest.raises(Failed, match=f"has layout 99, this release knows {SCHEMA_VERSION}") as failed:
         Store(path)
     assert failed.value.code == "version_mismatch"
+
+
+@pytest.mark.parametrize("layout", range(1, SCHEMA_VERSION))
+def test_a_store_of_an_older_release_is_brought_up_to_date(path: str, layout: int) -> None:
+    raw = sqlite3.connect(path)
+    for step in STEPS[:layout]:
+        raw.executescript(step)
+    raw.execute(f"PRAGMA user_version = {layout}")
+    raw.execute("INSERT INTO meta VALUES ('kept', 7)")
+    raw.commit()
+    raw.close()
+    Store(path).close()
+    fresh = Store(path + ".fresh")
+    fresh.close()
+    layouts = []
+    for file in (path, fresh.path):
+        raw = sqlite3.connect(file)
+        layouts.append(raw.execute("SELECT name, sql FROM sqlite_schema ORDER BY name").fetchall())
+        raw.close()
+    assert layouts[0] == layouts[1]
+    raw = sqlite3.connect(path)
+    assert raw.execute("SELECT value FROM meta WHERE name = 'kept'").fetchone() == (7,)
+    raw.close()
 
 
 # ------------------------------------------------------------------------------------------------- jobs
