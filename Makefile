@@ -3,6 +3,7 @@
 
 HOSTS ?= 2
 NAME ?= lab
+ONLY ?=
 PYTEST_OPTIONS ?=
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -50,9 +51,10 @@ lint: venv ## ruff and mypy --strict
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy --strict maglica
 	@$(PYTHON) -m mypy --strict lab/parts
+	@$(PYTHON) -m mypy --strict bench
 
-bench: venv ## measure against what the bare libraries can do
-	@$(PYTHON) bench/run.py
+bench: venv ## measure against what the bare libraries can do: make bench ONLY="jobs restart"
+	@$(PYTHON) -m bench $(ONLY)
 
 derive: venv ## write what follows from the table of actions
 	@$(PYTHON) -m maglica.derive

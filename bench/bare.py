@@ -1,34 +1,53 @@
 """The least that a round trip library -> client worker -> host worker -> back can be: bare pyzmq, no checks, no store.
 
-`python3 bench/bare.py server PUB REP` and `python3 bench/bare.py host PUB REP` run until they are ended.
+`python3 -m bench.bare server PUB REP HOSTS`, `… host PUB REP` and `… crowd PUB REP FROM TO` run until they are ended.
 """
 
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
+from typing import Any
 
 import msgpack
 import zmq
 
+from bench.crowd import Crowd, waiting
 
-def server(pub_port: int, rep_port: int) -> None:
-    """Publish every question, and give the host's answer to whoever asked."""
+
+def server(pub_port: int, rep_port: int, hosts: int) -> None:
+    """Publish every question once, and give all hosts' answers together to whoever asked."""
     context = zmq.Context()
     router, pub = context.socket(zmq.ROUTER), context.socket(zmq.PUB)
+    for socket in (router, pub):
+        socket.setsockopt(zmq.BACKLOG, 1024)
     router.bind(f"tcp://127.0.0.1:{rep_port}")
     pub.bind(f"tcp://127.0.0.1:{pub_port}")
-    askers: dict[int, bytes] = {}
+    askers: dict[int, tuple[bytes, list[Any]]] = {}
     number = 0
     while True:
         peer, _, body = router.recv_multipart()
         message = msgpack.unpackb(body)
         if message["op"] == "answer":
             router.send_multipart([peer, b"", b"\x80"])
-            router.send_multipart([askers.pop(message["ask"]), b"", body])
+            if message["ask"] not in askers:
+                continue
+            asker, items = askers[message["ask"]]
+            items.extend(message["value"]["items"])
+            if len(items) == hosts:
+                del askers[message["ask"]]
+                router.send_multipart([asker, b"", msgpack.packb({"items": items})])
         else:
             number += 1
-            askers[number] = peer
-            pub.send_multipart([b"host1\0", msgpack.packb({"op": "read", "ask": number})])
+            askers[number] = (peer, [])
+            pub.send_multipart([b"all\0", msgpack.packb({"op": "read", "ask": number})])
+
+
+def answer(name: str, question: bytes) -> bytes:
+    ask = msgpack.unpackb(question)["ask"]
+    packed: bytes = msgpack.packb({"op": "answer", "ask": ask, "value": {"items": [{"name": name, "version": "0"}]}})
+    return packed
 
 
 def host(pub_port: int, rep_port: int) -> None:
@@ -36,13 +55,44 @@ def host(pub_port: int, rep_port: int) -> None:
     context = zmq.Context()
     sub, req = context.socket(zmq.SUB), context.socket(zmq.REQ)
     sub.connect(f"tcp://127.0.0.1:{pub_port}")
-    sub.setsockopt(zmq.SUBSCRIBE, b"host1\0")
+    sub.setsockopt(zmq.SUBSCRIBE, b"all\0")
     req.connect(f"tcp://127.0.0.1:{rep_port}")
     while True:
         _, body = sub.recv_multipart()
-        req.send(msgpack.packb({"op": "answer", "ask": msgpack.unpackb(body)["ask"], "value": {"items": []}}))
+        req.send(answer("host1", body))
         req.recv()
 
 
+class BareHost:
+    """One of many."""
+
+    def __init__(self, crowd: Crowd, name: str, pub_port: int, rep_port: int) -> None:
+        self._name = name
+        self._sub, self._dealer = crowd.context.socket(zmq.SUB), crowd.context.socket(zmq.DEALER)
+        crowd.watch(self, self._sub, self._dealer)
+        self._sub.setsockopt(zmq.SUBSCRIBE, b"all\0")
+        self._sub.connect(f"tcp://127.0.0.1:{pub_port}")
+        self._dealer.connect(f"tcp://127.0.0.1:{rep_port}")
+
+    def turn(self, now: float) -> None:
+        waiting(self._dealer)
+        for frames in waiting(self._sub):
+            self._dealer.send_multipart([b"", answer(self._name, frames[1])])
+        waiting(self._dealer)  # a send may have swallowed the sign that something came in
+
+    def tick(self, now: float) -> None:
+        self.turn(now)
+
+
+def crowd(pub_port: int, rep_port: int, first: int, last: int) -> None:
+    """Answer every question in many names."""
+    sockets = Crowd()
+    members = [BareHost(sockets, f"h{number}", pub_port, rep_port) for number in range(first, last)]
+    for member in members:
+        member.turn(time.monotonic())
+    sockets.run(members)
+
+
 if __name__ == "__main__":
-    {"server": server, "host": host}[sys.argv[1]](int(sys.argv[2]), int(sys.argv[3]))
+    kinds: dict[str, Callable[..., None]] = {"server": server, "host": host, "crowd": crowd}
+    kinds[sys.argv[1]](*(int(word) for word in sys.argv[2:]))

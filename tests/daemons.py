@@ -127,7 +127,7 @@ class House:
         self.configure()
         self.client_worker = self.daemon("maglica_client_worker", f"--config={self.config}", log="client_worker")
 
-    def configure(self, *sections: str, client: str = "", host_worker: str = "") -> None:
+    def configure(self, *sections: str, client: str = "", host_worker: str = "", beat: str = "0.2s") -> None:
         """Write the settings file: more lines for two sections, and more sections."""
         text = f"""
 [client]
@@ -135,7 +135,7 @@ address = 127.0.0.1
 bind = 127.0.0.1
 pub_port = {self.pub_port}
 rep_port = {self.rep_port}
-beat = 0.2s
+beat = {beat}
 {client}
 [host_worker]
 acceleration = tcg

@@ -83,17 +83,24 @@ class Loop:
         self._runner.watch(FACTS_EVERY)
         daemon.notify("READY=1")
         while self._status is None and not self._done():
-            self._speak(time.monotonic())
-            published, answers = self._listener.receive(self._rhythm.pause(time.monotonic()))
-            for message in published:
-                self._heard(message)
-            for message in answers:
-                self._answered(message)
-            for answer in self._runner.answers():
-                self._listener.send({"op": "answer", "host": self._runner.host.name, **answer})
+            self.speak(time.monotonic())
+            self.hear(*self._listener.receive(self.pause(time.monotonic())))
         daemon.notify("STOPPING=1")
         log.info("stopped")
         return self._status or 0
+
+    def speak(self, now: float) -> None:
+        """Send the answers that are ready, and a report when one is due."""
+        for answer in self._runner.answers():
+            self._listener.send({"op": "answer", "host": self._runner.host.name, **answer})
+        self._report(now)
+
+    def hear(self, published: list[wire.Message], answers: list[wire.Message]) -> None:
+        """Act on what came in."""
+        for message in published:
+            self._heard(message)
+        for message in answers:
+            self._answered(message)
 
     def _stop(self) -> None:
         if self._stopping.is_set():
@@ -117,8 +124,12 @@ class Loop:
 
     # -------------------------------------------------------------------------------------- when to speak
 
-    def _speak(self, now: float) -> None:
-        """Send what is to be said now, on new sockets where the old ones do not serve."""
+    def pause(self, now: float) -> float:
+        """Seconds that nothing has to be said for."""
+        return self._rhythm.pause(now)
+
+    def _report(self, now: float) -> None:
+        """Send the report that is due, on new sockets where the old ones do not serve."""
         if self._rhythm.unanswered(now):
             self._rhythm.reconnects(now)
             self._listener.reconnect()

@@ -1,0 +1,31 @@
+"""Measure. `make bench` runs everything, `make bench ONLY="jobs restart"` only these; docs/measurements.md keeps it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from bench.measurements import FULL, MEASUREMENTS, TINY
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("make bench", description="Measure, and say which targets are met.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"what to measure: {', '.join(MEASUREMENTS)}")
+    parser.add_argument("--tiny", action="store_true", help="with numbers so small that the result means nothing")
+    options = parser.parse_args()
+    unknown = set(options.names) - set(MEASUREMENTS)
+    if unknown:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    missed = 0
+    for name in options.names or MEASUREMENTS:
+        began = time.monotonic()
+        for figure in MEASUREMENTS[name](TINY if options.tiny else FULL):
+            missed += not figure.met
+            print(figure.line, flush=True)
+        print(f"  ({name} took {time.monotonic() - began:.0f} s)", file=sys.stderr)
+    print(f"{missed} targets missed")
+
+
+if __name__ == "__main__":
+    main()

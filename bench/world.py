@@ -1,0 +1,89 @@
+"""What is measured: daemons as the tests start them, processes that belong to them, what they take."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from maglica.cloud import Connection
+from maglica.errors import MaglicaError
+from tests.daemons import HOME, House, free_ports
+
+__all__ = ["HOME", "House", "Process", "free_ports", "hosts_up", "house", "simulate", "wait_until"]
+
+
+class Process:
+    """A Python process of ours, for as long as its house stands."""
+
+    def __init__(self, *argv: str | Path | int) -> None:
+        self._process = subprocess.Popen([sys.executable, "-m", *(str(word) for word in argv)], cwd=HOME)
+        self.pid = self._process.pid
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(30)
+
+
+@contextmanager
+def house(*sections: str, beat: str = "2s", client: str = "", host_worker: str = "") -> Iterator[House]:
+    """A client worker in a folder of its own, not started yet; everything ends with the block."""
+    with tempfile.TemporaryDirectory(prefix="maglica-bench-") as folder:
+        built = House(Path(folder))
+        built.configure(*sections, client=client, host_worker=host_worker, beat=beat)
+        try:
+            yield built
+        finally:
+            built.close()
+
+
+def simulate(built: House, hosts: int, *, processes: int = 1, vms: int = 0) -> list[Path]:
+    """Start simulated hosts and wait until all are up; the logs of what they say."""
+    logs = []
+    for number in range(processes):
+        first, last = hosts * number // processes, hosts * (number + 1) // processes
+        logs.append(built.folder / f"simulated-{first}.log")
+        built.add(Process("bench.simulated", built.config, first, last, vms, logs[-1]))
+    with Connection(built.settings()) as connection:
+        wait_until(lambda: hosts_up(connection) >= hosts, 60, f"{hosts} simulated hosts")
+    return logs
+
+
+def hosts_up(connection: Connection) -> int:
+    """How many hosts are up; 0 while the client worker does not answer."""
+    try:
+        return sum(item["state"] == "up" for item in connection.call("host list", {})["items"])
+    except MaglicaError:
+        return 0
+
+
+def wait_until(ready: Callable[[], bool], patience: float, what: str) -> None:
+    deadline = time.monotonic() + patience
+    while not ready():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"{what}: not there after {patience:g} s")
+        time.sleep(0.02)
+
+
+def memory(pid: int) -> float:
+    """MiB that this process takes: its own and its share of what it has in common with others (PSS)."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1024
+    raise ValueError(f"process {pid} tells no PSS")
+
+
+def descriptors(pid: int) -> int:
+    """Open file descriptors."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a process has used, all threads."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
