@@ -93,6 +93,7 @@ CLOUD_INIT = (
     "/var/log/cloud-init-output.log",
 )
 HOST_KEYS = "/etc/ssh/ssh_host_*key*"
+FIRST_BOOT_ONLY = re.compile(r"^\s*(Condition|Assert)FirstBoot\s*=", re.MULTILINE)
 HOST_KEY_KINDS = ("ed25519", "ecdsa", "rsa")
 DROPBEAR_KEYS = "/etc/dropbear/dropbear_*_host_key"
 OLD_LOGS = ("/var/log/wtmp", "/var/log/btmp", "/var/log/lastlog")
@@ -367,8 +368,11 @@ def _regenerates(facts: GuestFacts) -> bool:
 
     RHEL 7: sshd.service wants sshd-keygen.service; RHEL 8 and Fedora: it wants sshd-keygen.target; RHEL 6: the init
     script does it; others: an enabled unit of the image, whose name or text speaks of keygen. Debian has none: its
-    package makes keys when it is installed. cloud-init does not count: without a data source it does not run.
+    package makes keys when it is installed. What runs at the first boot alone (Debian 13) does not count: to systemd,
+    a clone's first boot is none. Nor does cloud-init: without a data source it does not run.
     """
+    if any("keygen" in text and FIRST_BOOT_ONLY.search(text) for text in facts.files.values()):
+        return False
     if re.search(r"^\s*AUTOCREATE_SERVER_KEYS=[\"']?NO\b", facts.text("/etc/sysconfig/sshd"), re.MULTILINE | re.I):
         return False
     if "keygen" in facts.text("/etc/init.d/sshd") or "ssh-keygen" in facts.text("/etc/init.d/ssh"):

@@ -28,6 +28,7 @@ from tests.host_worker.guest_trees import HOSTS, LINK, OLD_MAC, OLD_MACHINE_ID, 
 MAC = "52:54:00:aa:bb:01"
 MAC2 = "52:54:00:aa:bb:02"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGpXkJ0q me@example"
+FIRST_BOOT_KEYGEN = "[Unit]\nConditionFirstBoot=yes\n\n[Service]\nType=oneshot\nExecStart=ssh-keygen -A\n"
 HASH = "$6$saltsalt$abcdefghijklmnopqrstuvwxyz./0123456789"
 STATIC = Network("192.0.2.10/24", "192.0.2.1", ("192.0.2.53", "2001:db8::53"))
 DHCP = Network()
@@ -336,6 +337,15 @@ def test_no_secret_in_what_is_shown() -> None:
                 "/etc/systemd/system/multi-user.target.wants/fresh-ssh.service": f"{LINK}../fresh-ssh.service",
             },
             "first-boot",
+        ),
+        (
+            {
+                "/usr/lib/systemd/system/sshd-keygen.service": FIRST_BOOT_KEYGEN,
+                "/etc/systemd/system/ssh.service.wants/sshd-keygen.service": (
+                    f"{LINK}/usr/lib/systemd/system/sshd-keygen.service"
+                ),
+            },
+            "written",
         ),
     ],
 )
