@@ -281,7 +281,8 @@ def visible() -> Iterator[type[Action]]:
 def find(name: str) -> Alias:
     """The action of that name with what its name presets; `Refused` when there is none."""
     name = name.replace("_", "-").strip()
-    load(name.split(" ")[0])
+    if name not in ACTIONS and name not in ALIASES:
+        load(name.split(" ")[0])
     if name in ALIASES:
         return ALIASES[name]
     if name in ACTIONS:

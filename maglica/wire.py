@@ -59,14 +59,16 @@ def decode(data: bytes, limit: int = MAX_BYTES) -> Message:
     """The message in some bytes; `Refused` for anything that is not one."""
     if len(data) > limit:
         raise Refused("wrong_input", f"the message has {len(data)} bytes, more than {limit}")
-    if _depth_exceeded(data):
-        raise Refused("wrong_input", f"the message is nested deeper than {MAX_DEPTH}")
     try:
         message = msgpack.unpackb(data, raw=False, strict_map_key=True, max_ext_len=0, ext_hook=_no_extension)
+    except msgpack.StackError:  # its own limit, which no nesting can pass: it decodes without recursion
+        raise _nested() from None
     except Exception:  # whatever msgpack raises, the bytes were no message
         raise Refused("wrong_input", "the message is not msgpack") from None
     if not isinstance(message, dict):
         raise Refused("wrong_input", "the message is not a map")
+    if _too_deep(message):
+        raise _nested()
     if message.get("v") != VERSION or type(message["v"]) is not int:
         raise Refused(
             "version_mismatch",
@@ -105,40 +107,22 @@ def _no_extension(code: int, data: bytes) -> Any:
     raise ValueError("extension types are not used")
 
 
-def _depth_exceeded(data: bytes) -> bool:
-    """Whether maps and lists are nested too deep. Only asked of bytes that could be: see below."""
-    # A container costs at least one byte, so that few suspicious bytes mean little depth. What passes here is checked
-    # exactly by walking the headers with msgpack's own streaming reader.
-    if sum(data.count(byte) for byte in _CONTAINERS) <= MAX_DEPTH:
-        return False
-    unpacker = msgpack.Unpacker(max_buffer_size=len(data) or 1, max_ext_len=0, strict_map_key=False)
-    unpacker.feed(data)
-    try:
-        return _walk(unpacker, data)
-    except Exception:
-        return False  # broken bytes: unpackb says so in its own words
+def _nested() -> Refused:
+    return Refused("wrong_input", f"the message is nested deeper than {MAX_DEPTH}")
 
 
-_CONTAINERS = [bytes([code]) for code in (*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF)]
+def _too_deep(message: Any) -> bool:
+    """Whether maps and lists are nested too deep. One level after the other, so that nothing here is nested itself."""
+    level = [message]
+    for _ in range(MAX_DEPTH):
+        inside = [one.values() if type(one) is dict else one for one in level]
+        level = [value for values in inside for value in values if type(value) in _CONTAINERS]
+        if not level:
+            return False
+    return True
 
 
-def _walk(unpacker: Any, data: bytes) -> bool:
-    left = [1]  # how many values are still to come at each depth
-    while left:
-        if left[-1] == 0:
-            left.pop()
-            continue
-        left[-1] -= 1
-        code = data[unpacker.tell()]
-        if 0x80 <= code <= 0x8F or code in (0xDE, 0xDF):
-            left.append(2 * unpacker.read_map_header())
-        elif 0x90 <= code <= 0x9F or code in (0xDC, 0xDD):
-            left.append(unpacker.read_array_header())
-        else:
-            unpacker.skip()
-        if len(left) > MAX_DEPTH + 1:
-            return True
-    return False
+_CONTAINERS = frozenset({dict, list})
 
 
 def ok(**fields: Any) -> Message:

@@ -235,10 +235,11 @@ class Ledger:
             record["progress"] = None
             log.info("ended job=%s vm=%s host=%s state=%s", record["id"], record["object"], record["host"], state)
         self._save(record, now, journal)
-        if state in job.FINAL and record["locks"]:
-            # A lock became free: whoever may run now shall hear of it.
-            for name in self.store.hosts_with_queue():
-                self._outbox.ring(name)
+        if state in job.FINAL:
+            # Locks became free: whoever may run now shall hear of it.
+            for lock in record["locks"]:
+                for name in self.store.hosts_behind(lock):
+                    self._outbox.ring(name)
 
     def _save(self, record: Job, now: Now, journal: str | None = None) -> None:
         self._live.pop(record["id"], None)

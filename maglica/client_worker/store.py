@@ -46,6 +46,11 @@ CREATE TABLE audit (
 );
 CREATE INDEX audit_ms ON audit (ms);
 """,
+    # Open jobs are found without a look at those that have ended, queued ones without a look at those of other slots.
+    """
+CREATE INDEX job_unfinished ON job (id) WHERE state IN ('queued', 'claimed', 'running');
+CREATE INDEX job_queued ON job (host, slot, id) WHERE state = 'queued';
+""",
 ]
 SCHEMA_VERSION = len(STEPS)
 
@@ -62,7 +67,9 @@ SQL = {
     "open of host": f"SELECT record FROM job WHERE host = ? AND {OPEN} ORDER BY id",
     "open": f"SELECT record FROM job WHERE {OPEN} ORDER BY id",
     "journal of job": "SELECT journal FROM job WHERE id = ?",
-    "queued hosts": "SELECT DISTINCT host FROM job WHERE state = 'queued'",
+    "hosts behind lock": (
+        "SELECT DISTINCT job.host FROM lock JOIN job ON job.id = lock.job WHERE lock.name = ? AND job.state = 'queued'"
+    ),
     # All locks of a job are taken at once and in order of submission: it waits while any earlier open job holds one.
     "claimable": (
         "SELECT record FROM job WHERE host = ? AND state = 'queued' AND slot = ? AND NOT EXISTS ("
@@ -251,8 +258,9 @@ class Store:
         """Queued jobs of this host that hold the first place for each of their locks, the oldest first."""
         return self._jobs("claimable", host, slot, at_most) if at_most > 0 else []
 
-    def hosts_with_queue(self) -> list[str]:
-        return [row[0] for row in self._rows("queued hosts")]
+    def hosts_behind(self, lock: str) -> list[str]:
+        """The hosts of the jobs that wait for a lock."""
+        return [row[0] for row in self._rows("hosts behind lock", lock)]
 
     def holders(self, lock: str) -> list[str]:
         """The jobs that hold or wait for a lock, the holder first."""

@@ -355,11 +355,25 @@ def test_slots_are_told_apart_and_limit_what_is_handed_out(store: Store) -> None
     assert claimable(store, "host10") == claimable(store, "host") == []
 
 
-def test_hosts_with_something_to_do(store: Store) -> None:
+def test_hosts_that_wait_for_a_lock(store: Store) -> None:
     store.add(record(1, host="host2"))
     store.add(record(2, host="host1", state=job.CLAIMED))
     store.add(record(3, host="host2"))
-    assert store.hosts_with_queue() == ["host2"]
+    store.add(record(4, host="host3", locks=["vm:other"]))
+    assert store.hosts_behind("vm:web1") == ["host2"]
+    assert store.hosts_behind("vm:nobody") == []
+
+
+@pytest.mark.parametrize("name", [name for name, statement in SQL.items() if statement.startswith("SELECT")])
+def test_no_question_reads_all_jobs_that_ever_were(path: str, name: str) -> None:
+    Store(path).close()
+    raw = sqlite3.connect(path)
+    statement = SQL[name]
+    plan = [row[3] for row in raw.execute(f"EXPLAIN QUERY PLAN {statement}", ["x"] * statement.count("?"))]
+    raw.close()
+    for step in plan:
+        assert not step.startswith("SCAN job") or "job_open" in step or "job_unfinished" in step, plan
+        assert not step.startswith("SCAN lock"), plan
 
 
 def test_finding_the_next_job_does_not_get_slow_behind_a_long_queue(store: Store) -> None:
