@@ -40,6 +40,8 @@ class HostRemove(Action):
 class HostSurvey(Action):
     """Tell what placement and look-up need to know: domains, images, memory, processors, pools."""
 
+    room: bool = arg(kinds.BOOL, "tell it all; no = the names and states of domains, which is quick", default=True)
+
 
 @action(where=Where.EVERY, hidden=True)
 class HostPing(Action):

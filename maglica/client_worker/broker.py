@@ -29,6 +29,8 @@ from maglica.wire import Message
 
 log = logging.getLogger("maglica.client_worker")
 
+MOMENT = 0.05  # seconds that a submission waits for the survey before its own to end
+
 
 class Broker:
     """Requests in, answers and bells out."""
@@ -46,6 +48,8 @@ class Broker:
         self.epoch = store.next_epoch()
         self._gathers: dict[int, Gather] = {}
         self._askers: dict[str, list[Route]] = {}  # by key: who waits for a submission to be placed
+        self._unplaced: list[Submission] = []  # they wait for the next survey
+        self._next_survey = now.mono  # when that may be asked
         self._pruned = float("-inf")
         self._records = Records(self.fleet, self._ledger, self.weights)
         for name in hosts:
@@ -88,10 +92,11 @@ class Broker:
         self.fleet.awake(now.mono)
         self._beat(now)
         for question in list(self._gathers.values()):
-            for name in list(question.waiting):
-                if now.mono >= question.deadline:
+            if now.mono >= question.deadline:
+                for name in list(question.waiting):
                     question.give_up(name, "no answer in time")
             self._settle(question, now)
+        self._survey_together(now)
         self._ledger.tick(now)
         if now.mono - self._pruned > 3600:
             self._pruned = now.mono
@@ -113,6 +118,8 @@ class Broker:
     def next_tick(self, now: Now) -> float:
         """Seconds until `tick` has something to do."""
         deadlines = [question.deadline for question in self._gathers.values()]
+        if self._unplaced:
+            deadlines.append(self._next_survey)
         return max(0.0, min([now.mono + 1.0, self.fleet.next_beat, *deadlines, *self._ledger.deadlines()]) - now.mono)
 
     # ------------------------------------------------------------------------------------ people's side
@@ -143,7 +150,7 @@ class Broker:
         if action.WHERE == Where.NAMED:
             self._ask([self._known_host(str(getattr(action, "name")))], action, now, timeout, finish(gather.only))
         elif action.WHERE == Where.OWNER:
-            self._survey(now, timeout, located, only=str(getattr(action, "name")).partition("@")[2])
+            self._look_up(now, timeout, located, only=str(getattr(action, "name")).partition("@")[2])
         elif host is not None:
             name = self._known_host(host)
             self._ask([name], type(action)(**{**action.values(), "host": name}), now, timeout, finish(gather.merge))
@@ -200,7 +207,7 @@ class Broker:
             message["key"], action, message["owner"], message.get("reason"), bool(message.get("dry_run"))
         )
         self._askers[wanted.key] = [route]
-        self._survey(now, self.settings.read_timeout, lambda done, now: self._place(wanted, done, now))
+        self._unplaced.append(wanted)
 
     def _refuse_full_queue(self) -> None:
         if self._store.count_open() >= self.settings.queue_limit:
@@ -323,9 +330,28 @@ class Broker:
 
     # ------------------------------------------------------------------------------- questions to hosts
 
-    def _survey(self, now: Now, timeout: float, then: Then, *, only: str = "") -> None:
-        """Ask all hosts, or `only` one of them, what they have."""
-        survey = declare.build("host survey", {})
+    def _survey_together(self, now: Now) -> None:
+        """Ask all hosts what they have, once for everybody who came since that was asked last.
+
+        Always after they came: an older answer might not know what the asker knows. Those who come while a survey is
+        out wait for its end, but no longer than a moment: a host may hang.
+        """
+        if not self._unplaced or now.mono < self._next_survey:
+            return
+        together, self._unplaced = self._unplaced, []
+        self._next_survey = now.mono + MOMENT
+
+        def surveyed(done: Gather, now: Now) -> None:
+            self._next_survey = now.mono
+            for wanted in together:
+                self._place(wanted, done, now)
+
+        room = any(wanted.action.WHERE == Where.PLACED for wanted in together)
+        self._ask_all(declare.build("host survey", {"room": room}), now, self.settings.read_timeout, surveyed)
+
+    def _look_up(self, now: Now, timeout: float, then: Then, *, only: str = "") -> None:
+        """Ask all hosts, or `only` one of them, which domains they have."""
+        survey = declare.build("host survey", {"room": False})
         if only in self.fleet.hosts:
             self._ask([only], survey, now, timeout, then)
         else:
@@ -351,8 +377,9 @@ class Broker:
         deadline = now.mono + timeout
         question = Gather(secrets.randbits(48), action, hosts, silent or {}, now.mono, deadline, then, plan=plan)
         self._gathers[question.number] = question
+        told = self._question(question)
         for host in hosts:
-            self.outbox.publish(host, self._question(question))
+            self.outbox.publish(host, told)
         self._settle(question, now)
 
     @staticmethod

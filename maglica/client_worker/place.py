@@ -133,10 +133,9 @@ def locate(
     """
     bare, _, host = name.partition("@")
     _refuse_unknown_host(host or None, surveys, missing)
-    everything = [
-        (at, str(domain["name"])) for at, survey in surveys.items() if host in ("", at) for domain in survey["domains"]
-    ]
-    found = [place for place in everything if place[1] == bare]
+    looked = [(at, survey["domains"]) for at, survey in surveys.items() if host in ("", at)]
+    found = [(at, bare) for at, domains in looked for domain in domains if domain["name"] == bare]
+    everything = [] if found else [(at, str(domain["name"])) for at, domains in looked for domain in domains]
     if not found and not full_name:
         found = [place for place in everything if place[1].startswith(bare + ".")]
     if len(found) > 1:

@@ -117,18 +117,23 @@ class Hypervisor:
 
     def domains(self) -> list[tuple[Domain, str]]:
         """(definition, state) of every domain."""
+        return self._ask(lambda connection: self._each(connection, lambda domain: domain_xml.read(domain.XMLDesc(0))))
 
-        def ask(connection: Any) -> list[tuple[Domain, str]]:
-            found = []
-            for domain in connection.listAllDomains():
-                try:
-                    found.append((domain_xml.read(domain.XMLDesc(0)), STATES[domain.state()[0]]))
-                except libvirt.libvirtError as error:
-                    if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
-                        raise  # a domain that went away while we looked is no error
-            return found
+    def states(self) -> list[tuple[str, str]]:
+        """(name, state) of every domain."""
+        return self._ask(lambda connection: self._each(connection, lambda domain: domain.name()))
 
-        return self._ask(ask)
+    @staticmethod
+    def _each(connection: Any, look: Callable[[Any], T]) -> list[tuple[T, str]]:
+        """What a look at each domain gives, and the domain's state. One that goes away meanwhile is left out."""
+        found = []
+        for domain in connection.listAllDomains():
+            try:
+                found.append((look(domain), STATES[domain.state()[0]]))
+            except libvirt.libvirtError as error:
+                if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                    raise
+        return found
 
     def state(self, name: str) -> str:
         """The state of a domain, in the words of `STATES`."""

@@ -12,6 +12,7 @@ import msgpack
 import pytest
 
 from maglica import job, wire
+from maglica.client_worker.broker import MOMENT
 from maglica.client_worker.fleet import BEATS
 from maglica.client_worker.ledger import LONGEST_WAIT
 from maglica.errors import Failed, Refused
@@ -441,6 +442,56 @@ def test_a_bell_is_rung_once_a_turn(office: Office, host: Worker) -> None:
     office.turn()
     assert len({asked.job["id"] for asked in keys}) == 5
     assert office.bells() == ["host1"]
+
+
+# --------------------------------------------------------------------------------------- surveys together
+
+
+def test_what_is_submitted_together_is_surveyed_together(office: Office, host: Worker) -> None:
+    for key in ("a", "b", "c"):
+        office.post(submission("vm start", key=key, name="web1"))
+    office.turn()
+    (question,) = office.questions("host1")
+    assert question["args"] == {"room": False}, "nobody needs more than names and states"
+
+
+def test_a_clone_among_them_needs_the_whole_survey(office: Office, host: Worker) -> None:
+    office.post(submission("vm start", key="a", name="web1"))
+    office.post(submission("vm clone", key="b", image=IMAGE, hostname="new1"))
+    office.turn()
+    (question,) = office.questions("host1")
+    assert question["args"] == {"room": True}
+
+
+def test_nobody_is_answered_from_a_survey_that_began_before_he_asked(office: Office, host: Worker) -> None:
+    """He may know what it does not know: a VM that was made since."""
+    first = office.submit("vm start", name="web1")
+    (old,) = office.questions("host1")
+    view = host.survey()
+    host.vms["web2"] = "shut-off"
+    second, third = (office.submit("vm start", name="web2") for _ in range(2))
+    assert office.questions("host1") == [], "they wait for the end of the survey that is out"
+    host.answer(old, view)
+    office.turn()
+    assert first.job["object"] == "web1"
+    assert second.answer is None
+    office.serve(host)
+    assert second.job["object"] == third.job["object"] == "web2"
+
+
+def test_a_host_that_hangs_holds_up_only_those_who_need_it(office: Office, host: Worker) -> None:
+    hung = Worker(office, "host2", {})
+    hung.hello()
+    office.submit("vm stop", name="web1")
+    second = office.submit("vm stop", name="web1")
+    assert len(office.questions("host1")) == 1
+    office.sleep(MOMENT)
+    (question,) = office.questions("host1")
+    host.answer(question, host.survey())
+    for question in office.questions("host2")[1:]:
+        hung.answer(question, hung.survey())
+    office.turn()
+    assert second.job["state"] == QUEUED
 
 
 # ---------------------------------------------------------------------------------------------- cancel

@@ -474,6 +474,12 @@ def test_a_survey_has_what_placement_reads(ward: Ward) -> None:
     }
 
 
+def test_the_quick_survey_is_a_part_of_the_whole_one(ward: Ward) -> None:
+    quick, whole = ward.read("host survey", room=False), ward.read("host survey")
+    assert set(quick) == {"domains"}
+    assert quick["domains"] == [{"name": one["name"], "state": one["state"]} for one in whole["domains"]]
+
+
 def test_memory_is_promised_to_vms_that_are_off_too(ward: Ward) -> None:
     free = ward.read("host survey")["memory_free_bytes"]
     assert free == 32 * GiB - 512 * MiB - 2 * (512 * MiB + look.OVERHEAD), "images promise nothing to anybody"

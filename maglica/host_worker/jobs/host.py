@@ -15,7 +15,7 @@ def host_ping(want: HostPing, host: Host) -> dict[str, Any]:
 
 
 def host_survey(want: HostSurvey, host: Host) -> dict[str, Any]:
-    return look.survey(host.hypervisor, host.settings)
+    return look.survey(host.hypervisor, host.settings) if want.room else look.roll(host.hypervisor)
 
 
 def host_info(want: HostInfo, host: Host) -> dict[str, Any]:
