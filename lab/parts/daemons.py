@@ -14,7 +14,9 @@ from .shell import LabError, run, say, tail_of, wait_until
 
 CLIENT = "client"
 READY_LIMIT = 60.0
-STOP_LIMIT = 20.0
+# Emulated guests are slow: what a job does in 2 s with KVM takes 20 s here, and minutes beside other work
+STOP_GRACE = 60.0
+STOP_LIMIT = STOP_GRACE + 20.0  # jobs that are cut short are undone, and the last outcomes are told
 WEIGHT = 10
 Settings = Mapping[str, Mapping[str, object]]
 
@@ -53,7 +55,12 @@ def configure(lab: Lab, extra: Settings) -> None:
     )
     for each in lab.hosts:
         own = each.folder / "worker"
-        worker = {"name": each.name, "libvirt_uri": host.URI, "export_dir": own / "export"}
+        worker = {
+            "name": each.name,
+            "libvirt_uri": host.URI,
+            "export_dir": own / "export",
+            "stop_grace": f"{STOP_GRACE:g}s",
+        }
         worker |= extra.get("host_worker", {})
         write_config(
             _config(lab, each.name),
