@@ -134,6 +134,7 @@ class Connection:
     def __init__(self, settings: config.Settings) -> None:
         self.settings = settings
         self._client = Client(settings.client.address, settings.client.rep_port)
+        self._protocol = wire.VERSION
 
     def __enter__(self: C) -> C:
         return self
@@ -144,14 +145,25 @@ class Connection:
     def close(self) -> None:
         self._client.close()
 
+    def _ask(self, message: wire.Message, timeout: float) -> wire.Message:
+        """Ask, in an older version when the client worker speaks no newer one."""
+        try:
+            return self._client.ask({"v": self._protocol, **message}, timeout)
+        except MaglicaError as error:
+            agreed = wire.agree(error.details.get("supported"))
+            if error.code != "version_mismatch" or agreed is None or agreed == self._protocol:
+                raise
+            self._protocol = agreed
+            return self._client.ask({"v": self._protocol, **message}, timeout)
+
     def hello(self) -> wire.Message:
         """What the client worker says of itself: `version`, `protocol`, `features`, `epoch`."""
-        return self._client.ask({"op": "ping"}, MARGIN)
+        return self._ask({"op": "ping"}, MARGIN)
 
     def call(self, name: str, args: dict[str, Any], timeout: float | None = None) -> wire.Message:
         """Answer a read, given by name and checked arguments. `timeout`: seconds that hosts may take."""
         patience = timeout or self.settings.client.read_timeout
-        return self._client.ask({"op": "read", "action": name, "args": args, "timeout": patience}, patience + MARGIN)
+        return self._ask({"op": "read", "action": name, "args": args, "timeout": patience}, patience + MARGIN)
 
     def read(self, action: Action, timeout: float | None = None) -> wire.Message:
         """Answer a read."""
@@ -174,12 +186,12 @@ class Connection:
             "op": "submit", "key": key or os.urandom(16).hex(), "action": action.NAME, "args": action.values(),
             "owner": owner(), "reason": reason, "dry_run": dry_run,
         }  # fmt: skip
-        return self._client.ask(message, 2 * self.settings.client.read_timeout + MARGIN)
+        return self._ask(message, 2 * self.settings.client.read_timeout + MARGIN)
 
     def wait(self, job_id: str, rev: int, timeout: float) -> Job:
         """The job's record as soon as it is newer than `rev`, or after `timeout` seconds."""
         message = {"op": "wait", "id": job_id, "rev": rev, "timeout": timeout}
-        record: Job = self._client.ask(message, timeout + MARGIN)["job"]
+        record: Job = self._ask(message, timeout + MARGIN)["job"]
         return record
 
     def attach(self, job_id: str) -> JobHandle:

@@ -28,6 +28,8 @@ EXIT_STATUS = {
     "lost": 1,
     "partial": 10,
     "version_mismatch": 11,
+    "wrong_cluster": 5,
+    "store_went_back": 5,
     "internal_error": 1,
 }
 

@@ -1,8 +1,11 @@
 """Every message, and messages <-> bytes. No sockets.
 
-One msgpack map per message, string keys only. A request is `{"v": 1, "op": …}`, an answer `{"v": 1, "ok": true, …}` or
-`{"v": 1, "ok": false, "error": {…}}`; that last form is frozen for ever. Unknown keys are ignored, so that the next
-version may add some. The limits and their reasons are in docs/design.md.
+One msgpack map per message, string keys only. A request is `{"v": 2, "op": …}`, an answer `{"v": 2, "ok": true, …}` or
+`{"v": 2, "ok": false, "error": {…}}`; that last form is frozen for ever and is understood whatever its version. Unknown
+keys are ignored, so that the next version may add some. Who asks is answered in the version that he asked in; a host
+says hello in the oldest version, and learns then which one to speak.
+
+The limits and their reasons are in docs/design.md.
 """
 
 from __future__ import annotations
@@ -14,8 +17,10 @@ import msgpack
 
 from maglica.errors import Failed, MaglicaError, Refused, from_wire
 
-VERSION = 1
-FEATURES = ("reads", "jobs", "cancel", "beats")
+VERSION = 2  # hosts know their cluster, say hello to every start of the client worker and hear numbered beats
+OLDEST = 1  # the release before this one speaks it
+VERSIONS = tuple(range(OLDEST, VERSION + 1))
+FEATURES = ("reads", "jobs", "cancel", "beats", "cluster", "actions")
 
 MAX_BYTES = 256 * 1024  # of one request; 16 MiB of Python objects in the worst case
 MAX_ANSWER_BYTES = 16 * 1024 * 1024  # of what a client accepts from the client worker that it chose
@@ -34,11 +39,21 @@ REQUESTS: dict[str, tuple[dict[str, type], dict[str, type]]] = {
     "wait": ({"id": str, "rev": int, "timeout": float}, {}),
     "hello": (
         {"host": str, "journal": str, "versions": list, "features": list, "version": str},
-        {"pid": int, "facts": dict, "starts": int, "start": str, "clock": float},
+        {
+            "pid": int,
+            "facts": dict,
+            "starts": int,
+            "start": str,
+            "clock": float,
+            "actions": list,
+            "cluster": str,
+            "epoch": int,
+            "last_job": str,
+        },
     ),
     "sync": (
         {"host": str, "incarnation": int, "have": list, "done": list, "progress": list, "free": dict},
-        {"facts": dict, "seq": int, "epoch": int, "heard": int, "clock": float},
+        {"facts": dict, "seq": int, "life": str, "heard": int, "clock": float},
     ),
     "answer": ({"host": str, "ask": int, "ok": bool}, {"value": dict, "error": dict}),
 }
@@ -69,14 +84,28 @@ def decode(data: bytes, limit: int = MAX_BYTES) -> Message:
         raise Refused("wrong_input", "the message is not a map")
     if _too_deep(message):
         raise _nested()
-    if message.get("v") != VERSION or type(message["v"]) is not int:
-        raise Refused(
-            "version_mismatch",
-            f"the message has protocol version {message.get('v')!r}",
-            f"this side speaks version {VERSION}; install the same release on both",
-            details={"supported": [VERSION]},
-        )
-    return message
+    version = message.get("v")
+    if type(version) is int and OLDEST <= version <= VERSION:
+        return message
+    if message.get("ok") is False and isinstance(message.get("error"), dict):
+        return message
+    raise Refused(
+        "version_mismatch",
+        f"the message has protocol version {version!r}",
+        f"this side speaks {spoken(VERSIONS)}; install the same release on both, or one and the next",
+        details={"supported": list(VERSIONS), "asked": version if type(version) is int else None},
+    )
+
+
+def agree(versions: Any) -> int | None:
+    """The highest version that both sides speak; None when there is none."""
+    offered = {version for version in versions if type(version) is int} if isinstance(versions, list) else set()
+    return max(offered.intersection(VERSIONS), default=None)
+
+
+def spoken(versions: Any) -> str:
+    """Versions in words."""
+    return "protocol " + (" and ".join(map(str, versions)) or "none") if isinstance(versions, (list, tuple)) else "?"
 
 
 def check(message: Message) -> str:

@@ -23,8 +23,11 @@ BEAT = 0.05  # seconds
 class ScriptedHost:
     """Says hello, has some VMs, takes every job, and does with it what `progress` and `end` tell."""
 
-    def __init__(self, name: str, pub_port: int, rep_port: int, vms: dict[str, str]) -> None:
-        self.name, self.vms = name, vms
+    def __init__(
+        self, name: str, pub_port: int, rep_port: int, vms: dict[str, str], protocol: int = wire.VERSION
+    ) -> None:
+        self.name, self.vms, self.protocol = name, vms, protocol
+        self.versions: set[int] = set()  # of the messages that came
         self.jobs: dict[str, dict[str, Any]] = {}
         self.cancelled: set[str] = set()
         self._ports = pub_port, rep_port
@@ -78,12 +81,14 @@ class ScriptedHost:
         bus = Listener("127.0.0.1", *self._ports, [wire.topic(self.name)])
         try:
             bus.send({
-                "op": "hello", "host": self.name, "journal": self._journal, "versions": [wire.VERSION],
+                "v": self.protocol,
+                "op": "hello", "host": self.name, "journal": self._journal, "versions": [self.protocol],
                 "features": [], "version": VERSION, "facts": {"libvirt": "ok"},
             })  # fmt: skip
             due = 0.0
             while not self._stop.is_set():
                 published, answers = bus.receive(BEAT)
+                self.versions |= {message["v"] for message in [*published, *answers]}
                 for message in published:
                     self._asked(bus, message)
                 for answer in answers:
@@ -103,8 +108,9 @@ class ScriptedHost:
             else:
                 self._done[told["id"]] = told
         return {
-            "op": "sync", "host": self.name, "incarnation": self._incarnation, "have": list(self.jobs),
-            "done": list(self._done.values()), "progress": progress, "free": dict.fromkeys(SLOTS, 100),
+            "v": self.protocol, "op": "sync", "host": self.name, "incarnation": self._incarnation,
+            "have": list(self.jobs), "done": list(self._done.values()), "progress": progress,
+            "free": dict.fromkeys(SLOTS, 100),
         }  # fmt: skip
 
     def _answered(self, answer: wire.Message) -> None:
@@ -132,7 +138,9 @@ class ScriptedHost:
             }  # fmt: skip
         elif message["op"] == "plan":
             value = {"item": {"would": {"do": message["action"]}, "changed": True}}
-        bus.send({"op": "answer", "host": self.name, "ask": message["ask"], "ok": True, "value": value})
+        bus.send(
+            {"v": self.protocol, "op": "answer", "host": self.name, "ask": message["ask"], "ok": True, "value": value}
+        )
 
     def _vm(self, name: str) -> dict[str, Any]:
         return {"name": name, "state": self.vms[name], "image": False}

@@ -355,7 +355,7 @@ def subscribed(bell: Bell, count: int) -> None:
 def test_a_host_hears_its_bell_and_its_answers(bell: Bell, listener: Listener) -> None:
     subscribed(bell, 1)
     bell.server.publish(wire.topic("host1"), {"op": "bell", "host": "host1"})
-    assert heard(listener) == ([{"v": 1, "op": "bell", "host": "host1"}], [])
+    assert heard(listener) == ([{"v": wire.VERSION, "op": "bell", "host": "host1"}], [])
     listener.send({"op": "sync"})
     listener.send({"op": "answer"})
     requests = [bell.request(), bell.request()]

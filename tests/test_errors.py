@@ -18,7 +18,7 @@ STATUSES = {
     1: {"environment_error", "host_down", "cancelled", "lost", "internal_error"},
     2: {"wrong_input", "ambiguous_name"},
     4: {"unknown_entity"},
-    5: {"already_exists", "wrong_state", "locked", "protected"},
+    5: {"already_exists", "wrong_state", "locked", "protected", "wrong_cluster", "store_went_back"},
     6: {"no_capacity"},
     7: {"timeout"},
     8: {"unreachable"},

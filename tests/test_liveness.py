@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from typing import Any
 
 import pytest
 
+from maglica import wire
+from maglica.bus import Client
 from maglica.nouns import Cloud
 from tests.daemons import RUNNING, Daemon, House, until
 from tests.forward import Forward
+from tests.scripted_host import ScriptedHost
 
 
 def seen(cloud: Cloud, name: str = "host1") -> tuple[str, str]:
@@ -69,3 +73,91 @@ def test_a_client_worker_that_was_stopped_calls_nobody_down(house: House) -> Non
         states = {seen(cloud)[0] for _ in range(100)}
         assert "down" not in states
         assert cloud.vm.list()[0]["name"] == "web1"
+
+
+# ------------------------------------------------------------------------------------------ the release before
+
+
+def test_a_host_worker_of_the_version_before_works_on(house: House) -> None:
+    house.start()
+    old = house.add(ScriptedHost("old", house.pub_port, house.rep_port, {"web1": "shut-off"}, protocol=wire.OLDEST))
+    old.start()
+    with house.connect() as cloud:
+        assert [vm["name"] for vm in cloud.vm.list()] == ["web1"]
+        job = cloud.vm.start.submit(name="web1")
+        until(lambda: old.job("web1"))
+        old.progress(job.id, "start")
+        old.end(job.id, {"name": "web1", "changed": True})
+        assert job.wait(20)["changed"]
+        house.client_worker.kill()
+        house.client_worker.start()
+        until(lambda: seen(cloud, "old")[0] == "up", 20, "it is heard again")
+    assert old.versions == {wire.OLDEST}
+
+
+def test_a_command_of_the_version_before_is_answered(house: House) -> None:
+    house.start()
+    client = Client("127.0.0.1", house.rep_port)
+    try:
+        for version in wire.VERSIONS:
+            assert client.ask({"v": version, "op": "ping"}, 10)["v"] == version
+    finally:
+        client.close()
+
+
+# ----------------------------------------------------------------------------------------------- one cluster
+
+
+def store_files(house: House) -> list[str]:
+    return [path.name for path in (house.folder / "state").glob("jobs.db*")]
+
+
+def test_a_store_from_a_backup_is_refused_until_somebody_says_that_it_is_meant(house: House) -> None:
+    house.start()
+    host = house.start_host("host1", {"web1": RUNNING, "web2": RUNNING})
+    state, backup = house.folder / "state", house.folder / "backup"
+    with house.connect() as cloud:
+        assert cloud.vm.destroy(name="web1")["changed"]
+        house.client_worker.stop()
+        backup.mkdir()
+        for name in store_files(house):
+            shutil.copy2(state / name, backup / name)
+        house.client_worker.start()
+        until(lambda: seen(cloud)[0] == "up")
+        assert cloud.vm.destroy(name="web2")["changed"]
+        house.client_worker.kill()
+        for name in store_files(house):
+            (state / name).unlink()
+        for path in backup.iterdir():
+            shutil.copy2(path, state / path.name)
+        house.client_worker.start()
+        until(lambda: "the store of the client worker went back in time: its newest job is " in host.log)
+        until(lambda: seen(cloud)[0] == "down")
+        assert seen(cloud)[1].startswith("was refused: the store of the client worker went back in time")
+        assert host.alive, "it waits for the right one"
+        assert cloud.vm.list().missing_hosts[0]["host"] == "host1"
+        said = house.daemon("maglica_host_worker", *host.argv[1:], "--accept", log="accept")
+        said.start()
+        assert said.process.wait(20) == 0
+        assert said.log == "host1 takes the next client worker that answers\n"
+        until(lambda: seen(cloud)[0] == "up")
+        assert [vm["state"] for vm in cloud.vm.list()] == ["shut-off", "shut-off"]
+    assert "Traceback" not in host.log + house.client_worker.log
+
+
+def test_a_client_worker_of_another_cluster_is_refused(house: House) -> None:
+    house.start()
+    host = house.start_host("host1", {"web1": RUNNING})
+    house.client_worker.kill()
+    for name in store_files(house):
+        (house.folder / "state" / name).rename(house.folder / name)
+    house.client_worker.start()
+    until(lambda: "refused: host1 belongs to cluster " in host.log)
+    house.client_worker.kill()
+    for name in store_files(house):
+        (house.folder / "state" / name).unlink()
+    for path in house.folder.glob("jobs.db*"):
+        path.rename(house.folder / "state" / path.name)
+    house.client_worker.start()
+    with house.connect() as cloud:
+        until(lambda: seen(cloud)[0] == "up", 30, "with its own one it goes on by itself")

@@ -63,14 +63,14 @@ def test_there_is_a_sample_of_every_request() -> None:
 @pytest.mark.parametrize("op", GOOD)
 def test_a_request_survives_the_wire(op: str) -> None:
     again = wire.decode(wire.encode(GOOD[op]))
-    assert again == {"v": 1, **GOOD[op]}
+    assert again == {"v": wire.VERSION, **GOOD[op]}
     assert wire.check(again) == op
 
 
 @pytest.mark.parametrize("value", [None, True, 0, -1, 1 << 63, (1 << 64) - 1, 1.5, "", "日本", b"", b"\0\xff", [], {}])
 def test_plain_values_survive_the_wire(value: Any) -> None:
     again = wire.decode(wire.encode({"value": value, "list": [value], "map": {"x": value}}))
-    assert again == {"v": 1, "value": value, "list": [value], "map": {"x": value}}
+    assert again == {"v": wire.VERSION, "value": value, "list": [value], "map": {"x": value}}
     assert type(again["value"]) is type(value)
 
 
@@ -135,20 +135,46 @@ def test_the_kind_of_a_message_is_its_op_and_nothing_else() -> None:
 # ------------------------------------------------------------------------------------------- versions
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None, 1.5, [1], True, 1.0])
+@pytest.mark.parametrize("version", [0, 3, -1, 1 << 60, "1", None, 1.5, [1], True, 1.0, 2.0])
 def test_another_version_is_told_apart(version: Any) -> None:
     error = refused(msgpack.packb({"v": version, "op": "ping"}))
     assert error.code == "version_mismatch"
     assert repr(version) in error.message
-    assert error.details == {"supported": [1]}
+    assert error.details == {"supported": [1, 2], "asked": version if type(version) is int else None}
     assert refused(msgpack.packb({"op": "ping"})).code == "version_mismatch"
+
+
+@pytest.mark.parametrize("version", wire.VERSIONS)
+def test_the_version_before_is_understood(version: int) -> None:
+    assert wire.decode(msgpack.packb({"v": version, "op": "ping"})) == {"v": version, "op": "ping"}
+
+
+def test_there_is_a_version_before() -> None:
+    assert wire.VERSIONS == (wire.OLDEST, wire.VERSION) == (1, 2)
+
+
+@pytest.mark.parametrize("version", [0, 3, "x", None])
+def test_a_refusal_is_understood_whatever_its_version(version: Any) -> None:
+    told = wire.failure(Refused("version_mismatch", "from another time"))
+    assert wire.decode(msgpack.packb({"v": version, **told}))["error"]["message"] == "from another time"
+    with pytest.raises(Refused, match="protocol version"):
+        wire.decode(msgpack.packb({"v": version, "ok": False, "error": "text"}))
+
+
+@pytest.mark.parametrize(
+    ("offered", "agreed"),
+    [([1], 1), ([2], 2), ([1, 2], 2), ([2, 1, 7], 2), ([3], None), ([], None), (None, None), ([True], None),
+     ([1.0, "2", None, [2]], None), ("12", None), ({1: 1}, None)],
+)  # fmt: skip
+def test_the_highest_common_version(offered: Any, agreed: int | None) -> None:
+    assert wire.agree(offered) == agreed
 
 
 def test_the_form_of_a_refusal_never_changes() -> None:
     """What an older or a newer release reads, whatever else it does not understand."""
     told = msgpack.unpackb(wire.encode(wire.failure(Refused("version_mismatch", "text", "hint", details={"x": 1}))))
     assert told == {
-        "v": 1,
+        "v": wire.VERSION,
         "ok": False,
         "error": {
             "kind": "refused",

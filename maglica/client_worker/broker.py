@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-from maglica import declare, kinds, wire
+from maglica import cluster, declare, kinds, wire
 from maglica.bus import Route
 from maglica.client_worker import answers, gather, place
 from maglica.client_worker.answers import Records
@@ -46,6 +46,8 @@ class Broker:
         self.outbox = Outbox()
         self._ledger = Ledger(store, self.outbox)
         self.epoch = store.next_epoch()
+        self.cluster = store.cluster()
+        self.life = secrets.token_hex(8)  # of this process: after a store was put back, two starts have one number
         self._gathers: dict[int, Gather] = {}
         self._askers: dict[str, list[Route]] = {}  # by key: who waits for a submission to be placed
         self._unplaced: list[Submission] = []  # they wait for the next survey
@@ -74,9 +76,11 @@ class Broker:
         self.fleet.awake(now.mono)
         try:
             message = wire.decode(body)
+            self.outbox.asked_in(route, message.get("v", wire.VERSION))
             self._ops[wire.check(message)](message, route, now)
         except Exception as error:
-            self.outbox.reply(route, _failure(error))
+            asked = error.details.get("asked") if isinstance(error, MaglicaError) else None
+            self.outbox.reply(route, _failure(error) | ({"v": asked} if asked is not None else {}))
 
     def subscribed(self, topic: bytes) -> None:
         """A host began to listen: what was rung before it did is rung again."""
@@ -107,7 +111,7 @@ class Broker:
         number = self.fleet.strike(now.mono)
         if number is not None:
             for name in self.fleet.hosts:
-                self.outbox.publish(name, {"op": "beat", "epoch": self.epoch, "number": number})
+                self.outbox.publish(name, {"op": "beat", "life": self.life, "number": number})
 
     def _prune(self, now: Now) -> None:
         try:
@@ -220,6 +224,7 @@ class Broker:
     def _place(self, wanted: Submission, survey: Gather, now: Now) -> None:
         try:
             host, action, why = self._find_place(wanted, survey)
+            self._refuse_unable(host, action)
             if wanted.dry_run:
                 self._plan(wanted, host, action, why, now)
                 return
@@ -227,6 +232,22 @@ class Broker:
         except Exception as error:
             answer = _failure(error)
         self._answer_askers(wanted.key, answer)
+
+    def _refuse_unable(self, host: str, action: Action) -> None:
+        """A host says which actions its release knows: better to hear now that it is too old than in the middle."""
+        if not self._able(host, action):
+            raise self._too_old(host, action)
+
+    def _able(self, host: str, action: Action) -> bool:
+        known = self.fleet.hosts.get(host)
+        return known is None or known.actions is None or action.NAME in known.actions
+
+    def _too_old(self, host: str, action: Action) -> Refused:
+        return Refused(
+            "version_mismatch",
+            f"host {host} runs maglica {self.fleet.hosts[host].version}, which does not know {action.NAME}",
+            f"install maglica {self.version} there, and start its host worker again",
+        )
 
     def _find_place(self, wanted: Submission, survey: Gather) -> tuple[str, Action, str]:
         action = wanted.action
@@ -256,7 +277,8 @@ class Broker:
                 )
         ignore = bool(getattr(action, "ignore_missing", False))
         reserved = self._reserved(survey.answers)
-        return place.choose(want, survey.answers, survey.missing, self.weights, reserved, ignore)
+        weights = {**self.weights, **{name: 0.0 for name in survey.answers if not self._able(name, action)}}
+        return place.choose(want, survey.answers, survey.missing, weights, reserved, ignore)
 
     def _reserved(self, surveys: dict[str, place.Survey]) -> dict[str, place.Reserved]:
         """What open clones will take on each host and have not taken yet."""
@@ -293,20 +315,37 @@ class Broker:
     # ---------------------------------------------------------------------------------------- hosts' side
 
     def _hello(self, message: Message, route: Route, now: Now) -> None:
-        if wire.VERSION not in message["versions"]:
-            raise Refused(
-                "version_mismatch",
-                f"host {message['host']} speaks protocol {message['versions']}, this client worker {wire.VERSION}",
-                "install the same release on both",
-            )
         try:
             name = str(kinds.HOST.check(message["host"]))
         except ValueError as error:
             hint = f"expected {kinds.HOST.expected}: set [host_worker] name"
             raise Refused("wrong_input", f"hello: host: {error}", hint) from None
+        try:
+            self._accept(name, message, route, now)
+        except Refused as error:
+            self.fleet.refused(name, error.message, now.mono)
+            log.warning("hello refused host=%s: %s", name, error.message)
+            raise
+
+    def _accept(self, name: str, message: Message, route: Route, now: Now) -> None:
+        protocol = wire.agree(message["versions"])
+        if protocol is None:
+            raise Refused(
+                "version_mismatch",
+                f"host {name} (maglica {message['version']}) speaks {wire.spoken(message['versions'])}, this client"
+                f" worker (maglica {self.version}) {wire.spoken(wire.VERSIONS)}",
+                "install the same release on both, or one and the next",
+            )
+        mine = cluster.Cluster(self.cluster, self.epoch, self._store.last_id() or "")
+        wrong = cluster.refusal(name, cluster.heard(message), mine)
+        if wrong:
+            raise wrong
         start = message.get("starts") or 0, message.get("start") or ""
         host = self.fleet.hello(name, message["journal"], now.mono, start)
         host.version, host.features = message["version"], [str(word) for word in message["features"]]
+        actions = message.get("actions")
+        host.actions = None if actions is None else frozenset(map(str, actions))
+        self.outbox.host_speaks(name, protocol)
         host.facts = message.get("facts") or host.facts
         host.skew = _skew(message, now)
         self._store.put_host(host.name, host.journal, host.incarnation, host.facts)
@@ -314,18 +353,21 @@ class Broker:
         self.outbox.reply(
             route,
             wire.ok(
-                op="hello", incarnation=host.incarnation, epoch=self.epoch, beat=self.settings.beat,
-                features=list(wire.FEATURES),
+                op="hello", incarnation=host.incarnation, beat=self.settings.beat, protocol=protocol,
+                features=list(wire.FEATURES), life=self.life, **mine.told(),
             ),
         )  # fmt: skip
 
     def _sync(self, message: Message, route: Route, now: Now) -> None:
+        if message.get("life") not in (None, self.life):
+            # It knew another start of this client worker. Before it is told what to do, it shall see whom it speaks to.
+            raise Refused("unknown_entity", "the client worker was started again", "say hello first")
         host = self.fleet.heard(message["host"], message["incarnation"], now.mono, message.get("seq"))
         if message.get("facts"):
             host.facts = message["facts"]
         host.skew = _skew(message, now)
-        if message.get("epoch") == self.epoch:
-            self.fleet.hears(host, message.get("heard") or 0, now.mono)
+        self.outbox.host_speaks(host.name, message.get("v", wire.VERSION))
+        self.fleet.hears(host, message.get("heard") or 0, now.mono)
         self.outbox.reply(route, self._ledger.sync(host, message, now))
 
     # ------------------------------------------------------------------------------- questions to hosts
@@ -379,7 +421,10 @@ class Broker:
         self._gathers[question.number] = question
         told = self._question(question)
         for host in hosts:
-            self.outbox.publish(host, told)
+            if self._able(host, action):
+                self.outbox.publish(host, told)
+            else:
+                question.error(host, self._too_old(host, action))
         self._settle(question, now)
 
     @staticmethod

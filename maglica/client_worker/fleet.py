@@ -8,6 +8,7 @@ from maglica.errors import Refused
 
 BEATS = 3  # unheard beats after which a host counts as down, or as one that does not hear
 SKEW = 2.0  # seconds between two clocks that are worth telling
+MOST_REFUSALS = 256  # remembered: names are what strangers say
 MUCH_SKEW = 60.0  # seconds after which times in logs and records of two machines no longer fit together
 
 
@@ -27,6 +28,7 @@ class Host:
         self.skew: float | None = None  # seconds that its clock is ahead of ours
         self.version: str | None = None
         self.features: list[str] = []
+        self.actions: frozenset[str] | None = None  # that it can do; None: its release does not tell
 
 
 class Fleet:
@@ -36,6 +38,7 @@ class Fleet:
         self.beat = beat
         self.started = started  # silence is counted from here: what nobody could tell us is nobody's silence
         self.hosts: dict[str, Host] = {}
+        self.refusals: dict[str, tuple[float, str]] = {}  # host -> when and why its last hello was turned down
         self.number = 0  # of the last beat
         self.next_beat = started
         self._awake = started
@@ -51,6 +54,13 @@ class Fleet:
         if now - self._awake > self.beat + 1.0:
             self.started = now
         self._awake = now
+
+    def refused(self, name: str, why: str, now: float) -> None:
+        """A hello of that name was turned down."""
+        self.refusals.pop(name, None)
+        self.refusals[name] = now, why
+        while len(self.refusals) > MOST_REFUSALS:
+            del self.refusals[next(iter(self.refusals))]
 
     def strike(self, now: float) -> int | None:
         """The number of the beat that is to be published now; None when it is not time yet."""
@@ -98,10 +108,13 @@ class Fleet:
 
     def why(self, host: Host, now: float) -> str:
         """The state in words."""
-        if host.heard is None:
-            return "has not reported since the client worker started"
         if self.alive(host, now):
             return "; ".join(self.troubles(host, now)) or "reports regularly"
+        at, why = self.refusals.get(host.name, (0.0, ""))
+        if why and now - at <= self.patience:
+            return f"was refused: {why}"
+        if host.heard is None:
+            return "has not reported since the client worker started"
         return f"last heard {now - host.heard:.0f} s ago"
 
     def answering(self, now: float) -> list[str]:

@@ -24,17 +24,32 @@ class Ring(NamedTuple):
 
 
 class Outbox(list[Reply | Ring]):
-    """Answers and bells, in the order in which they shall leave."""
+    """Answers and bells, in the order in which they shall leave, each in the version that its reader speaks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._askers: dict[Route, int] = {}  # whose question has another version than ours
+        self._hosts: dict[str, int] = {}
+
+    def asked_in(self, route: Route, version: int) -> None:
+        """A question came in that version: so shall its answer."""
+        if version != wire.VERSION:
+            self._askers[route] = version
+
+    def host_speaks(self, host: str, version: int) -> None:
+        self._hosts[host] = version
 
     def reply(self, route: Route, message: Message) -> None:
-        self.append(Reply(route, message))
+        version = self._askers.pop(route, wire.VERSION)
+        self.append(Reply(route, {"v": version, **message}))
 
     def publish(self, host: str, message: Message) -> None:
-        self.append(Ring(wire.topic(host), message))
+        # Of a host that has not spoken yet, nothing is known but that it understands the oldest.
+        self.append(Ring(wire.topic(host), {"v": self._hosts.get(host, wire.OLDEST), **message}))
 
     def ring(self, host: str) -> None:
         """Tell a host that there is something for it; once a turn is enough."""
-        bell = Ring(wire.topic(host), {"op": "bell", "host": host})
+        bell = Ring(wire.topic(host), {"v": self._hosts.get(host, wire.OLDEST), "op": "bell", "host": host})
         if bell not in self:
             self.append(bell)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, cast
 
@@ -85,7 +86,8 @@ SQL = {
         " SET journal = excluded.journal, incarnation = excluded.incarnation, facts = excluded.facts"
     ),
     "remove host": "DELETE FROM host WHERE name = ?",
-    "old jobs": "DELETE FROM job WHERE ended_ms < ?",
+    # The newest one stays: hosts compare it with what they were handed, and ids go on from it.
+    "old jobs": "DELETE FROM job WHERE ended_ms < ? AND id < (SELECT max(id) FROM job)",
     "keys": "SELECT public, name, role, created_at, created_by, expires_ms, revoked_at FROM key ORDER BY created_at",
     "put key": "INSERT OR REPLACE INTO key VALUES (?, ?, ?, ?, ?, ?, ?)",
     "invitations": (
@@ -104,6 +106,8 @@ SQL = {
         " ORDER BY n DESC LIMIT ?"
     ),
     "old audit": "DELETE FROM audit WHERE ms < ?",
+    "cluster": "SELECT value FROM meta WHERE name = 'cluster'",
+    "put cluster": "INSERT OR IGNORE INTO meta VALUES ('cluster', ?)",
     "epoch": "SELECT value FROM meta WHERE name = 'epoch'",
     "set epoch": "UPDATE meta SET value = value + 1 WHERE name = 'epoch'",
 }
@@ -206,6 +210,12 @@ class Store:
         self._write("set epoch")
         self.commit()
         return int(next(self._rows("epoch"))[0])
+
+    def cluster(self) -> str:
+        """The name of this store: given once, and no other has it."""
+        self._write("put cluster", str(uuid.uuid4()))
+        self.commit()
+        return str(next(self._rows("cluster"))[0])
 
     # ---------------------------------------------------------------------------------------------- jobs
 

@@ -8,10 +8,12 @@ import os
 import threading
 import time
 
-from maglica import VERSION, config, daemon, wire
+from maglica import VERSION, cluster, config, daemon, declare, wire
 from maglica.bus import Listener
-from maglica.errors import from_wire
-from maglica.host_worker import acceleration
+from maglica.declare import Where
+from maglica.errors import MaglicaError, from_wire
+from maglica.host_worker import acceleration, allegiance
+from maglica.host_worker.allegiance import Allegiance
 from maglica.host_worker.host import Host
 from maglica.host_worker.hypervisor import Hypervisor
 from maglica.host_worker.journal import Journal
@@ -20,6 +22,8 @@ from maglica.host_worker.run import Runner
 
 log = logging.getLogger("maglica.host_worker")
 
+HERE = (Where.EVERY, Where.OWNER, Where.PLACED, Where.NAMED)  # what a host may be asked to do
+REPEAT = 600.0  # seconds after which a lasting refusal is logged again
 FACTS_EVERY = 5.0  # seconds between two looks at the host
 
 
@@ -34,6 +38,9 @@ def _main() -> int:
     parser.add_argument("-c", "--client", metavar="ADDRESS", help="the client worker, such as client.example.jp")
     parser.add_argument("--name", help="the name of this host; its full host name by default")
     parser.add_argument("--config", metavar="FILE", help="settings file")
+    parser.add_argument(
+        "--accept", action="store_true", help="forget which client worker this host knew, take the next one, and end"
+    )
     parser.add_argument("--version", action="version", version=f"maglica {VERSION}")
     options = parser.parse_args()
     overrides = config.client_overrides(options.client, "--client")
@@ -44,6 +51,10 @@ def _main() -> int:
     # A folder per name, so that a client worker and a host worker of one machine do not share theirs.
     name = config.host_name(settings)
     folder = os.path.join(settings.paths.state, f"host-{name}")
+    if options.accept:
+        known = allegiance.forget(folder)
+        print(f"{name} takes the next client worker that answers" + ("" if known else "; it knew none"))
+        return 0
     lock = daemon.only_one(folder, "host worker")
     journal = Journal(os.path.join(folder, "journal.db"))
     found = acceleration.probe(settings.host_worker.acceleration, os.path.join(folder, "acceleration"))
@@ -53,7 +64,7 @@ def _main() -> int:
     listener = Listener(client.address, client.pub_port, client.rep_port, [wire.topic(name)])
     runner = Runner(host, journal, listener.wake)
     log.info("host=%s client=%s libvirt=%s acceleration=%s (%s)", name, client.address, hypervisor.uri, *found)
-    status = Loop(listener, runner, client.beat).run()
+    status = Loop(listener, runner, Allegiance(folder), client.beat).run()
     listener.close()
     journal.close()
     os.close(lock)
@@ -63,14 +74,17 @@ def _main() -> int:
 class Loop:
     """Hear the bell, sync, hand on, until told to stop or replaced by another worker of the same name."""
 
-    def __init__(self, listener: Listener, runner: Runner, beat: float) -> None:
+    def __init__(self, listener: Listener, runner: Runner, allegiance: Allegiance, beat: float) -> None:
         self._listener = listener
         self._runner = runner
+        self._allegiance = allegiance
+        self._protocol = wire.OLDEST
         self._rhythm = Rhythm(beat)
         self._incarnation: int | None = None
         self._start = os.urandom(8).hex()
         self._seq = 0
-        self._beat = (0, 0)  # the last one heard: the client worker's epoch, its number
+        self._life: str | None = None  # the client worker's, whose incarnation we are
+        self._beat = ("", 0)  # the last one heard: whose life it was of, its number
         self._hurry = False
         self._refused_since: float | None = None
         self._status: int | None = None
@@ -86,13 +100,14 @@ class Loop:
             self.speak(time.monotonic())
             self.hear(*self._listener.receive(self.pause(time.monotonic())))
         daemon.notify("STOPPING=1")
+        self._allegiance.close()
         log.info("stopped")
         return self._status or 0
 
     def speak(self, now: float) -> None:
         """Send the answers that are ready, and a report when one is due."""
         for answer in self._runner.answers():
-            self._listener.send({"op": "answer", "host": self._runner.host.name, **answer})
+            self._say({"op": "answer", "host": self._runner.host.name, **answer})
         self._report(now)
 
     def hear(self, published: list[wire.Message], answers: list[wire.Message]) -> None:
@@ -142,7 +157,10 @@ class Loop:
         if not self._rhythm.waiting and (self._rhythm.due(now) or self._urgent(now)):
             self._hurry = False
             self._rhythm.asks(now)
-            self._listener.send(self._hello() if self._incarnation is None else self._sync())
+            self._say(self._hello() if self._incarnation is None else self._sync())
+
+    def _say(self, message: wire.Message) -> None:
+        self._listener.send({"v": self._protocol, **message})
 
     def _urgent(self, now: float) -> bool:
         # Woken by the runner: an outcome goes out at once, progress not more often than it can be read.
@@ -151,10 +169,13 @@ class Loop:
     def _hello(self) -> wire.Message:
         return {
             "op": "hello",
+            "v": wire.OLDEST,
             "host": self._runner.host.name,
             "journal": self._runner.journal.uuid,
-            "versions": [wire.VERSION],
+            "versions": list(wire.VERSIONS),
             "features": list(wire.FEATURES),
+            "actions": [name for name, action in declare.load_all().items() if action.WHERE in HERE],
+            **self._allegiance.refresh().told(),
             "version": VERSION,
             "pid": os.getpid(),
             "starts": self._runner.journal.starts,
@@ -170,8 +191,8 @@ class Loop:
             "host": self._runner.host.name,
             "incarnation": self._incarnation,
             "seq": self._seq,
-            "epoch": self._beat[0],
-            "heard": self._beat[1],
+            "life": self._life,
+            "heard": self._beat[1] if self._beat[0] == self._life else 0,
             "clock": time.time(),
             "facts": self._runner.current_facts(),
             **self._runner.state(),
@@ -182,7 +203,7 @@ class Loop:
     def _heard(self, message: wire.Message) -> None:
         self._rhythm.heard(time.monotonic())
         if message.get("op") == "beat":
-            self._beat = message["epoch"], message["number"]
+            self._beat = message["life"], message["number"]
         elif message.get("op") == "bell" and message.get("host") == self._runner.host.name:
             self._hurry = True
         elif message.get("op") in ("read", "plan"):
@@ -196,17 +217,35 @@ class Loop:
         if not message.get("ok"):
             self._turned_down(message, now)
         elif message.get("op") == "hello":
-            self._incarnation, self._rhythm.beat = message["incarnation"], message["beat"]
-            self._rhythm.listens = "beats" in message.get("features", ())
-            self._refused_since = None
-            self._rhythm.at_once(now)
-            log.info("accepted incarnation=%d epoch=%d", message["incarnation"], message["epoch"])
+            self._welcomed(message, now)
         elif message.get("op") == "sync":
+            self._allegiance.handed([handed["id"] for handed in message["jobs"]], now)
             self._runner.acknowledged(message["acked"])
             for handed in message["jobs"]:
                 self._runner.begin(handed)
             for job_id in message["cancel"]:
                 self._runner.cancel(job_id)
+
+    def _welcomed(self, message: wire.Message, now: float) -> None:
+        told = cluster.heard(message)
+        wrong = cluster.refusal(self._runner.host.name, self._allegiance.known, told)
+        if wrong:
+            self._disowned(wrong, now)
+            return
+        self._allegiance.accept(told)
+        self._incarnation, self._rhythm.beat = message["incarnation"], message["beat"]
+        self._life = message.get("life")
+        self._rhythm.listens = "beats" in message.get("features", ())
+        self._protocol = message.get("protocol", wire.OLDEST)
+        self._refused_since = None
+        self._rhythm.at_once(now)
+        log.info("accepted incarnation=%d epoch=%d", message["incarnation"], message["epoch"])
+
+    def _disowned(self, error: MaglicaError, now: float) -> None:
+        """Not our client worker, or its memory is not what it was. Nothing is done for it; it may be put right."""
+        if self._refused_since is None or now - self._refused_since > REPEAT:
+            log.error("refused: %s (%s)", error.message, error.hint)
+            self._refused_since = now
 
     def _turned_down(self, message: wire.Message, now: float) -> None:
         error = from_wire(message.get("error") or {})
@@ -216,6 +255,8 @@ class Loop:
         elif error.code == "unknown_entity":
             self._incarnation = None  # its store is new: introduce ourselves again
             self._rhythm.at_once(now)
+        elif error.code in ("wrong_cluster", "store_went_back"):
+            self._disowned(error, now)
         elif error.code in ("already_exists", "version_mismatch"):
             self._refused(error.message, error.hint, error.exit_status, now)
         else:

@@ -69,7 +69,7 @@ def test_an_error_as_other_trees(lonely: dict[str, Ended]) -> None:
 
 def test_version_does_not_need_anybody(lonely: dict[str, Ended]) -> None:
     ended = lonely["version"]
-    assert (ended.status, ended.out) == (0, f"maglica {VERSION}, protocol 1\n")
+    assert (ended.status, ended.out) == (0, f"maglica {VERSION}, protocol 2\n")
     assert "no client worker answers" in ended.err
     assert lonely["version -o json"].status == 0
     assert json.loads(lonely["version -o json"].out)["item"]["client_worker"] is None
@@ -231,7 +231,7 @@ def test_ping_and_version(alone: House) -> None:
     assert [(item["name"], item["role"]) for item in tree["items"]] == [("127.0.0.1", "client worker")]
     assert 0 < tree["items"][0]["round_trip_seconds"] < 1
     done = alone.cli("version")
-    assert done.stdout.splitlines()[1] == f"client worker {VERSION}, protocol 1, at 127.0.0.1"
+    assert done.stdout.splitlines()[1] == f"client worker {VERSION}, protocol 2, at 127.0.0.1"
 
 
 def test_a_configured_host_that_is_down_is_named(house: House) -> None:

@@ -67,6 +67,8 @@ class Office:
         self.ms = EPOCH_2026_MS + 1_000_000_000
         self.answers: dict[tuple[bytes, ...], list[Message]] = {}
         self.rung: list[tuple[bytes, Message]] = []  # without beats
+        self.rung_versions: list[int] = []
+        self.versions: dict[tuple[bytes, ...], int] = {}  # of answers
         self.beats: dict[str, int] = {}  # host -> the number that it could have heard last
         self._routes = itertools.count(1)
         self._start()
@@ -112,13 +114,15 @@ class Office:
         for item in outbox:
             # Through bytes, as over the bus: what cannot travel is found here.
             message = wire.decode(wire.encode(item.message), wire.MAX_ANSWER_BYTES)
-            del message["v"]
+            version = message.pop("v")
             if isinstance(item, Reply):
+                self.versions[item.route] = version
                 self.answers.setdefault(item.route, []).append(message)
             elif message["op"] == "beat":
                 self.beats[item.topic[:-1].decode()] = message["number"]
             else:
                 self.rung.append((item.topic, message))
+                self.rung_versions.append(version)
 
     def ask(self, message: Message | bytes) -> Asked:
         """One request, one turn."""

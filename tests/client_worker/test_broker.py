@@ -845,7 +845,7 @@ POISON: list[Any] = [
     {"op": "wait", "id": "x" * 100_000, "rev": 1 << 63, "timeout": 1},
     {"op": "hello", "host": "", "journal": "j", "versions": [1], "features": [], "version": "x"},
     {"op": "hello", "host": "a b\0c", "journal": "j", "versions": [1], "features": [], "version": "x"},
-    {"op": "hello", "host": "host9", "journal": "j", "versions": [2, "1", None], "features": [], "version": "x"},
+    {"op": "hello", "host": "host9", "journal": "j", "versions": [3, "1", None], "features": [], "version": "x"},
     {"op": "sync", "host": "nosuch", "incarnation": 1, "have": [], "done": [], "progress": [], "free": {}},
     {"op": "sync", "host": "host1", "incarnation": 99, "have": [], "done": [], "progress": [], "free": {}},
 ]
@@ -1310,7 +1310,8 @@ def test_hello(office: Office) -> None:
     reply = host.hello().good
     assert reply == {
         "ok": True, "op": "hello", "incarnation": 1, "epoch": office.broker.epoch, "beat": 2.0,
-        "features": list(wire.FEATURES),
+        "features": list(wire.FEATURES), "protocol": wire.VERSION, "cluster": office.broker.cluster, "last_job": "",
+        "life": office.broker.life,
     }  # fmt: skip
     assert host.hello().good["incarnation"] == 2
     (item,) = office.read("host list").good["items"]
@@ -1321,9 +1322,12 @@ def test_hello(office: Office) -> None:
 def test_hello_of_another_version_is_refused_in_words(office: Office) -> None:
     error = Worker(office, "host1").hello(versions=[7]).error
     assert error.code == "version_mismatch"
-    assert error.message == "host host1 speaks protocol [7], this client worker 1"
+    assert error.message == (
+        "host host1 (maglica 0.1.0) speaks protocol 7, this client worker (maglica 0.1.0) protocol 1 and 2"
+    )
     assert office.read("host list").good["items"] == []
-    assert Worker(office, "host1").hello(versions=[7, 1]).good["ok"]
+    assert Worker(office, "host1").hello(versions=[7, 1]).good["protocol"] == 1
+    assert Worker(office, "host1").hello(versions=[1, 2, 3]).good["protocol"] == 2
 
 
 @pytest.mark.parametrize("name", ["", " ", "a b", "a/b", "a\0b", "host1\0", "-x", "x" * 200, "ü", "a\nb"])
@@ -1423,7 +1427,7 @@ def test_ping(office: Office) -> None:
     assert office.ask({"op": "ping"}).good == {
         "ok": True,
         "version": "0.1.0",
-        "protocol": 1,
+        "protocol": wire.VERSION,
         "features": list(wire.FEATURES),
         "epoch": office.broker.epoch,
     }
@@ -1453,7 +1457,7 @@ def living(office: Office, host: Worker, seconds: float, *, hears: bool = True) 
     while office.mono < until:
         office.sleep(BEAT)
         heard = office.beats[host.name] if hears else heard
-        host.sync(epoch=office.broker.epoch, heard=heard)
+        host.sync(life=office.broker.life, heard=heard)
 
 
 def test_beats_are_numbered_and_reach_every_host(opened: Open) -> None:
@@ -1496,18 +1500,18 @@ def test_a_host_that_was_away_is_not_thought_deaf_when_it_comes_back(opened: Ope
     heard = office.beats["host1"]
     office.sleep(100)
     assert seen(office)[0] == "down"
-    host.sync(epoch=office.broker.epoch, heard=heard)
+    host.sync(life=office.broker.life, heard=heard)
     assert seen(office) == ("up", "reports regularly")
 
 
-@pytest.mark.parametrize("told", [{"epoch": 99, "heard": 5}, {"heard": 99}, {"heard": -1}, {"epoch": 1}])
-def test_numbers_of_another_start_or_from_nowhere_do_not_count(opened: Open, told: dict[str, int]) -> None:
+@pytest.mark.parametrize("told", [{"heard": 99}, {"heard": -1}, {"heard": 0}, {"heard": None}])
+def test_numbers_from_nowhere_do_not_count(opened: Open, told: dict[str, int]) -> None:
     office = opened()
     host = Worker(office, "host1")
     host.hello(features=["reads", "beats"])
     for _ in range(5):
         office.sleep(BEAT)
-        host.sync(**{"epoch": office.broker.epoch, "heard": 99, **told})
+        host.sync(life=office.broker.life, **told)
     assert seen(office)[0] == "degraded"
 
 
@@ -1587,3 +1591,179 @@ def test_what_is_lost_of_the_free_slots_is_none(office: Office, host: Worker) ->
     assert host.claim(free={"quick": -3}) == []
     assert host.claim(free={"unknown class": 5}) == []
     assert len(host.claim(free=FREE)) == 1
+
+
+# ------------------------------------------------------------------------------- versions, and what a host can do
+
+
+def test_who_asks_in_the_version_before_is_answered_in_it(opened: Open) -> None:
+    office = opened()
+    for version in wire.VERSIONS:
+        office.post({"op": "ping", "v": version})
+        (reply,) = office.broker.outbox.take()
+        assert reply.message["v"] == version
+
+
+def test_an_answer_that_was_held_back_has_the_version_of_its_question(office: Office, host: Worker) -> None:
+    id = submitted(office, host)
+    old = office.post({"op": "wait", "id": id, "rev": office.job(id)["rev"], "timeout": 5.0, "v": 1})
+    office.turn()
+    assert office.answers.get(old.route) is None
+    host.claim()
+    host.sync(done=[outcome(id)])
+    assert office.versions[old.route] == 1
+
+
+@pytest.mark.parametrize("version", [0, 3, 99])
+def test_a_version_that_nobody_speaks_is_refused_in_itself(opened: Open, version: int) -> None:
+    office = opened()
+    asked = office.ask({"op": "ping", "v": version})
+    assert asked.error.code == "version_mismatch"
+    assert "install the same release" in asked.error.hint
+    assert office.versions[asked.route] == version
+
+
+def test_a_host_of_the_version_before_works(opened: Open) -> None:
+    """The release before: one version, no beats, no cluster, no word of what it can do, and questions it can read."""
+    office = opened()
+    host = Worker(office, "host1", {"web1": "shut-off"})
+    reply = host.hello(v=1, versions=[1]).good
+    assert reply["protocol"] == 1
+    asked = office.submit("vm start", name="web1")
+    assert set(office.rung_versions) == {1}
+    office.serve(host)
+    id = asked.job["id"]
+    (handed,) = host.sync(v=1).good["jobs"]
+    assert handed["id"] == id
+    host.sync(v=1, have=[id], done=[outcome(id)])
+    assert state(office, id) == DONE
+    office.restart()
+    assert host.sync(v=1).good["ok"], "it need not say hello again"
+
+
+def test_what_is_published_has_the_version_of_its_reader(opened: Open) -> None:
+    office = opened({"host3": 1.0})
+    Worker(office, "host1").hello(versions=[1])
+    Worker(office, "host2").hello(versions=[1, 2])
+    office.rung_versions.clear()
+    office.read("vm list", timeout=1.0)
+    assert office.rung_versions == [1, 2, 1], "of host3 nothing is known yet"
+
+
+CAN = ["host survey", "host ping", "vm list", "vm start"]
+
+
+def test_a_job_that_a_host_is_too_old_for_is_refused_at_once(opened: Open) -> None:
+    office = opened()
+    host = Worker(office, "host1", {"web1": "shut-off"})
+    host.hello(actions=CAN, version="0.0.9")
+    asked = office.submit("vm destroy", name="web1")
+    office.serve(host)
+    assert asked.error.code == "version_mismatch"
+    assert asked.error.message == "host host1 runs maglica 0.0.9, which does not know vm destroy"
+    assert asked.error.hint == "install maglica 0.1.0 there, and start its host worker again"
+    assert office.store.count_open() == 0
+    assert submitted(office, host)
+
+
+def test_a_clone_goes_to_a_host_that_can_make_it(opened: Open) -> None:
+    office = opened({"host1": 1000.0})
+    old, new = Worker(office, "host1"), Worker(office, "host2")
+    old.hello(actions=CAN, version="0.0.9")
+    new.hello()
+    asked = office.submit("vm clone", image=IMAGE, hostname="web9.example.jp")
+    office.serve(old, new)
+    assert asked.job["host"] == "host2"
+    asked = office.submit("vm clone", image=IMAGE, hostname="web8.example.jp", on="host1")
+    office.serve(old, new)
+    assert asked.error.code == "version_mismatch"
+
+
+def test_a_question_that_a_host_is_too_old_for_names_it(opened: Open) -> None:
+    office = opened()
+    old, new = Worker(office, "host1"), Worker(office, "host2")
+    old.hello(actions=CAN, version="0.0.9")
+    new.hello()
+    asked = office.read("image list")
+    assert office.questions("host1") == []
+    office.serve(new)
+    (missing,) = asked.good["missing_hosts"]
+    assert missing == {"host": "host1", "why": "host host1 runs maglica 0.0.9, which does not know image list"}
+    assert office.read("host info", name="host1").error.code == "version_mismatch"
+
+
+# -------------------------------------------------------------------------------------------- one cluster
+
+
+def known(office: Office, **more: Any) -> dict[str, Any]:
+    return {"cluster": office.broker.cluster, "epoch": office.broker.epoch, "last_job": "", **more}
+
+
+def test_a_store_has_a_name_of_its_own_that_stays(opened: Open, tmp_path: Path) -> None:
+    office = opened()
+    name, epoch = office.broker.cluster, office.broker.epoch
+    office.restart()
+    assert (office.broker.cluster, office.broker.epoch) == (name, epoch + 1)
+
+
+def test_a_host_of_another_cluster_is_refused(opened: Open) -> None:
+    office = opened()
+    error = Worker(office, "host1").hello(**known(office, cluster="another")).error
+    assert error.code == "wrong_cluster"
+    assert error.message == (
+        f"host1 belongs to cluster another, and this client worker keeps cluster {office.broker.cluster}"
+    )
+    assert "maglica_host_worker --accept" in error.hint
+    assert Worker(office, "host1").hello(**known(office)).good["ok"]
+
+
+def test_a_store_that_went_back_is_refused(office: Office, host: Worker) -> None:
+    assert Worker(office, "host2").hello(**known(office, epoch=office.broker.epoch + 1)).error.code == "store_went_back"
+    id = submitted(office, host)
+    later = host.hello(**known(office, last_job=id + "z")).error
+    assert later.code == "store_went_back"
+    assert later.message.endswith(f"its newest job is {id}, and host1 was handed {id}z")
+    assert "for the second time" in later.hint
+    assert host.hello(**known(office, last_job=id)).good["ok"]
+
+
+def test_a_refused_host_is_shown_with_the_reason(office: Office, host: Worker) -> None:
+    office.sleep(PATIENCE + 1)
+    host.hello(**known(office, epoch=99))
+    state, why = seen(office)
+    assert state == "down"
+    assert why.startswith("was refused: the store of the client worker went back in time")
+    office.sleep(PATIENCE + 1)
+    assert seen(office)[1].startswith("last heard ")
+
+
+def test_after_a_restart_hosts_say_hello_before_anything_else(office: Office, host: Worker) -> None:
+    id = submitted(office, host)
+    host.claim(life=office.broker.life)
+    before, life = office.broker.epoch, office.broker.life
+    office.restart()
+    error = host.sync(life=life).error
+    assert (error.code, error.hint) == ("unknown_entity", "say hello first")
+    assert state(office, id) == CLAIMED, "a store from a backup must not be told what it would make lost jobs of"
+    host.hello(**known(office, epoch=before, last_job=id))
+    assert [one["id"] for one in host.sync(life=office.broker.life).good["jobs"]] == [id]
+
+
+def test_the_newest_job_is_never_forgotten(office: Office, host: Worker) -> None:
+    """Hosts were handed it: a store without it would look like one from a backup."""
+    ids = [submitted(office, host, "vm start", name="web1") for _ in range(2)]
+    for id in ids:
+        host.claim()
+        host.end(id)
+    office.mono += 40 * 86400
+    office.ms += 40 * 86400_000
+    office.turn()
+    assert [one["id"] for one in office.store.list_jobs(9, **NOBODY)] == ids[1:]
+    assert host.hello(**known(office, last_job=ids[1])).good["ok"]
+
+
+def test_strangers_cannot_fill_the_memory_with_names(opened: Open) -> None:
+    office = opened()
+    for number in range(1000):
+        Worker(office, f"host{number}").hello(versions=[9])
+    assert len(office.broker.fleet.refusals) < 300

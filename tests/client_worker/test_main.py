@@ -20,7 +20,7 @@ def test_it_starts_answers_and_stops(house: House) -> None:
     house.start()
     with house.connect() as cloud:
         hello = cloud.hello()
-        assert (hello["version"], hello["protocol"]) == ("0.1.0", 1)
+        assert (hello["version"], hello["protocol"]) == ("0.1.0", 2)
         house.client_worker.signal(signal.SIGTERM)
         assert house.client_worker.stop() == 0
     assert "listening" in house.client_worker.log
