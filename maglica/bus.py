@@ -28,22 +28,44 @@ PATIENCE = 2.0  # seconds until an unanswered client asks whether anybody is the
 KNOCK = 0.8  # seconds that somebody has to answer that; both together stay below 3 s
 RESEND = 10.0  # seconds after which an unanswered request is given again
 
+# What one peer may have in the client worker at once. A REQ has one request under way and a host worker a few; what
+# somebody sends faster waits in his own TCP connection, not in our memory.
+UNREAD = 16  # whole messages of one connection that wait for the loop, each of up to wire.MAX_BYTES
+UNSENT = 64  # answers that wait for one connection to read them
+SHARE = 16  # messages of one connection in one turn of the loop
+SHARE_BYTES = wire.MAX_BYTES  # the same in bytes
+
 Route = tuple[bytes, ...]
 
 
 class Request(NamedTuple):
-    """A request as it came in: where its answer goes, its bytes, and whose it is (no key on an open bus)."""
+    """A request as it came in: where its answer goes, its bytes, and whose it is (no key on an open bus).
+
+    `fd`: the file descriptor of its connection, which may be closed by now or be another one's; -1 when not known.
+    """
 
     route: Route
     body: bytes
     public: str = ""
     address: str = ""
+    fd: int = -1
 
 
 class Subscription(NamedTuple):
     """Somebody who may began to listen to a topic."""
 
     topic: bytes
+
+
+class Breach(NamedTuple):
+    """A subscriber sent what no subscriber sends."""
+
+    public: str
+    address: str
+    fd: int
+
+
+Event = Request | Subscription | Breach
 
 
 class Gate(Protocol):
@@ -98,9 +120,13 @@ class Server:
         self._poller.register(self._zap, zmq.POLLIN)
         self._xpub = self._open_xpub()
         self._router = self._open(zmq.ROUTER)
+        # Counts neither the parts of a message that has not ended nor subscriptions: client_worker/guard.py does.
         self._router.setsockopt(zmq.MAXMSGSIZE, wire.MAX_BYTES)
+        self._router.setsockopt(zmq.RCVHWM, UNREAD)
+        self._router.setsockopt(zmq.SNDHWM, UNSENT)
         self._bind(self._router, endpoint(bind, rep_port), "rep_port")
         self._poller.register(self._router, zmq.POLLIN)
+        self.emptied = 0  # how often `receive` had taken every whole request that there was
 
     def _open(self, kind: int) -> zmq.Socket[bytes]:
         socket = self._context.socket(kind)
@@ -115,14 +141,14 @@ class Server:
             socket.setsockopt(zmq.ZAP_DOMAIN, b"maglica")
         return socket
 
-    def _open_xpub(self) -> zmq.Socket[bytes]:
+    def _open_xpub(self, patience: float = 0.0) -> zmq.Socket[bytes]:
         socket = self._open(zmq.XPUB)
         # Limits what subscribers send; what we publish is not limited by it. 64 to 256 would break a CURVE handshake.
         socket.setsockopt(zmq.MAXMSGSIZE, 1024)
         socket.setsockopt(zmq.SNDHWM, 10000)
         # Every subscription is shown to us, and takes effect when we say so.
         socket.setsockopt(zmq.XPUB_MANUAL, 1)
-        self._bind(socket, endpoint(self._address, self._pub_port), "pub_port")
+        self._bind(socket, endpoint(self._address, self._pub_port), "pub_port", patience)
         self._poller.register(socket, zmq.POLLIN)
         return socket
 
@@ -131,11 +157,20 @@ class Server:
         self._poller.unregister(self._xpub)
         self._open_sockets.remove(self._xpub)
         self._xpub.close(linger=0)
-        self._xpub = self._open_xpub()
+        # libzmq gives the port back in a thread of its own, a moment after the socket was closed.
+        self._xpub = self._open_xpub(patience=5.0)
 
-    def _bind(self, socket: zmq.Socket[bytes], where: str, key: str) -> None:
+    def _bind(self, socket: zmq.Socket[bytes], where: str, key: str, patience: float = 0.0) -> None:
+        deadline = time.monotonic() + patience
         try:
-            socket.bind(where)
+            while True:
+                try:
+                    socket.bind(where)
+                    return
+                except zmq.ZMQError as error:
+                    if error.errno != zmq.EADDRINUSE or time.monotonic() >= deadline:
+                        raise
+                    time.sleep(0.001)
         except zmq.ZMQError as error:
             self.close()
             hint = f"is another client worker running? [client] {key} and bind choose another one"
@@ -145,24 +180,52 @@ class Server:
         """Make `receive` return when this file descriptor becomes readable."""
         self._poller.register(fd, zmq.POLLIN)
 
-    def receive(self, timeout: float, at_most: int = 512) -> list[Request | Subscription]:
-        """Everything that is ready, after waiting at most `timeout` seconds for the first."""
+    def receive(self, timeout: float, at_most: int = 512) -> list[Event]:
+        """What is ready, after waiting at most `timeout` seconds for the first.
+
+        Not more than one connection's share: whoever floods makes the turn shorter, and nobody else's wait longer.
+        """
         self._poller.poll(max(0, int(timeout * 1000)))
         for asked in _ready(self._zap, at_most):
             self._admit(asked)
-        found: list[Request | Subscription] = []
+        return [*self._subscriptions(at_most), *self._requests(at_most)]
+
+    def _subscriptions(self, at_most: int) -> Iterable[Subscription | Breach]:
         for frame in _frames(self._xpub, at_most):
             word = frame.bytes
-            if word[:1] == b"\x01" and self._grant(_property(frame, "User-Id"), word[1:]):
-                found.append(Subscription(word[1:]))
-        for parts in _parts(self._router, at_most):
-            frames = [part.bytes for part in parts]
+            if word[:1] not in (b"\0", b"\1"):
+                # No subscriber says this. libzmq takes the next one in its queue for its sender: what is granted
+                # from here on could go to somebody else. Everybody has to begin anew.
+                self.drop_subscribers()
+                yield Breach(_property(frame, "User-Id"), _property(frame, "Peer-Address"), _source(frame))
+                return
+            if word[:1] == b"\1" and self._grant(_property(frame, "User-Id"), word[1:]):
+                yield Subscription(word[1:])
+
+    def _requests(self, at_most: int) -> Iterable[Request]:
+        had: dict[bytes, list[int]] = {}  # by connection: messages and bytes of this turn
+        for _ in range(at_most):
+            try:
+                # NOBLOCK even after poll said readable: a malformed multipart makes the two disagree.
+                sender = self._router.recv(zmq.NOBLOCK)
+                # The first frame of the peer's own: unlike the one before it, it always knows where it came from.
+                first = self._router.recv(zmq.NOBLOCK, copy=False)
+                rest = self._router.recv_multipart(zmq.NOBLOCK) if first.more else []
+            except zmq.Again:
+                self.emptied += 1
+                return
+            frames = [first.bytes, *rest]
             # REQ puts one empty frame before the body; REQ_CORRELATE one frame more before that.
-            if b"" in frames[1:-1]:
-                split = frames.index(b"", 1)
-                public, address = _property(parts[-1], "User-Id"), _property(parts[-1], "Peer-Address")
-                found.append(Request(tuple(frames[: split + 1]), b"".join(frames[split + 1 :]), public, address))
-        return found
+            if b"" in frames[:-1]:
+                split = frames.index(b"") + 1
+                route, body = (sender, *frames[:split]), b"".join(frames[split:])
+                public, address = _property(first, "User-Id"), _property(first, "Peer-Address")
+                yield Request(route, body, public, address, _source(first))
+            share = had.setdefault(sender, [0, 0])
+            share[0] += 1
+            share[1] += sum(map(len, frames))
+            if share[0] >= SHARE or share[1] >= SHARE_BYTES:
+                return
 
     def _admit(self, asked: list[bytes]) -> None:
         """Answer libzmq's question about a connection: https://rfc.zeromq.org/spec/27/."""
@@ -214,15 +277,6 @@ def _ready(socket: zmq.Socket[bytes], at_most: int) -> Iterable[list[bytes]]:
             return
 
 
-def _parts(socket: zmq.Socket[bytes], at_most: int) -> Iterable[list[zmq.Frame]]:
-    """The same, with what is known of the peer."""
-    for _ in range(at_most):
-        try:
-            yield socket.recv_multipart(zmq.NOBLOCK, copy=False)
-        except zmq.Again:
-            return
-
-
 def _frames(socket: zmq.Socket[bytes], at_most: int) -> Iterable[zmq.Frame]:
     """Subscriptions: one frame each, and what is done about one is done before the next is taken."""
     for _ in range(at_most):
@@ -238,6 +292,14 @@ def _property(frame: zmq.Frame, name: str) -> str:
         return str(frame.get(name))  # type: ignore[arg-type]
     except zmq.ZMQError:
         return ""
+
+
+def _source(frame: zmq.Frame) -> int:
+    """The file descriptor of the connection that a frame came by."""
+    try:
+        return int(frame.get(zmq.SRCFD))
+    except zmq.ZMQError:
+        return -1
 
 
 class Client:

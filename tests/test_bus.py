@@ -11,7 +11,19 @@ import pytest
 import zmq
 
 from maglica import wire
-from maglica.bus import KNOCK, PATIENCE, Client, Listener, Request, Server, Subscription, endpoint
+from maglica.bus import (
+    KNOCK,
+    PATIENCE,
+    Breach,
+    Client,
+    Event,
+    Listener,
+    Request,
+    Server,
+    Subscription,
+    endpoint,
+    new_pair,
+)
 from maglica.errors import Failed, MaglicaError, Refused
 from tests.daemons import free_ports
 from tests.waiting import until
@@ -27,7 +39,7 @@ class Bell:
         self.server = Server("127.0.0.1", self.pub_port, self.rep_port)
         self.context = zmq.Context()
         self.peers: list[zmq.Socket[bytes]] = []
-        self.heard: list[Request | Subscription] = []
+        self.heard: list[Event] = []
 
     def close(self) -> None:
         for peer in self.peers:
@@ -42,7 +54,7 @@ class Bell:
         self.peers.append(found)
         return found
 
-    def receive(self) -> Request | Subscription:
+    def receive(self) -> Event:
         """The next thing that happens."""
         if not self.heard:
             self.heard = until(lambda: self.server.receive(0.05))
@@ -407,3 +419,57 @@ def test_new_sockets_forget_what_the_old_ones_waited_for(bell: Bell, listener: L
     assert [answer["number"] for answer in answers] == [2]
     bell.server.publish(wire.topic("host1"), {"op": "bell", "host": "host1"})
     assert heard(listener)[0], "and it still hears the bell"
+
+
+class Owners:
+    """Everybody may connect, and hear the topic that is his own."""
+
+    def __init__(self) -> None:
+        self.topics: dict[str, bytes] = {}
+
+    def admits(self, public: str, address: str) -> bool:
+        return True
+
+    def may_hear(self, public: str, topic: bytes) -> bool:
+        return self.topics.get(public) == topic
+
+
+def test_a_subscriber_cannot_get_what_its_neighbour_is_granted() -> None:
+    """A grant goes to the next one in libzmq's queue, which somebody who sends a message can push out of step."""
+    gate, key = Owners(), new_pair()
+    pub_port, rep_port = free_ports(2)
+    server = Server("127.0.0.1", pub_port, rep_port, key, gate)
+    context = zmq.Context()
+    try:
+        victim_key, thief_key = new_pair(), new_pair()
+        gate.topics = {victim_key.public: b"victim\0", thief_key.public: b"thief\0"}
+        peers = []
+        for own in (victim_key, thief_key, thief_key):
+            peer = context.socket(zmq.XSUB)
+            peer.setsockopt(zmq.RCVTIMEO, 500)
+            peer.setsockopt(zmq.CURVE_SERVERKEY, key.public.encode())
+            peer.setsockopt(zmq.CURVE_PUBLICKEY, own.public.encode())
+            peer.setsockopt(zmq.CURVE_SECRETKEY, own.secret.encode())
+            peer.connect(f"tcp://127.0.0.1:{pub_port}")
+            peers.append(peer)
+        victim, thief, accomplice = peers
+        for _ in range(50):
+            server.receive(0.01)  # all are connected
+        for peer, word in ((accomplice, b"?"), (victim, b"\1victim\0"), (thief, b"\1thief\0")):
+            peer.send(word)
+            time.sleep(0.3)
+        heard = server.receive(0.5)
+        assert [event.public for event in heard if isinstance(event, Breach)] == [thief_key.public]
+
+        def again() -> bool:
+            victim.poll(0)  # a socket that nobody looks at does not subscribe again
+            return Subscription(b"victim\0") in server.receive(0.05)
+
+        until(again, 10, "the victim comes back by itself")
+        server.publish(b"victim\0", {"secret": True})
+        assert victim.recv_multipart()[0] == b"victim\0"
+        with pytest.raises(zmq.Again):
+            thief.recv_multipart()
+    finally:
+        context.destroy(linger=0)
+        server.close()

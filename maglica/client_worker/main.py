@@ -7,7 +7,7 @@ import logging
 import os
 
 from maglica import VERSION, config, daemon, wire
-from maglica.bus import Request, Server
+from maglica.bus import Request, Server, Subscription
 from maglica.client_worker.broker import Broker
 from maglica.client_worker.now import now
 from maglica.client_worker.outbox import Reply
@@ -75,8 +75,10 @@ def serve(server: Server, broker: Broker, store: Store) -> None:
         for event in server.receive(broker.next_tick(now())):
             if isinstance(event, Request):
                 broker.request(event.body, event.route, now())
-            else:
+            elif isinstance(event, Subscription):
                 broker.subscribed(event.topic)
+            else:
+                log.warning("a subscriber at %s sent a message; all begin anew", event.address)
         broker.tick(now())
         _send(server, broker, store)
     daemon.notify("STOPPING=1")
