@@ -48,7 +48,7 @@ class Pipe:
                 ended.append(record)
                 open_jobs -= 1
             else:
-                self._send({"op": "wait", "id": record["id"], "rev": record["rev"], "timeout": 10.0})
+                self._send({"op": "wait", "id": record["id"], "rev": record["rev"], "timeout": 10.0, "ended": True})
         return ended
 
     def _submit(self, action: Action) -> None:

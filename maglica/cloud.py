@@ -75,6 +75,9 @@ class JobHandle:
         After `timeout` seconds `Failed("timeout")` is raised; the job goes on. A client worker that goes away for a
         short while (a restart, say) is waited for.
         """
+        return self._heard_of(timeout, ended=False)
+
+    def _heard_of(self, timeout: float | None, *, ended: bool) -> Iterator[Job]:
         self._heard = time.monotonic()
         until = None if timeout is None else self._heard + timeout
         yield self.record
@@ -82,16 +85,17 @@ class JobHandle:
             left = SLICE if until is None else min(SLICE, until - time.monotonic())
             if left <= 0:
                 raise self.overdue(timeout or 0.0)
-            if self.look(left):
+            if self.look(left, ended=ended):
                 yield self.record
 
-    def look(self, patience: float = 0.0) -> bool:
-        """Ask once how the job stands; the answer is held back for at most `patience` seconds if nothing changes.
+    def look(self, patience: float = 0.0, *, ended: bool = False) -> bool:
+        """Ask once how the job stands; the answer is held back for at most `patience` seconds if nothing changes, or
+        with `ended` until it ends.
 
         Tells whether something has changed. A client worker that does not answer is endured for `OUTAGE` seconds.
         """
         try:
-            record = self._connection.wait(self.id, self.record["rev"], patience)
+            record = self._connection.wait(self.id, self.record["rev"], patience, ended=ended)
         except MaglicaError as error:
             if error.code not in {"unreachable", "timeout"} or time.monotonic() - self._heard > OUTAGE:
                 error.hint = f"job {self.id} goes on; `maglica job attach {self.id}` follows it. {error.hint}"
@@ -113,7 +117,7 @@ class JobHandle:
 
     def wait(self, timeout: float | None = None) -> dict[str, Any]:
         """Wait for the end and give the result; raise the job's error when it did not end well."""
-        for _ in self.follow(timeout):
+        for _ in self._heard_of(timeout, ended=True):
             pass
         return self.result()
 
@@ -188,9 +192,11 @@ class Connection:
         }  # fmt: skip
         return self._ask(message, 2 * self.settings.client.read_timeout + MARGIN)
 
-    def wait(self, job_id: str, rev: int, timeout: float) -> Job:
-        """The job's record as soon as it is newer than `rev`, or after `timeout` seconds."""
-        message = {"op": "wait", "id": job_id, "rev": rev, "timeout": timeout}
+    def wait(self, job_id: str, rev: int, timeout: float, *, ended: bool = False) -> Job:
+        """The job's record as soon as it is newer than `rev`, with `ended` when it has ended, or after `timeout`
+        seconds.
+        """
+        message = {"op": "wait", "id": job_id, "rev": rev, "timeout": timeout, "ended": ended}
         record: Job = self._ask(message, timeout + MARGIN)["job"]
         return record
 

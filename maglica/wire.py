@@ -36,7 +36,7 @@ REQUESTS: dict[str, tuple[dict[str, type], dict[str, type]]] = {
         {"key": str, "action": str, "args": dict, "owner": str},
         {"reason": str, "dry_run": bool},
     ),
-    "wait": ({"id": str, "rev": int, "timeout": float}, {}),
+    "wait": ({"id": str, "rev": int, "timeout": float}, {"ended": bool}),
     "hello": (
         {"host": str, "journal": str, "versions": list, "features": list, "version": str},
         {

@@ -310,7 +310,8 @@ class Broker:
             self.outbox.reply(route, message)
 
     def _wait(self, message: Message, route: Route, now: Now) -> None:
-        self._ledger.wait(route, message["id"], message["rev"], float(message["timeout"]), now)
+        ended = bool(message.get("ended"))
+        self._ledger.wait(route, message["id"], message["rev"], float(message["timeout"]), now, ended=ended)
 
     # ---------------------------------------------------------------------------------------- hosts' side
 

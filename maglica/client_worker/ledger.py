@@ -34,6 +34,7 @@ class Waiter(NamedTuple):
     job: str
     rev: int
     deadline: float
+    ended: bool  # nothing but its end is of interest
 
 
 class Submission(NamedTuple):
@@ -52,7 +53,7 @@ class Ledger:
     def __init__(self, store: Store, outbox: Outbox) -> None:
         self.store = store
         self._outbox = outbox
-        self._waiters: list[Waiter] = []
+        self._waiters: dict[str, list[Waiter]] = {}  # by job
         # Progress since a job's last change of state, by id. It is not worth an fsync: after a restart the hosts tell
         # it again with their next sync.
         self._live: dict[str, Job] = {}
@@ -119,26 +120,34 @@ class Ledger:
             self._outbox.ring(record["host"])
         return record
 
-    def wait(self, route: Route, prefix: str, rev: int, timeout: float, now: Now) -> None:
-        """Answer with a job as soon as it is another than at `rev`, or has ended, or after `timeout` seconds."""
+    def wait(self, route: Route, prefix: str, rev: int, timeout: float, now: Now, *, ended: bool = False) -> None:
+        """Answer with a job as soon as it is another than at `rev`, or has ended, or after `timeout` seconds. With
+        `ended` only the end counts.
+        """
         record = self.find(prefix)
-        if record["rev"] != rev or record["state"] in job.FINAL:
+        waiter = Waiter(route, record["id"], rev, now.mono + min(timeout, LONGEST_WAIT), ended)
+        if _hears(waiter, record):
             self._outbox.reply(route, told(record))
         else:
-            self._waiters.append(Waiter(route, record["id"], rev, now.mono + min(timeout, LONGEST_WAIT)))
+            self._waiters.setdefault(record["id"], []).append(waiter)
 
     def tick(self, now: Now) -> None:
         """Answer those who have waited long enough."""
-        late = [waiter for waiter in self._waiters if now.mono >= waiter.deadline]
-        self._waiters = [waiter for waiter in self._waiters if now.mono < waiter.deadline]
+        late = [waiter for waiters in self._waiters.values() for waiter in waiters if now.mono >= waiter.deadline]
         for waiter in late:
+            self._leave(waiter)
             try:
                 self._outbox.reply(waiter.route, told(self.find(waiter.job)))
             except MaglicaError as error:
                 self._outbox.reply(waiter.route, wire.failure(error))
 
     def deadlines(self) -> list[float]:
-        return [waiter.deadline for waiter in self._waiters]
+        return [waiter.deadline for waiters in self._waiters.values() for waiter in waiters]
+
+    def _leave(self, waiter: Waiter) -> None:
+        self._waiters[waiter.job].remove(waiter)
+        if not self._waiters[waiter.job]:
+            del self._waiters[waiter.job]
 
     # -------------------------------------------------------------------------------------------- hosts' side
 
@@ -149,7 +158,7 @@ class Ledger:
         recorded = [self._outcome(host.name, done, now) for done in message["done"]]
         for progress in message["progress"]:
             self._progress(host.name, progress, now)
-        mine = {record["id"]: self._newest(record) for record in self.store.open_jobs(host.name)}
+        mine = {record["id"]: self._newest(record) for record in self.store.handed_jobs(host.name)}
         have = {str(known) for known in message["have"]}
         self._reconcile(mine, host.journal, have, now)
         again = [record for record in mine.values() if record["state"] == job.CLAIMED and record["id"] not in have]
@@ -174,7 +183,7 @@ class Ledger:
         its journal before it begins. With another journal, or when it had begun, nobody knows: the job is lost.
         """
         for record in mine.values():
-            if record["state"] == job.QUEUED or record["id"] in have:
+            if record["id"] in have:
                 continue
             if record["state"] == job.CLAIMED and self.store.journal_of(record["id"]) == journal:
                 continue
@@ -250,10 +259,14 @@ class Ledger:
         """Tell those who wait for it."""
         record["rev"] += 1
         record["updated_at"] = now.text
-        ready = [waiter for waiter in self._waiters if waiter.job == record["id"] and record["rev"] != waiter.rev]
-        self._waiters = [waiter for waiter in self._waiters if waiter not in ready]
-        for waiter in ready:
+        for waiter in [one for one in self._waiters.get(record["id"], []) if _hears(one, record)]:
+            self._leave(waiter)
             self._outbox.reply(waiter.route, told(record))
+
+
+def _hears(waiter: Waiter, record: Job) -> bool:
+    """Whether the record as it is now is what somebody waits for."""
+    return record["state"] in job.FINAL or (record["rev"] != waiter.rev and not waiter.ended)
 
 
 def _ms(job_id: str) -> int:

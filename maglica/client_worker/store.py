@@ -66,6 +66,9 @@ SQL = {
     "last id": "SELECT max(id) FROM job",
     "count open": f"SELECT count(*) FROM job WHERE {OPEN}",
     "open of host": f"SELECT record FROM job WHERE host = ? AND {OPEN} ORDER BY id",
+    "handed of host": (
+        f"SELECT record FROM job WHERE host = ? AND state IN ('claimed', 'running') AND {OPEN} ORDER BY id"
+    ),
     "open": f"SELECT record FROM job WHERE {OPEN} ORDER BY id",
     "journal of job": "SELECT journal FROM job WHERE id = ?",
     "hosts behind lock": (
@@ -263,6 +266,10 @@ class Store:
 
     def open_jobs(self, host: str | None = None) -> list[Job]:
         return self._jobs("open") if host is None else self._jobs("open of host", host)
+
+    def handed_jobs(self, host: str) -> list[Job]:
+        """The open jobs that a host has been given."""
+        return self._jobs("handed of host", host)
 
     def claimable(self, host: str, slot: str, at_most: int) -> list[Job]:
         """Queued jobs of this host that hold the first place for each of their locks, the oldest first."""

@@ -147,8 +147,8 @@ class Office:
     def submit(self, action: str, *, key: str = "", dry_run: bool = False, **args: Any) -> Asked:
         return self.ask(submission(action, key=key or f"key{next(self._routes)}", dry_run=dry_run, **args))
 
-    def wait(self, job: str, rev: int = -1, timeout: float = 10.0) -> Asked:
-        return self.ask({"op": "wait", "id": job, "rev": rev, "timeout": timeout})
+    def wait(self, job: str, rev: int = -1, timeout: float = 10.0, *, ended: bool = False) -> Asked:
+        return self.ask({"op": "wait", "id": job, "rev": rev, "timeout": timeout, "ended": ended})
 
     def job(self, job: str) -> Message:
         """The job as people see it now."""

@@ -609,6 +609,21 @@ def test_many_may_wait_and_each_is_answered_once(office: Office, host: Worker) -
     assert {asked.job["rev"] for asked in held} == {rev + 1}
 
 
+def test_who_waits_for_the_end_hears_of_nothing_else(office: Office, host: Worker) -> None:
+    id = submitted(office, host)
+    ended, changed = office.wait(id, rev=1, ended=True), office.wait(id, rev=1)
+    late = office.wait(id, rev=-1, timeout=1.0, ended=True)
+    assert host.claim() == [id]
+    assert changed.job["state"] == CLAIMED
+    host.run(id)
+    assert ended.answer is None
+    office.sleep(1.0)
+    assert late.job["state"] == RUNNING, "its time is up"
+    host.end(id)
+    assert ended.job["state"] == DONE
+    assert office.wait(id, rev=ended.job["rev"], ended=True).job["state"] == DONE
+
+
 def test_a_job_is_found_by_the_beginning_of_its_id(office: Office, host: Worker) -> None:
     ids = [submitted(office, host) for _ in range(3)]
     assert office.wait(ids[0]).job["id"] == ids[0]
