@@ -18,7 +18,9 @@ import zmq
 from bench.crowd import Crowd, waiting
 from maglica import VERSION, config, wire
 from maglica.bus import endpoint
+from maglica.cluster import Cluster
 from maglica.declare import SLOTS
+from maglica.host_worker.allegiance import Allegiance
 from maglica.host_worker.main import Loop
 
 GIB = 1 << 30
@@ -37,6 +39,22 @@ class Host:
 
     def __init__(self, name: str) -> None:
         self.name = name
+
+
+class Memory(Allegiance):
+    """What a host remembers of its client worker, without a file for each."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+    def _read(self) -> Cluster:
+        return Cluster()
+
+    def refresh(self) -> Cluster:
+        return self.known
+
+    def _write(self) -> None:
+        self._written = self.known
 
 
 class Runner:
@@ -137,7 +155,7 @@ class SimulatedHost:
 
     def __init__(self, crowd: Crowd, name: str, vms: int, settings: config.Settings, log: IO[str]) -> None:
         self._sockets = Sockets(crowd, self, name, settings, log)
-        self._loop = Loop(self._sockets, Runner(name, vms), settings.client.beat)  # type: ignore[arg-type]
+        self._loop = Loop(self._sockets, Runner(name, vms), Memory(), settings.client.beat)  # type: ignore[arg-type]
 
     def turn(self, now: float) -> None:
         while heard := [list(_decoded(socket)) for socket in (self._sockets.sub, self._sockets.dealer)]:

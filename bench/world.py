@@ -25,6 +25,10 @@ class Process:
         self._process = subprocess.Popen([sys.executable, "-m", *(str(word) for word in argv)], cwd=HOME)
         self.pid = self._process.pid
 
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
     def stop(self) -> None:
         self._process.terminate()
         self._process.wait(30)
@@ -44,13 +48,19 @@ def house(*sections: str, beat: str = "2s", client: str = "", host_worker: str =
 
 def simulate(built: House, hosts: int, *, processes: int = 1, vms: int = 0) -> list[Path]:
     """Start simulated hosts and wait until all are up; the logs of what they say."""
-    logs = []
+    logs, started = [], []
     for number in range(processes):
         first, last = hosts * number // processes, hosts * (number + 1) // processes
         logs.append(built.folder / f"simulated-{first}.log")
-        built.add(Process("bench.simulated", built.config, first, last, vms, logs[-1]))
+        started.append(built.add(Process("bench.simulated", built.config, first, last, vms, logs[-1])))
     with Connection(built.settings()) as connection:
-        wait_until(lambda: hosts_up(connection) >= hosts, 60, f"{hosts} simulated hosts")
+
+        def up() -> bool:
+            if not all(process.alive for process in started):
+                raise SystemExit("a process of simulated hosts has ended")
+            return hosts_up(connection) >= hosts
+
+        wait_until(up, 60, f"{hosts} simulated hosts")
     return logs
 
 
