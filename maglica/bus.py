@@ -339,25 +339,34 @@ class Client:
             patience = min(until, time.monotonic() + PATIENCE)
             if not self._answered and not socket.poll(_left(patience, FIRST_LOOK)):
                 self._look(patience)
-            if socket.poll(_left(patience)):
-                return self._taken(socket)
+            answer = self._heard(socket, patience)
+            if answer is not None:
+                return answer
             if self._look(until) == SILENT:
                 raise Failed(
                     "unreachable",
                     f"no client worker answers at {self._where()}",
                     "is maglica_client_worker running there? --client, MAGLICA_CLIENT or [client] address say where",
                 )
-            if socket.poll(_left(until)):
-                return self._taken(socket)
+            answer = self._heard(socket, until)
+            if answer is not None:
+                return answer
         except BaseException:
             self._hang_up()
             raise
         self._hang_up()
         return None
 
-    def _taken(self, socket: zmq.Socket[bytes]) -> bytes:
-        self._answered = True
-        return socket.recv()
+    def _heard(self, socket: zmq.Socket[bytes], until: float) -> bytes | None:
+        """The answer, when it comes in time."""
+        while socket.poll(_left(until)):
+            try:
+                answer = socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                continue  # the late answer to an earlier question: looking for ours has thrown it away
+            self._answered = True
+            return answer
+        return None
 
     def _look(self, until: float) -> str:
         """Knock, and raise what is wrong with the keys."""
@@ -406,6 +415,8 @@ def _requester(context: zmq.Context[zmq.Socket[bytes]], address: str, port: int,
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     _calling(socket, address, key)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+    # Each answer names its question: one that comes late, or twice, is not taken for the next one's.
+    socket.setsockopt(zmq.REQ_CORRELATE, 1)
     try:
         socket.connect(endpoint(address, port))
     except zmq.ZMQError as error:

@@ -369,7 +369,8 @@ class Broker:
         host.skew = _skew(message, now)
         self.outbox.host_speaks(host.name, message.get("v", wire.VERSION))
         self.fleet.hears(host, message.get("heard") or 0, now.mono)
-        self.outbox.reply(route, self._ledger.sync(host, message, now))
+        # The answer says to which report it belongs: to a later one it would no longer be true.
+        self.outbox.reply(route, {**self._ledger.sync(host, message, now), "seq": message.get("seq")})
 
     # ------------------------------------------------------------------------------- questions to hosts
 

@@ -213,6 +213,8 @@ class Loop:
         now = time.monotonic()
         if message.get("ok") and message.get("op") == "answer":
             return
+        if message.get("op") == "sync" and message.get("seq", self._seq) != self._seq:
+            return  # late, or come twice: what it hands out may have been done and forgotten since
         self._rhythm.answered(now)
         if not message.get("ok"):
             self._turned_down(message, now)

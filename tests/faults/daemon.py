@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.faults import effects, points
+from tests.faults import effects, points, weather
 from tests.faults.mutations import MUTATIONS
 
 
@@ -30,12 +30,16 @@ def main() -> int:
         from maglica.client_worker import main as daemon
 
         into = points.into_client_worker
+        if plan["weather"]:
+            weather.into_client_worker(weather.Weather(folder / "storm", **plan["weather"]))
     else:
+        from maglica.host_worker import rhythm
+
+        rhythm.ANSWER_WITHIN, rhythm.PROGRESS_EVERY = (0.15 if plan["weather"] else 0.5), 0.02
         from maglica.host_worker import main as daemon  # type: ignore[no-redef]
         from maglica.host_worker.jobs import vm
 
         vm.vm_mark = partial(effects.vm_mark, folder / "effects", dying.hit)  # type: ignore[attr-defined]
-        daemon.ANSWER_WITHIN, daemon.PROGRESS_EVERY = 0.5, 0.02  # type: ignore[attr-defined]
         into = points.into_host_worker
     into(dying)
     for name in plan["defects"]:

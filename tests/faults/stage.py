@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +18,13 @@ from maglica import job
 from maglica.client_worker.store import Store
 from maglica.errors import MaglicaError
 from maglica.host_worker.journal import Journal
+from maglica.nouns import Cloud
 from tests.daemons import RUNNING, Daemon, House
 from tests.faults import effects
 from tests.faults.effects import VmMark
 from tests.waiting import until
+
+LONG = bool(os.environ.get("MAGLICA_TEST_LONG"))  # `make faults`: everything, many times
 
 # What a submission may meet while daemons die: it is given again with the same key.
 PASSING = {"unreachable", "timeout", "host_down", "unknown_entity"}
@@ -79,35 +85,39 @@ class Stage(House):
             thread.join(10)
         super().close()
 
+    @contextmanager
+    def storm(self) -> Iterator[None]:
+        """While this lasts, the weather is as bad as planned."""
+        (self.folder / "storm").touch()
+        yield
+        (self.folder / "storm").unlink()
+
     # ------------------------------------------------------------------------------------------ people
 
     def submit(self, count: int, *, people: int = 4, vms: dict[str, list[str]] = VMS, **args: Any) -> None:
         """Hand in so many jobs, by several people side by side; every seventh is told to fail."""
         places = [f"{vm}@{host}" for host, own in vms.items() for vm in own]
-        first = len(self.asked)
-        for number in range(first, first + count):
-            wish = VmMark(name=places[number % len(places)], fail=number % 7 == 6, **args)
-            self.asked[f"key-{number}"] = wish
-        keys = [f"key-{number}" for number in range(first, first + count)]
-        threads = [threading.Thread(target=self._hand_in, args=(keys[who::people],)) for who in range(people)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(120)
-        missing = set(keys) - set(self.accepted)
-        assert not missing, f"never accepted: {sorted(missing)}"
+        numbers = range(len(self.asked), len(self.asked) + count)
+        keys = [f"key-{number}" for number in numbers]
+        for key, number in zip(keys, numbers, strict=True):
+            self.asked[key] = VmMark(name=places[number % len(places)], fail=number % 7 == 6, **args)
+        with ThreadPoolExecutor(people) as crowd:
+            for done in [crowd.submit(self._hand_in, keys[who::people]) for who in range(people)]:
+                done.result()
 
     def _hand_in(self, keys: list[str]) -> None:
         with self.connect() as cloud:
             for key in keys:
-                deadline = time.monotonic() + 60
-                while key not in self.accepted and time.monotonic() < deadline:
-                    try:
-                        self.accepted[key] = cloud.submit(self.asked[key], key=key).id
-                    except MaglicaError as error:
-                        if error.code not in PASSING:
-                            raise
-                        time.sleep(0.01)
+                until(partial(self._accepted, cloud, key), 30, f"{key} is accepted")
+
+    def _accepted(self, cloud: Cloud, key: str) -> bool:
+        try:
+            self.accepted[key] = cloud.submit(self.asked[key], key=key).id
+        except MaglicaError as error:
+            if error.code not in PASSING:
+                raise
+            return False
+        return True
 
     def records(self) -> dict[str, dict[str, Any]]:
         """All jobs that the client worker knows, by id; empty while it does not answer."""

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from tests.faults import points
-from tests.faults.stage import Stage
+from tests.faults.stage import LONG, Stage
 
-LONG = bool(os.environ.get("MAGLICA_TEST_LONG"))
 JOBS = 40
 # Hits of all lives together: early and late in a life, and in the middle of several jobs. The long run dies once a run.
 HITS = [[hit] for hit in (1, 2, 3, 5, 8, 13, 17, 21, 30)] if LONG else [[1, 2, 5, 17]]
