@@ -10,7 +10,7 @@ import configparser
 import os
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from maglica import kinds
 from maglica.declare import ROLES, Record, arg, nearest
@@ -177,6 +177,51 @@ def load(file: str | None, overrides: Mapping[tuple[str, str], tuple[str, str]] 
     settings = Settings(sections, named, file)
     settings.origins.update(origins)
     return settings
+
+
+class Reread(NamedTuple):
+    """Settings after another look at their file. `now`: in effect from now on. `changed`: what is new in them, and
+    `waits` what is new in the file and takes effect at the next start only, both as people write them.
+    """
+
+    now: Settings
+    changed: list[str]
+    waits: list[str]
+
+
+def reread(
+    old: Settings,
+    live: Mapping[str, frozenset[str]],
+    overrides: Mapping[tuple[str, str], tuple[str, str]] | None = None,
+) -> Reread:
+    """Read the file again.
+
+    `live`: the sections that matter to this process, and the keys of each that may change while it runs; `host` among
+    them stands for all [host NAME]. Raises `Refused` as `load` does; the old settings are as good as before then.
+    """
+    new = load(old.file, overrides)
+    changed, waits = [], []
+    sections = {}
+    for title in SECTIONS:
+        before, after = old.section(title).values(), new.section(title).values()
+        kept = {}
+        for key in after:
+            if before[key] == after[key] or title not in live:
+                continue
+            if key in live[title]:
+                changed.append(f"[{title}] {key}")
+            else:
+                waits.append(f"[{title}] {key}")
+                kept[key] = before[key]
+        sections[title] = SECTIONS[title](**{**after, **kept})
+    named = {}
+    for word, before, after in (("host", old.hosts, new.hosts), ("role", old.roles, new.roles)):
+        names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+        (changed if word in live else waits).extend(f"[{word} {name}]" for name in names)
+        named[word] = after if word in live else before
+    settings = Settings(sections, named, new.file)
+    settings.origins.update(new.origins)
+    return Reread(settings, changed, waits)
 
 
 def client_overrides(client: str | None, origin: str) -> dict[tuple[str, str], tuple[str, str]]:

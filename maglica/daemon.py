@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import math
 import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from maglica import config
 from maglica.errors import Failed, MaglicaError
 
+log = logging.getLogger("maglica.daemon")
+
+STATUS_EVERY = 5.0  # seconds between two lines about what a daemon does
 EXIT_FENCED = 75  # EX_TEMPFAIL: another one has taken this one's place
 
 
@@ -66,6 +71,72 @@ def on_stop(stop: Callable[[], None]) -> None:
 
     signal.signal(signal.SIGTERM, handle)
     signal.signal(signal.SIGINT, handle)
+
+
+def on_reload(ask: Callable[[], None]) -> None:
+    """Call `ask` on SIGHUP."""
+
+    def handle(number: int, frame: Any) -> None:
+        ask()
+
+    signal.signal(signal.SIGHUP, handle)
+
+
+class Duties:
+    """What a daemon owes to systemd and to its administrator with every turn of its loop.
+
+    systemd hears that the loop turns, and nothing else says so: a daemon whose loop hangs is started again
+    (WatchdogSec). `status` gives a line of what it is doing; `reread` is called in the loop's own turn after a SIGHUP,
+    for which `wake` ends the loop's waiting.
+    """
+
+    def __init__(self, status: Callable[[], str], reread: Callable[[], None], wake: Callable[[], None]) -> None:
+        self._status, self._reread, self._wake = status, reread, wake
+        self._asked = False
+        self._every = min(STATUS_EVERY, _watchdog() / 4)
+        self._due = 0.0 if os.environ.get("NOTIFY_SOCKET") else math.inf
+        on_reload(self._ask)
+
+    def _ask(self) -> None:
+        self._asked = True
+        self._wake()
+
+    def turn(self, now: float) -> None:
+        """`now`: seconds that only grow."""
+        if self._asked:
+            self._asked = False
+            self._reread()
+        if now >= self._due:
+            self._due = now + self._every
+            notify(f"WATCHDOG=1\nSTATUS={self._status()}")
+
+
+def _watchdog() -> float:
+    """Seconds within which systemd wants to hear of us; endless when it does not."""
+    try:
+        if int(os.environ.get("WATCHDOG_PID", os.getpid())) != os.getpid():
+            return math.inf
+        return int(os.environ["WATCHDOG_USEC"]) / 1e6
+    except (KeyError, ValueError):
+        return math.inf
+
+
+def reread(
+    old: config.Settings,
+    live: Mapping[str, frozenset[str]],
+    overrides: Mapping[tuple[str, str], tuple[str, str]] | None = None,
+) -> config.Settings:
+    """The settings after a SIGHUP, and words in the log about each that is new; the old ones if the file is broken."""
+    try:
+        found = config.reread(old, live, overrides)
+    except MaglicaError as error:
+        log.error("the settings stay as they were: %s%s", error.message, f" ({error.hint})" if error.hint else "")
+        return old
+    log.info("settings read again file=%s new=%s", found.now.file, ", ".join(found.changed) or "nothing")
+    if found.waits:
+        log.warning("these take effect with the next start only: %s", ", ".join(found.waits))
+    logging.getLogger().setLevel(found.now.log.level.upper())
+    return found.now
 
 
 def notify(state: str) -> None:

@@ -9,11 +9,12 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from maglica import daemon
+from maglica import config, daemon
 from maglica.errors import Failed, Refused
 
 HOME = Path(__file__).resolve().parents[1]
@@ -151,3 +152,143 @@ def test_an_error_that_ends_a_daemon_is_a_sentence(capsys: pytest.CaptureFixture
         "maglica_host_worker: maglica.conf:3: unknown key adress in [client]\n  did you mean address?\n"
     )
     assert daemon.run(lambda: 75, "x") == 75
+
+
+# ------------------------------------------------------------------------------------ the watchdog and SIGHUP
+
+
+class Systemd:
+    """The socket on which systemd listens."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(self.path)
+        self._socket.setblocking(False)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def heard(self) -> list[str]:
+        """What was said since this was asked last, line by line."""
+        found: list[str] = []
+        while True:
+            try:
+                found += self._socket.recv(4096).decode().splitlines()
+            except BlockingIOError:
+                return found
+
+
+@pytest.fixture
+def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Systemd]:
+    found = Systemd(tmp_path / "notify")
+    monkeypatch.setenv("NOTIFY_SOCKET", found.path)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def hup() -> Iterator[None]:
+    """The signal as it was before the test."""
+    before = signal.getsignal(signal.SIGHUP)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hup")
+def test_the_watchdog_is_fed_by_turns_of_the_loop_and_by_nothing_else(
+    systemd: Systemd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "8000000")
+    monkeypatch.delenv("WATCHDOG_PID", raising=False)
+    duties = daemon.Duties(lambda: "busy", lambda: None, lambda: None)
+    assert systemd.heard() == []
+    duties.turn(100.0)
+    assert systemd.heard() == ["WATCHDOG=1", "STATUS=busy"]
+    duties.turn(101.9)
+    assert systemd.heard() == [], "often enough is enough"
+    duties.turn(102.0)
+    assert systemd.heard() == ["WATCHDOG=1", "STATUS=busy"]
+
+
+@pytest.mark.usefixtures("hup", "systemd")
+@pytest.mark.parametrize(("usec", "pid"), [("", ""), ("soon", ""), ("1000000", "1")])
+def test_a_watchdog_that_is_not_meant_for_us_is_none(monkeypatch: pytest.MonkeyPatch, usec: str, pid: str) -> None:
+    for name, value in (("WATCHDOG_USEC", usec), ("WATCHDOG_PID", pid)):
+        if value:
+            monkeypatch.setenv(name, value)
+        else:
+            monkeypatch.delenv(name, raising=False)
+    said: list[float] = []
+    duties = daemon.Duties(lambda: str(said.append(0.0)), lambda: None, lambda: None)
+    for now in range(20):
+        duties.turn(float(now))
+    assert len(said) == 4, "a line of status every 5 s all the same"
+
+
+@pytest.mark.usefixtures("hup")
+def test_without_systemd_no_status_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    daemon.Duties(lambda: 1 / 0, lambda: None, lambda: None).turn(1e9)  # type: ignore[arg-type,return-value]
+
+
+@pytest.mark.usefixtures("hup")
+def test_a_hup_wakes_the_loop_which_reads_in_its_own_turn() -> None:
+    done: list[str] = []
+    duties = daemon.Duties(lambda: "", lambda: done.append("read"), lambda: done.append("woken"))
+    duties.turn(1.0)
+    assert done == []
+    os.kill(os.getpid(), signal.SIGHUP)
+    assert done == ["woken"]
+    duties.turn(2.0)
+    duties.turn(3.0)
+    assert done == ["woken", "read"]
+
+
+LIVE = {"client": frozenset({"read_timeout"}), "log": frozenset({"level"}), "host": frozenset({"weight"})}
+
+
+def test_what_can_change_changes_and_what_cannot_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "maglica.conf"
+    file.write_text("[client]\nbeat = 2s\nread_timeout = 5s\n")
+    old = config.load(str(file))
+    file.write_text("[client]\nbeat = 9s\nread_timeout = 7s\n[host_worker]\nslots_disk = 9\n[host h]\nweight = 3\n")
+    with caplog.at_level(logging.INFO):
+        new = daemon.reread(old, LIVE)
+    assert (new.client.read_timeout, new.client.beat) == (7.0, 2.0)
+    assert new.hosts["h"].weight == 3.0
+    assert "new=[client] read_timeout, [host h]" in caplog.text
+    assert "these take effect with the next start only: [client] beat\n" in caplog.text
+    assert "slots_disk" not in caplog.text, "that is another process' matter"
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        again = daemon.reread(new, LIVE)
+    assert "new=nothing" in caplog.text
+    assert "[client] beat" in caplog.text, "it still waits"
+    assert again.client == new.client
+
+
+@pytest.mark.parametrize("text", ["[client]\nadress = x\n", "[client]\nbeat = never\n", "beat = 2s\n", None])
+def test_a_broken_file_changes_nothing_and_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str | None
+) -> None:
+    file = tmp_path / "maglica.conf"
+    file.write_text("[client]\nread_timeout = 5s\n")
+    old = config.load(str(file))
+    if text is None:
+        file.unlink()
+    else:
+        file.write_text(text)
+    assert daemon.reread(old, LIVE) is old
+    assert "the settings stay as they were: " in caplog.text
+    assert str(file) in caplog.text
+
+
+def test_what_the_command_line_said_stays_said(tmp_path: Path) -> None:
+    file = tmp_path / "maglica.conf"
+    file.write_text("")
+    said = {("client", "address"): ("10.0.0.1", "--client")}
+    old = config.load(str(file), said)
+    file.write_text("[client]\naddress = 10.0.0.2\n")
+    found = config.reread(old, LIVE, said)
+    assert (found.now.client.address, found.changed, found.waits) == ("10.0.0.1", [], [])

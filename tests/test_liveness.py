@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import shutil
 import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -161,3 +165,100 @@ def test_a_client_worker_of_another_cluster_is_refused(house: House) -> None:
     house.client_worker.start()
     with house.connect() as cloud:
         until(lambda: seen(cloud)[0] == "up", 30, "with its own one it goes on by itself")
+
+
+# -------------------------------------------------------------------------------------- systemd and settings
+
+
+@pytest.fixture
+def notify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[str]]]:
+    """What the daemons that are started from now on have told systemd since this was called last."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listener.bind(str(tmp_path / "notify"))
+    listener.setblocking(False)
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setenv("WATCHDOG_USEC", "1200000")
+
+    def told() -> list[str]:
+        found: list[str] = []
+        while True:
+            try:
+                found += listener.recv(4096).decode().splitlines()
+            except BlockingIOError:
+                return found
+
+    yield told
+    listener.close()
+
+
+def test_the_client_worker_tells_systemd_that_its_loop_turns(house: House, notify: Callable[[], list[str]]) -> None:
+    house.configure("[host host9]", client="keep_jobs = 1d")
+    house.start()
+    lines: list[str] = []
+    until(lambda: lines.extend(notify()) or lines.count("WATCHDOG=1") > 3)
+    assert lines[0] == "READY=1"
+    assert lines.index("READY=1") < lines.index("WATCHDOG=1")
+    until(lambda: lines.extend(notify()) or "STATUS=hosts: 1 down; open jobs: 0" in lines)
+    house.client_worker.signal(signal.SIGSTOP)
+    notify()
+    time.sleep(1.5)
+    assert notify() == [], "systemd would start it again now"
+    house.client_worker.signal(signal.SIGCONT)
+    assert house.client_worker.stop() == 0
+    assert "STOPPING=1" in notify()
+
+
+def test_the_host_worker_tells_systemd_that_its_loop_turns(house: House, notify: Callable[[], list[str]]) -> None:
+    host = house.start_host("host1", {"web1": RUNNING}, wait=False)
+    lines: list[str] = []
+    until(lambda: lines.extend(notify()) or "STATUS=the client worker does not answer" in lines)
+    house.start()
+    until(lambda: lines.extend(notify()) or "STATUS=jobs: 0; libvirt: ok" in lines)
+    notify()
+    host.signal(signal.SIGSTOP)
+    house.client_worker.kill()
+    notify()
+    time.sleep(1.5)
+    assert notify() == []
+    host.signal(signal.SIGCONT)
+    until(lambda: "WATCHDOG=1" in notify())
+    assert host.stop() == 0
+    assert "STOPPING=1" in notify()
+
+
+def test_a_hup_changes_the_settings_of_a_running_client_worker(house: House) -> None:
+    house.start()
+    log = house.client_worker
+    with house.connect() as cloud:
+        pid = log.process.pid
+        house.configure("[host host9]\nweight = 3", client="read_timeout = 1s")
+        text = house.config.read_text()
+        house.config.write_text(text.replace("beat = 0.2s", "beat = 9s"))
+        log.signal(signal.SIGHUP)
+        until(lambda: "settings read again" in log.log)
+        assert "new=[client] read_timeout, [host host9]" in log.log
+        assert "these take effect with the next start only: [client] beat" in log.log
+        assert [(one["name"], one["weight"]) for one in cloud.host.list()] == [("host9", 3.0)]
+        house.config.write_text("[client]\nadress = x\n")
+        log.signal(signal.SIGHUP)
+        until(lambda: "the settings stay as they were: " in log.log)
+        assert "unknown key adress in [client] (did you mean address?)" in log.log
+        assert [(one["name"], one["weight"]) for one in cloud.host.list()] == [("host9", 3.0)]
+        assert (log.alive, log.process.pid) == (True, pid)
+
+
+def test_a_hup_changes_the_settings_of_a_running_host_worker(house: House) -> None:
+    house.start()
+    host = house.start_host("host1", {"web1": RUNNING})
+    file = house.folder / "host1.conf"
+    file.write_text(file.read_text().replace("acceleration = tcg", "acceleration = kvm\nmemory_reserve = 1G"))
+    with house.connect() as cloud:
+        before = cloud.host.list()[0]["memory_free_bytes"]
+        host.signal(signal.SIGHUP)
+        until(lambda: "new=[host_worker] memory_reserve" in host.log)
+        assert "with the next start only: [host_worker] acceleration" in host.log
+        until(lambda: cloud.host.info(name="host1")["memory_free_bytes"] == before - (512 << 20))
+        file.write_text("[")
+        host.signal(signal.SIGHUP)
+        until(lambda: "the settings stay as they were" in host.log)
+        assert cloud.vm.list()[0]["name"] == "web1"

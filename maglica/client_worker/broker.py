@@ -15,7 +15,7 @@ from maglica import cluster, declare, kinds, wire
 from maglica.bus import Route
 from maglica.client_worker import answers, gather, place
 from maglica.client_worker.answers import Records
-from maglica.client_worker.fleet import Fleet
+from maglica.client_worker.fleet import STATES, Fleet
 from maglica.client_worker.gather import Gather, Then
 from maglica.client_worker.ledger import Ledger, Submission, told
 from maglica.client_worker.now import Now
@@ -68,6 +68,24 @@ class Broker:
             "sync": self._sync,
             "answer": self._answer,
         }
+
+    def change(self, settings: ClientSection, hosts: dict[str, HostSection]) -> None:
+        """Other settings from now on. A host that is no longer listed stays known: `host remove` forgets it."""
+        self.settings = settings
+        self.weights.clear()
+        self.weights.update({name: section.weight for name, section in hosts.items()})
+        for name in hosts:
+            self.fleet.know(name)
+
+    def status(self, now: Now) -> str:
+        """What there is, in a line."""
+        states = [self.fleet.state(host, now.mono) for host in self.fleet.hosts.values()]
+        counts = ", ".join(f"{states.count(state)} {state}" for state in STATES if state in states)
+        try:
+            jobs = str(self._store.count_open())
+        except MaglicaError as error:
+            jobs = error.message
+        return f"hosts: {counts or 'none'}; open jobs: {jobs}"
 
     # ------------------------------------------------------------------------------------- the doors
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from maglica.errors import Refused
 
+STATES = ("up", "degraded", "down", "unknown")
 BEATS = 3  # unheard beats after which a host counts as down, or as one that does not hear
 SKEW = 2.0  # seconds between two clocks that are worth telling
 MOST_REFUSALS = 256  # remembered: names are what strangers say

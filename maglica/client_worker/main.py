@@ -12,9 +12,18 @@ from maglica.client_worker.broker import Broker
 from maglica.client_worker.now import now
 from maglica.client_worker.outbox import Reply
 from maglica.client_worker.store import Store
+from maglica.config import HostSection, Settings
 from maglica.errors import MaglicaError
 
 log = logging.getLogger("maglica.client_worker")
+
+# What a SIGHUP can change; the other keys of these sections wait for the next start.
+LIVE = {
+    "client": frozenset({"read_timeout", "keep_jobs", "keep_audit", "queue_limit"}),
+    "host": frozenset(HostSection.FIELDS),
+    "log": frozenset({"level"}),
+    "paths": frozenset[str](),
+}
 
 
 def main() -> int:
@@ -46,7 +55,7 @@ def _main() -> int:
             " keep it on a network of its own", settings.client.bind,
         )  # fmt: skip
     try:
-        serve(server, broker, store)
+        serve(server, broker, store, settings)
     finally:
         server.close()
         store.close()
@@ -58,21 +67,33 @@ def _loopback(bind: str) -> bool:
     return bind.startswith("127.") or bind in {"localhost", "::1"}
 
 
-def serve(server: Server, broker: Broker, store: Store) -> None:
+def serve(server: Server, broker: Broker, store: Store, settings: Settings) -> None:
     """Until told to stop: everything that is ready in one transaction, one commit, and only then the answers."""
     running = True
     wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
     server.watch(wake)
 
+    def rouse() -> None:
+        os.eventfd_write(wake, 1)
+
     def stop() -> None:
         nonlocal running
         running = False
-        os.eventfd_write(wake, 1)
+        rouse()
+
+    def reread() -> None:
+        nonlocal settings
+        settings = daemon.reread(settings, LIVE)
+        broker.change(settings.client, settings.hosts)
 
     daemon.on_stop(stop)
+    duties = daemon.Duties(lambda: broker.status(now()), reread, rouse)
     daemon.notify("READY=1")
     while running:
-        for event in server.receive(broker.next_tick(now())):
+        duties.turn(now().mono)
+        found = server.receive(broker.next_tick(now()))
+        _emptied(wake)
+        for event in found:
             if isinstance(event, Request):
                 broker.request(event.body, event.route, now())
             elif isinstance(event, Subscription):
@@ -85,6 +106,13 @@ def serve(server: Server, broker: Broker, store: Store) -> None:
     log.info("stopped")
 
 
+def _emptied(wake: int) -> None:
+    try:
+        os.eventfd_read(wake)
+    except BlockingIOError:
+        pass
+
+
 def _send(server: Server, broker: Broker, store: Store) -> None:
     outbox = broker.outbox.take()
     try:
@@ -93,7 +121,11 @@ def _send(server: Server, broker: Broker, store: Store) -> None:
         # Nothing of this turn was recorded, so nothing of it may be told but that, and refusals.
         log.error("%s", error.message)
         lost = wire.failure(error)
-        outbox = [i._replace(message=lost) if i.message["ok"] else i for i in outbox if isinstance(i, Reply)]
+        outbox = [
+            i._replace(message={**lost, "v": i.message["v"]}) if i.message["ok"] else i
+            for i in outbox
+            if isinstance(i, Reply)
+        ]
     for item in outbox:
         if isinstance(item, Reply):
             server.answer(item.route, item.message)

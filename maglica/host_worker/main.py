@@ -7,9 +7,11 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 
 from maglica import VERSION, cluster, config, daemon, declare, wire
 from maglica.bus import Listener
+from maglica.config import HostWorkerSection
 from maglica.declare import Where
 from maglica.errors import MaglicaError, from_wire
 from maglica.host_worker import acceleration, allegiance
@@ -22,6 +24,13 @@ from maglica.host_worker.run import Runner
 
 log = logging.getLogger("maglica.host_worker")
 
+# What a SIGHUP can change; the other keys of these sections wait for the next start.
+LIVE = {
+    "host_worker": frozenset(HostWorkerSection.FIELDS) - {"name", "libvirt_uri", "acceleration"},
+    "client": frozenset[str](),
+    "log": frozenset({"level"}),
+    "paths": frozenset[str](),
+}
 HERE = (Where.EVERY, Where.OWNER, Where.PLACED, Where.NAMED)  # what a host may be asked to do
 REPEAT = 600.0  # seconds after which a lasting refusal is logged again
 FACTS_EVERY = 5.0  # seconds between two looks at the host
@@ -64,7 +73,13 @@ def _main() -> int:
     listener = Listener(client.address, client.pub_port, client.rep_port, [wire.topic(name)])
     runner = Runner(host, journal, listener.wake)
     log.info("host=%s client=%s libvirt=%s acceleration=%s (%s)", name, client.address, hypervisor.uri, *found)
-    status = Loop(listener, runner, Allegiance(folder), client.beat).run()
+
+    def reread() -> None:
+        nonlocal settings
+        settings = daemon.reread(settings, LIVE, overrides)
+        runner.change(settings.host_worker)
+
+    status = Loop(listener, runner, Allegiance(folder), client.beat).run(reread)
     listener.close()
     journal.close()
     os.close(lock)
@@ -91,12 +106,15 @@ class Loop:
         self._stopping = threading.Event()
         self._stopped = threading.Event()
 
-    def run(self) -> int:
+    def run(self, reread: Callable[[], None]) -> int:
+        """`reread`: what a SIGHUP asks for."""
         daemon.on_stop(self._stop)
+        duties = daemon.Duties(self._doing, reread, self._listener.wake)
         self._runner.recover()
         self._runner.watch(FACTS_EVERY)
         daemon.notify("READY=1")
         while self._status is None and not self._done():
+            duties.turn(time.monotonic())
             self.speak(time.monotonic())
             self.hear(*self._listener.receive(self.pause(time.monotonic())))
         daemon.notify("STOPPING=1")
@@ -116,6 +134,15 @@ class Loop:
             self._heard(message)
         for message in answers:
             self._answered(message)
+
+    def _doing(self) -> str:
+        """A line for systemd."""
+        if self._rhythm.failures:
+            return "the client worker does not answer"
+        if self._incarnation is None:
+            return "not accepted by the client worker; the log says why" if self._refused_since else "says hello"
+        libvirt = self._runner.current_facts().get("libvirt", "not asked yet")
+        return f"{'stopping; ' if self._stopping.is_set() else ''}jobs: {self._runner.count()}; libvirt: {libvirt}"
 
     def _stop(self) -> None:
         if self._stopping.is_set():

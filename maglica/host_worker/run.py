@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from maglica import declare, wire
+from maglica.config import HostWorkerSection
 from maglica.declare import SLOTS, Action
 from maglica.errors import Failed, MaglicaError, Refused
 from maglica.host_worker import commands, jobs, look, undo
@@ -51,6 +52,10 @@ class Runner:
         self.facts: dict[str, Any] = {}
         self._facts_at = time.monotonic()
         self._trouble: str | None = None  # why no job can begin here
+
+    def change(self, settings: HostWorkerSection) -> None:
+        """Other settings from now on; jobs that run keep theirs."""
+        self.host = self.host._replace(settings=settings)
 
     # ------------------------------------------------------------------------------------------- jobs
 
@@ -181,6 +186,10 @@ class Runner:
         return found
 
     # ---------------------------------------------------------------------------- what the loop tells
+
+    def count(self) -> int:
+        """How many jobs run."""
+        return len(self._works)
 
     def urgent(self, now: float, progress_every: float) -> bool:
         """Whether something should be told before the next beat: an outcome at once, progress not too often."""
