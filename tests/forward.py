@@ -1,10 +1,12 @@
-"""A wire between two peers that a test can cut."""
+"""A wire between two peers that a test can cut, tear, and make slow."""
 
 from __future__ import annotations
 
 import selectors
 import socket
+import struct
 import threading
+import time
 
 
 class Forward:
@@ -19,12 +21,18 @@ class Forward:
         self.port: int = self._door.getsockname()[1]
         self.connections = 0  # that were ever made
         self.cut = False
+        self.slow = 0.0  # seconds that everything takes longer
+        self._tear = threading.Event()
         self._ends: list[socket.socket] = []
         self._choose = selectors.DefaultSelector()
         self._choose.register(self._door, selectors.EVENT_READ)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
+
+    def tear(self) -> None:
+        """Break every connection, in the middle of what is being sent where something is."""
+        self._tear.set()
 
     def stop(self) -> None:
         self._stopping.set()
@@ -35,6 +43,11 @@ class Forward:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
+            if self._tear.is_set():
+                self._tear.clear()
+                for key in list(self._choose.get_map().values()):
+                    if key.data is not None:
+                        self._reset(key.fileobj, key.data)  # type: ignore[arg-type]
             for key, _ in self._choose.select(0.05):
                 if key.fileobj is self._door:
                     self._accept()
@@ -43,7 +56,11 @@ class Forward:
 
     def _accept(self) -> None:
         near, _ = self._door.accept()
-        far = socket.create_connection(("127.0.0.1", self._to))
+        try:
+            far = socket.create_connection(("127.0.0.1", self._to))
+        except OSError:
+            near.close()  # nobody listens there
+            return
         self.connections += 1
         self._ends += [near, far]
         self._choose.register(near, selectors.EVENT_READ, far)
@@ -53,11 +70,26 @@ class Forward:
         try:
             data = one.recv(65536)
             if data and not self.cut:
-                other.sendall(data)
+                time.sleep(self.slow)
+                if self._tear.is_set():
+                    other.sendall(data[: len(data) // 2])
+                else:
+                    other.sendall(data)
         except OSError:
             data = b""
         if not data:
-            for end in (one, other):
+            self._close(one, other)
+
+    def _reset(self, *ends: socket.socket) -> None:
+        for end in ends:
+            if end.fileno() >= 0:
+                # Closing with this sends RST, and what is still in the buffers is gone.
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._close(*ends)
+
+    def _close(self, *ends: socket.socket) -> None:
+        for end in ends:
+            if end.fileno() >= 0:
                 if end in self._choose.get_map():
                     self._choose.unregister(end)
                 end.close()

@@ -22,12 +22,15 @@ from maglica.nouns import Cloud
 from tests.daemons import RUNNING, Daemon, House
 from tests.faults import effects
 from tests.faults.effects import VmMark
+from tests.forward import Forward
 from tests.waiting import until
 
 LONG = bool(os.environ.get("MAGLICA_TEST_LONG"))  # `make faults`: everything, many times
 
 # What a submission may meet while daemons die: it is given again with the same key.
 PASSING = {"unreachable", "timeout", "host_down", "unknown_entity"}
+
+SLOTS = 8  # quick jobs side by side on one host: as many may be in the middle when it dies
 
 # `host1` and `host10` on purpose: a SUB filter is a prefix.
 VMS = {"host1": ["a1", "b1", "c1"], "host10": ["a10", "b10", "c10"]}
@@ -44,6 +47,8 @@ class Stage(House):
         super().__init__(folder)
         self.accepted: dict[str, str] = {}  # key -> job, as it was answered
         self.asked: dict[str, VmMark] = {}
+        self.cancelled: set[str] = set()
+        self.last: dict[str, dict[str, Any]] = {}  # all jobs, when everything had ended
         self._supervisors: list[threading.Thread] = []
         self._closing = threading.Event()
         self.restarts: Counter[str] = Counter()
@@ -61,6 +66,24 @@ class Stage(House):
     def daemon(self, program: str, *options: str, log: str) -> Daemon:
         start = [sys.executable, "-P", str(Path(__file__).with_name("daemon.py"))]
         return Daemon([*start, str(self._plan), log, program, *options], self.folder / f"{log}.log")
+
+    def behind(self, name: str, own: Iterable[str]) -> tuple[Forward, Forward]:
+        """A host whose two legs, PUB and REP, each go through a wire."""
+        legs = self.add(Forward(self.pub_port)), self.add(Forward(self.rep_port))
+        text = self.config.read_text()
+        ports = text.replace(f"pub_port = {self.pub_port}", f"pub_port = {legs[0].port}")
+        self.config.write_text(ports.replace(f"rep_port = {self.rep_port}", f"rep_port = {legs[1].port}"))
+        self.start_host(name, dict.fromkeys(own, RUNNING), wait=False)
+        self.config.write_text(text)
+        return legs
+
+    def state_of(self, name: str) -> str:
+        """A host's state, as people see it; empty while nobody can tell."""
+        try:
+            with self.connect() as cloud:
+                return next((str(host["state"]) for host in cloud.host.list() if host["name"] == name), "")
+        except MaglicaError:
+            return ""
 
     def open(self, vms: dict[str, list[str]] = VMS) -> None:
         """Start everything; only then things go wrong, and whatever dies is started again."""
@@ -129,6 +152,21 @@ class Stage(House):
                 raise
             return {}
 
+    def cancel(self, id: str) -> None:
+        """Ask for a job to be cancelled, until the client worker has heard it."""
+        until(partial(self._cancelled, id), 20, f"the cancelling of {id} is heard")
+        self.cancelled.add(id)
+
+    def _cancelled(self, id: str) -> bool:
+        try:
+            with self.connect() as cloud:
+                cloud.call("job cancel", {"id": id})
+        except MaglicaError as error:
+            if error.code not in PASSING:
+                raise
+            return False
+        return True
+
     def settled(self) -> bool:
         records = self.records()
         return set(self.accepted.values()) <= set(records) and all(
@@ -147,7 +185,7 @@ class Stage(House):
             until(self.settled, timeout, "every job has ended", pause=0.05)
         except AssertionError as error:
             found.append(str(error))
-        records = self.records()
+        records = self.last = self.records()
         self._closing.set()
         for thread in self._supervisors:
             thread.join(10)
@@ -205,15 +243,17 @@ class Stage(House):
             elif files:
                 yield f"{id} is {record['state']}, but {sorted(files)} are there"
         # Only who was in the middle when a host worker died may have failed without having been told to.
-        unasked = [r for r in records.values() if r["state"] != job.DONE and not self._told_to_fail(r)]
+        unasked = [r for r in records.values() if r["state"] != job.DONE and not self._told_to_end(r)]
         for record in unasked:
             if record["state"] != job.FAILED or record["error"]["code"] != "lost":
                 yield f"{record['id']} is {record['state']}: {record['error']}"
-        deaths = [line for line in self.crashes() if " hw." in line]
-        if len(unasked) > 8 * (len(deaths) + sum(self.restarts[name] for name in self.hosts)):
-            yield f"{len(unasked)} jobs were interrupted by {len(deaths)} deaths of host workers"
+        deaths = len([line for line in self.crashes() if " hw." in line])
+        if len(unasked) > SLOTS * deaths:
+            yield f"{len(unasked)} jobs were interrupted by {deaths} deaths of host workers"
 
-    def _told_to_fail(self, record: dict[str, Any]) -> bool:
+    def _told_to_end(self, record: dict[str, Any]) -> bool:
+        if record["state"] == job.CANCELLED and record["id"] in self.cancelled:
+            return True
         wish = self.asked.get(record["key"])
         return wish is not None and wish.fail
 
