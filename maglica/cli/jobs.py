@@ -5,16 +5,18 @@ from __future__ import annotations
 import sys
 import time
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from maglica.cli import answer as answers
 from maglica.cli import output
 from maglica.cli.answer import Answer, Value
 from maglica.cli.progress import Watch, took
 from maglica.cli.session import Session, look, terminal_height, terminal_width
-from maglica.cloud import JobHandle
 from maglica.declare import Action
 from maglica.errors import Failed, MaglicaError, Refused
+
+if TYPE_CHECKING:
+    from maglica.cloud import JobHandle
 
 TICK = 0.5  # seconds between two looks at a job when nothing changes
 DETACHED = 130

@@ -7,7 +7,7 @@ from maglica.cli import answer as answers
 from maglica.cli import names, output
 from maglica.cli.answer import Answer, Value
 from maglica.cli.cells import SPELLED
-from maglica.cli.session import Session, look
+from maglica.cli.session import Session, ctrl_c_waits, look
 from maglica.cli.words import Command
 from maglica.declare import Action, Arg, Where
 from maglica.errors import MaglicaError, Refused
@@ -66,8 +66,8 @@ def perform(actions: list[Action], session: Session) -> int:
     if session.options.dry_run and not action.CHANGES:
         raise Refused("wrong_input", f"{action.NAME} has no plan that --dry-run could show", "leave --dry-run out")
     if action.WHERE == Where.TERMINAL:
-        from maglica.cli import terminal
-
+        with ctrl_c_waits():
+            from maglica.cli import terminal
         return terminal.function(action)(actions, session)
     if action.DESTRUCTIVE:
         from maglica.cli import jobs

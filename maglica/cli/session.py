@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -38,7 +40,10 @@ class Session:
     @property
     def connection(self) -> Connection:
         if self._connection is None:
-            self._connection = _connection_type()(self.settings)
+            settings = self.settings
+            with ctrl_c_waits():
+                from maglica.cloud import Connection
+            self._connection = Connection(settings)
         return self._connection
 
     def close(self) -> None:
@@ -73,14 +78,14 @@ class Session:
             say(text)
 
 
-def _connection_type() -> type[Connection]:
-    """Import zmq, with Ctrl-C held back meanwhile: in the middle of a C module's own start it may crash Python."""
+@contextmanager
+def ctrl_c_waits() -> Iterator[None]:
+    """Hold Ctrl-C back while zmq and msgpack are imported: amid their own start it may crash Python, or be lost."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        from maglica.cloud import Connection
+        yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return Connection
 
 
 def say(text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,6 +88,29 @@ def test_ctrl_c_ends_a_command_whenever_it_comes(house: House, down: str) -> Non
         assert process.returncode in (130, -signal.SIGINT, 1, 8)
         if process.returncode == 130:
             assert err == "\nmaglica: interrupted\n"
+
+
+IMPORTS = """
+import signal, sys
+from maglica.cli.main import main
+
+def told(event, values):
+    if event == "import" and values[0] in ("zmq", "msgpack"):
+        print(values[0], "held" if signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []) else "not held")
+
+sys.addaudithook(told)
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("line", ["vm list", "vm stop web1", "vm stop ci-*", "job attach 1b7q", "ping", "version"])
+def test_ctrl_c_waits_while_c_modules_start(house: House, line: str) -> None:
+    """In the middle of it, it was seen to crash Python, and to be lost."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", IMPORTS, *line.split(), "--client=-"],
+        capture_output=True, text=True, env=house.environment(PYTHONPATH=str(HOME)), check=False, timeout=20,
+    )  # fmt: skip
+    assert {told for told in done.stdout.splitlines() if "held" in told} == {"msgpack held", "zmq held"}, done.stderr
 
 
 def test_help_needs_nobody_and_no_settings(house: House) -> None:
