@@ -58,8 +58,11 @@ def only_one(folder: str, what: str) -> int:
         raise Failed(
             "locked", f"another {what} (process {holder or '?'}) uses {folder}", "stop it, or set another [paths] state"
         ) from None
-    os.ftruncate(fd, 0)
-    os.write(fd, str(os.getpid()).encode())
+    try:
+        os.ftruncate(fd, 0)
+        os.write(fd, str(os.getpid()).encode())
+    except OSError:
+        pass  # a full disk; the number is only for the words above
     return fd
 
 

@@ -22,6 +22,7 @@ from maglica.host_worker.guest_model import GuestRequest, Network
 from maglica.host_worker.host import Host
 from maglica.host_worker.look import ACTIVE
 from maglica.host_worker.plan import ClonePlan, Copy
+from maglica.host_worker.signs import sign
 from maglica.host_worker.work import Work, must
 
 
@@ -33,15 +34,18 @@ def clone(want: VmClone, host: Host, work: Work) -> dict[str, Any]:
     guest = _customise(want, todo, paths, host, work) if want.customize == "guestfs" else None
     if want.format:
         return _export(want, todo, paths, guest, host, work)
-    with work.step("define"):
+    final = {copy.target: copy.path for copy in todo.copies} if host.hypervisor.has_files else paths
+    told = _told(want, todo, final, guest, host, work)
+    with work.step("define", sign=None if want.start else sign("defined", told, uuid=todo.uuid)):
         work.point_of_no_return()
-        final = _name(todo, paths, host, work)
+        _name(todo, host, work)
         work.undo("undefine", uuid=todo.uuid)
         host.hypervisor.define(domain_xml.rewrite(definition, plan.edits(todo, want, final)))
     if want.start:
-        with work.step("start"):
+        runs = sign("runs", {**told, "state": "running"}, name=want.hostname, uuid=todo.uuid)
+        with work.step("start", sign=runs):
             host.hypervisor.start(want.hostname)
-    return _result(want, todo, final, guest, host, work)
+    return {**told, **_seen(want, host), "seconds": work.seconds()}
 
 
 def _plan(want: VmClone, host: Host, job: str) -> tuple[ClonePlan, str]:
@@ -174,6 +178,7 @@ def _customise(want: VmClone, todo: ClonePlan, paths: dict[str, str], host: Host
             deadline=min(work.left, host.settings.customize_timeout),
             on_step=work.substep,
             cancelled=work.cancelled,
+            mark=work.mark,
         )
         step["note"] = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in report["seconds"].items())
     return report
@@ -182,15 +187,14 @@ def _customise(want: VmClone, todo: ClonePlan, paths: dict[str, str], host: Host
 # ---------------------------------------------------------------------------------- names, result, export
 
 
-def _name(todo: ClonePlan, paths: dict[str, str], host: Host, work: Work) -> dict[str, str]:
+def _name(todo: ClonePlan, host: Host, work: Work) -> None:
     """Give the files their final names. A hard link fails where a rename would replace somebody else's file."""
     if not host.hypervisor.has_files:
-        return paths
+        return
     if todo.nvram and os.path.exists(todo.nvram[0]):
         _copy_nvram(todo.nvram[0], todo.nvram[1], todo.job, work)
     for copy in todo.copies:
         _link(copy.part, copy.path, work)
-    return {copy.target: copy.path for copy in todo.copies}
 
 
 def _copy_nvram(source: str, path: str, job: str, work: Work) -> None:
@@ -211,20 +215,18 @@ def _link(part: str, path: str, work: Work) -> None:
     os.unlink(part)
 
 
-def _result(
+def _told(
     want: VmClone, todo: ClonePlan, paths: dict[str, str], guest: dict[str, Any] | None, host: Host, work: Work
 ) -> dict[str, Any]:
-    state = host.hypervisor.state(want.hostname)
-    if want.start and state in ("shut-off", "crashed"):
-        raise Failed("environment_error", f"{want.hostname} was started and is {state}", "its console log may tell why")
+    """The result, as far as it is known before the last step."""
     return {
         "name": want.hostname,
         "host": host.name,
         "image": want.image,
         "uuid": todo.uuid,
-        "state": state,
+        "state": "shut-off",
         "macs": todo.macs,
-        "ips": _known_addresses(want, host),
+        "ips": [want.ip.partition("/")[0]] if want.ip else [],
         "mode": todo.mode,
         "pool": todo.pool,
         "disks": [{"target": copy.target, "path": paths[copy.target], "format": copy.format} for copy in todo.copies],
@@ -232,6 +234,14 @@ def _result(
         "emulated": todo.emulated,
         "seconds": work.seconds(),
     }
+
+
+def _seen(want: VmClone, host: Host) -> dict[str, Any]:
+    """What is seen of the clone at the end."""
+    state = host.hypervisor.state(want.hostname)
+    if want.start and state in ("shut-off", "crashed"):
+        raise Failed("environment_error", f"{want.hostname} was started and is {state}", "its console log may tell why")
+    return {"state": state, "ips": _known_addresses(want, host)}
 
 
 def _known_addresses(want: VmClone, host: Host) -> list[str]:
@@ -267,18 +277,20 @@ def _export(
         argv = ["qemu-img", "convert", "-f", first.format, "-O", str(want.format), "--", paths[first.target], part]
         must(work.run(argv), f"export of {want.hostname}")
         os.chmod(part, 0o600)  # it may hold a password's hash; whoever publishes it decides who may read it
-        work.point_of_no_return()
-        _link(part, target, work)
-        for copy in todo.copies:
-            os.unlink(copy.part)
     url = host.settings.export_url
-    return {
+    told = {
         "name": want.hostname,
         "host": host.name,
         "image": want.image,
         "path": target,
         "url": f"{url.rstrip('/')}/{os.path.basename(target)}" if url else None,
-        "bytes": os.path.getsize(target),
+        "bytes": os.path.getsize(part),
         "guest": _guest(guest),
         "seconds": work.seconds(),
     }
+    with work.step("name", sign=sign("has_name", told, path=target, inode=os.stat(part).st_ino)):
+        work.point_of_no_return()
+        _link(part, target, work)
+        for copy in todo.copies:
+            os.unlink(copy.part)
+    return told

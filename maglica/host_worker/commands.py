@@ -16,6 +16,7 @@ from maglica.errors import Failed, Refused
 
 TICK = 0.2  # seconds between two looks at whether the job was cancelled
 KILL_AFTER = 3.0  # seconds that a process has after SIGTERM
+MARK = "MAGLICA_WORK"  # in the environment of every process that works for a job
 KEEP = 4000  # characters of stdout and stderr that are kept, from the end
 
 
@@ -42,15 +43,16 @@ def run(
     argv: Sequence[str],
     *,
     timeout: float,
+    mark: str = "",
     cancelled: Callable[[], bool] = lambda: False,
     on_start: Callable[[int], None] = lambda pid: None,
     on_output: Callable[[str], None] = lambda text: None,
 ) -> Ended:
     """Run a command to its end, whatever its exit status.
 
-    `timeout` in seconds; `on_start` gets the process id, which is also the process group's; `on_output` pieces of
-    stdout as they come. Raises `Refused` when the program is missing, `Failed` with code `timeout` or `cancelled`
-    after the whole process group was ended.
+    `timeout` in seconds; `mark` is how `end_orphans` finds it, and all that it starts, after a crash; `on_start` gets
+    the process id, which is also the process group's; `on_output` pieces of stdout as they come. Raises `Refused` when
+    the program is missing, `Failed` with code `timeout` or `cancelled` after the whole process group was ended.
     """
     began = time.monotonic()
 
@@ -61,7 +63,7 @@ def run(
             hint = "is the storage very slow, or does it hang?"
             raise Failed("timeout", f"{argv[0]}: ended because it took too long", hint)
 
-    process = _start(argv)
+    process = _start(argv, mark)
     out, err = _Tail(), _Tail()
     try:
         on_start(process.pid)
@@ -77,8 +79,8 @@ def run(
     return Ended(list(argv), status, time.monotonic() - began, out.text(), err.text())
 
 
-def _start(argv: Sequence[str]) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "LC_ALL": "C"}
+def _start(argv: Sequence[str], mark: str) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "LC_ALL": "C"} | ({MARK: mark} if mark else {})
     try:
         return subprocess.Popen(
             argv,
@@ -170,20 +172,43 @@ def birth(pid: int) -> int | None:
         return None
 
 
-def end_orphan(pid: int, born: int) -> bool:
-    """End the process group of a child that outlived its host worker; whether there was one."""
-    if birth(pid) != born:
-        return False
-    _signal(pid, signal.SIGKILL)
-    deadline = time.monotonic() + KILL_AFTER
-    while birth(pid) == born and time.monotonic() < deadline and not _zombie(pid):
+def end_orphans(mark: str) -> list[int]:
+    """End the processes that outlived their host worker: those with this mark in their environment. Their ids.
+
+    The mark is there from a process' first instruction on; a note in the journal would come a moment too late.
+    """
+    ended: set[int] = set()
+    until = time.monotonic() + KILL_AFTER
+    while found := _end_marked(mark):  # again: what they started meanwhile
+        ended |= found
+        if time.monotonic() > until:
+            break
         time.sleep(0.02)
-    return True
+    return sorted(ended)
 
 
-def _zombie(pid: int) -> bool:
+def _end_marked(mark: str) -> set[int]:
+    wanted = f"{MARK}={mark}".encode()
+    found = set()
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) != os.getpid() and _end_if(int(name), wanted):
+            found.add(int(name))
+    return found
+
+
+def _end_if(pid: int, wanted: bytes) -> bool:
+    """End a process that has these words in its environment; by a descriptor, which never means another process."""
     try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
-            return file.read().rpartition(")")[2].split()[0] == "Z"
+        process = os.pidfd_open(pid)
     except OSError:
-        return True
+        return False  # it ended meanwhile
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            if wanted not in file.read().split(b"\0"):
+                return False
+        signal.pidfd_send_signal(process, signal.SIGKILL)
+    except OSError:
+        return False  # it ended, or belongs to somebody else
+    finally:
+        os.close(process)
+    return True

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from maglica.errors import Failed, MaglicaError, Refused, from_wire
+from maglica.host_worker.commands import MARK
 from maglica.host_worker.guest_model import GuestRequest
 
 POLL = 0.1
@@ -62,18 +63,19 @@ def customise(
     deadline: float,
     on_step: Callable[[str], None],
     cancelled: Callable[[], bool],
+    mark: str = "",
 ) -> dict[str, Any]:
     """Change the disks (all of one machine, which must not run) as `request` says, and read them again.
 
     `deadline` in seconds, for everything; `kvm` False makes the appliance run without it. `on_step` hears launch,
-    inspect, read, edit, verify, close; `cancelled` is asked ten times a second. Returns os, network, host_keys,
-    seconds per step, verified and edits (short texts without secrets).
+    inspect, read, edit, verify, close; `cancelled` is asked ten times a second; `mark` is in the environment
+    of all that it starts. Returns os, network, host_keys, seconds per step, verified and edits (texts without secrets).
 
     Raises `Refused` (nothing was changed: unknown system, no libguestfs, no disk) and `Failed` with `cancelled`,
     `timeout`, `wrong_state` (the second reading differs) or `environment_error`. No process is left in any case.
     """
     task = _task("customise", disks, request)
-    return _converse(task, kvm=kvm, deadline=deadline, on_step=on_step, cancelled=cancelled)
+    return _converse(task, kvm=kvm, deadline=deadline, on_step=on_step, cancelled=cancelled, mark=mark)
 
 
 def verify(
@@ -128,10 +130,11 @@ def _converse(
     deadline: float,
     on_step: Callable[[str], None],
     cancelled: Callable[[], bool],
+    mark: str = "",
 ) -> dict[str, Any]:
     ends = time.monotonic() + deadline
     step = "start"
-    with _child(task, kvm=kvm) as child:
+    with _child(task, kvm=kvm, mark=mark) as child:
         while True:
             for event in child.events(POLL):
                 if event["event"] == "done":
@@ -151,11 +154,11 @@ def _converse(
 
 
 @contextmanager
-def _child(task: dict[str, Any], *, kvm: bool) -> Iterator[_Child]:
+def _child(task: dict[str, Any], *, kvm: bool, mark: str) -> Iterator[_Child]:
     """The child in its own process group and with its own folder; both are gone afterwards, however this ends."""
     folder = tempfile.mkdtemp(prefix="maglica-guest-")
     try:
-        child = _Child(task, _environment(folder, kvm=kvm))
+        child = _Child(task, _environment(folder, kvm=kvm) | ({MARK: mark} if mark else {}))
         try:
             yield child
         finally:

@@ -14,11 +14,11 @@ from maglica.bus import Listener
 from maglica.config import HostWorkerSection
 from maglica.declare import Where
 from maglica.errors import MaglicaError, from_wire
-from maglica.host_worker import acceleration, allegiance
+from maglica.host_worker import acceleration, allegiance, undo
 from maglica.host_worker.allegiance import Allegiance
 from maglica.host_worker.host import Host
 from maglica.host_worker.hypervisor import Hypervisor
-from maglica.host_worker.journal import Journal
+from maglica.host_worker.journal import open_journal
 from maglica.host_worker.rhythm import ANSWER_WITHIN, PROGRESS_EVERY, Rhythm
 from maglica.host_worker.run import Runner
 
@@ -65,7 +65,7 @@ def _main() -> int:
         print(f"{name} takes the next client worker that answers" + ("" if known else "; it knew none"))
         return 0
     lock = daemon.only_one(folder, "host worker")
-    journal = Journal(os.path.join(folder, "journal.db"))
+    journal = open_journal(os.path.join(folder, "journal.db"), undo.HARMLESS)
     found = acceleration.probe(settings.host_worker.acceleration, os.path.join(folder, "acceleration"))
     hypervisor = Hypervisor(settings.host_worker.libvirt_uri)
     host = Host(name, hypervisor, settings.host_worker, *found)

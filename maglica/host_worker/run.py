@@ -6,6 +6,7 @@ Threads put what is to be told into the journal or a queue and wake the loop, wh
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import threading
 import time
@@ -17,9 +18,9 @@ from maglica import declare, wire
 from maglica.config import HostWorkerSection
 from maglica.declare import SLOTS, Action
 from maglica.errors import Failed, MaglicaError, Refused
-from maglica.host_worker import commands, jobs, look, undo
+from maglica.host_worker import commands, jobs, look, signs, undo
 from maglica.host_worker.host import Host
-from maglica.host_worker.journal import Entry, Journal
+from maglica.host_worker.journal import Entry, Journal, set_aside
 from maglica.host_worker.work import Planned, Work, outcome
 
 log = logging.getLogger("maglica.host_worker")
@@ -48,10 +49,10 @@ class Runner:
         self._news = False  # something that should be told at once
         self._last_told = 0.0  # when progress was told last
         self._stopping = threading.Event()
+        self._said: str | None = None  # what was said last of the journal's trouble
         self.accepting = True
         self.facts: dict[str, Any] = {}
         self._facts_at = time.monotonic()
-        self._trouble: str | None = None  # why no job can begin here
 
     def change(self, settings: HostWorkerSection) -> None:
         """Other settings from now on; jobs that run keep theirs."""
@@ -75,15 +76,13 @@ class Runner:
         try:
             if not self.journal.begin(job_id, attempt, handed["action"], handed.get("object")):
                 return
-            self._trouble = None
             log.info("begin job=%s action=%r vm=%s", job_id, handed["action"], handed.get("object"))
             told = self._outcome(handed, work)
             self._end(job_id, told)
         except MaglicaError as error:
-            # The journal itself failed: nothing was begun, and the client worker hands the job out again with the next
-            # beat. Not at once: a full disk would make the two of them spin.
+            # The journal itself failed: nothing was begun, and the client worker hands the job out again when there are
+            # slots. Not at once: a full disk would make the two of them spin.
             log.error("job=%s %s", job_id, error.message)
-            self._trouble = error.message
         finally:
             with self._lock:
                 self._works.pop(job_id, None)
@@ -203,7 +202,12 @@ class Runner:
         return False
 
     def state(self) -> dict[str, Any]:
-        """What the next sync says: jobs here, outcomes not yet acknowledged, progress, free slots."""
+        """What the next sync says: jobs here, outcomes not yet acknowledged, progress, free slots.
+
+        Raises `Failed` when the journal can no longer be trusted: it is looked at, and set aside, at the next start.
+        """
+        if self.journal.fatal:
+            raise self.journal.fatal
         entries = self.journal.entries()
         with self._lock:
             running = dict(self._works)
@@ -215,15 +219,28 @@ class Runner:
         return {"have": have, "done": done, "progress": changed, "free": self._free(taken)}
 
     def _free(self, taken: list[str]) -> dict[str, int]:
-        if not self.accepting:
+        if not self.accepting or not self._journal_writes():
             return dict.fromkeys(SLOTS, 0)
         settings = self.host.settings
         size = {"quick": settings.slots_quick, "disk": settings.slots_disk, "guest": settings.slots_guest}
         return {slot: max(0, size[slot] - taken.count(slot)) for slot in SLOTS}
 
+    def _journal_writes(self) -> bool:
+        """Whether jobs can be noted; said once when that changes."""
+        before, now = self.journal.trouble, self.journal.recovered()
+        if self.journal.trouble != self._said:
+            self._said = self.journal.trouble
+            log.log(
+                logging.INFO if now else logging.ERROR, "%s", self._said or f"jobs can begin again, after: {before}"
+            )
+        return now
+
     def acknowledged(self, receipts: list[dict[str, Any]]) -> None:
         for receipt in receipts:
-            self.journal.forget(receipt["id"], receipt["attempt"])
+            try:
+                self.journal.forget(receipt["id"], receipt["attempt"])
+            except MaglicaError as error:  # it is told, and acknowledged, once more
+                log.error("job=%s %s", receipt["id"], error.message)
 
     def refresh_facts(self) -> None:
         """Look at the host again; in a thread that may wait for libvirt."""
@@ -234,11 +251,20 @@ class Runner:
         """What the host tells of itself. Figures that libvirt has not confirmed for a while are not told as true."""
         age = time.monotonic() - self._facts_at
         if not self.facts and age < STALE:
-            return {}  # the first look is still under way
+            return self._notices()  # the first look is still under way
         if age < STALE:
-            return {**self.facts, "trouble": self._trouble}
+            return {**self.facts, **self._notices()}
         silent = f"libvirt: has not answered for {age:.0f} s"
-        return {"libvirt": silent, "acceleration": self.host.acceleration, "trouble": self._trouble}
+        return {"libvirt": silent, "acceleration": self.host.acceleration, **self._notices()}
+
+    def _notices(self) -> dict[str, Any]:
+        """`trouble`: why no job can begin here. `notice`: what somebody has to look at, until the file is gone."""
+        damaged = ", ".join(set_aside(self.journal.path))
+        notice = (
+            f"the journal was damaged and set aside as {damaged}: look at the VMs of the jobs that are lost, then"
+            f" move it out of {os.path.dirname(self.journal.path)}"
+        )
+        return {"trouble": self.journal.trouble, "notice": notice if damaged else None}
 
     def watch(self, every: float) -> None:
         """Refresh the facts for as long as this runs, and tell at once when libvirt came or went."""
@@ -247,6 +273,7 @@ class Runner:
             while not self._stopping.is_set():
                 before = self.facts.get("libvirt")
                 self.refresh_facts()
+                self.journal.settle()
                 if self.facts.get("libvirt") != before:
                     self._news = True
                     self._wake()
@@ -261,11 +288,9 @@ class Runner:
 
         In a thread of its own: libvirt may be away for a while, and what it made cannot be undone without it.
         """
+        for pid in commands.end_orphans(self.journal.mark):
+            log.warning("ended process %d, which outlived its host worker", pid)
         open_jobs = [entry for entry in self.journal.entries() if entry.outcome is None]
-        for entry in open_jobs:
-            for pid, born in self.journal.children(entry.id):
-                if commands.end_orphan(pid, born):
-                    log.warning("job=%s ended process %d, which outlived its host worker", entry.id, pid)
         if open_jobs or self._left_behind():
             self._recover_in_background(open_jobs)
 
@@ -291,12 +316,28 @@ class Runner:
 
     def _tidied(self, waiting: dict[str, Entry]) -> bool:
         for job_id in sorted({*waiting, *self._left_behind()}, reverse=True):
-            left = undo.take_back(job_id, self.journal, self.host.hypervisor)
-            if not left and job_id in waiting:
-                self._end(job_id, interrupted(waiting.pop(job_id), self._seen))
+            entry = waiting.get(job_id)
+            told = self._completed(entry) if entry else None
+            if entry and not told:
+                had = bool(self.journal.undos(job_id))
+                if not undo.take_back(job_id, self.journal, self.host.hypervisor):
+                    told = interrupted(entry, self._seen, undone=had)
+            elif not entry:
+                undo.take_back(job_id, self.journal, self.host.hypervisor)
+            if told:
+                self._end(job_id, told)
+                del waiting[job_id]
                 self._news = True
                 self._wake()
         return not waiting and not self._left_behind()
+
+    def _completed(self, entry: Entry) -> dict[str, Any] | None:
+        """The outcome of an interrupted job whose whole effect can be seen; None otherwise. Nothing of it is undone."""
+        if not entry.sign or not signs.seen(entry.sign, self.host.hypervisor):
+            return None
+        if undo.take_back(entry.id, self.journal, self.host.hypervisor, only=undo.HARMLESS):
+            return None
+        return completed(entry)
 
     def _seen(self, name: str | None) -> str:
         """What can be seen now of the VM that an interrupted job was about."""
@@ -322,8 +363,8 @@ class Runner:
         self._reads.shutdown(wait=False, cancel_futures=True)
 
 
-def interrupted(entry: Entry, seen: Callable[[str | None], str]) -> dict[str, Any]:
-    """The outcome of a job whose host worker ended in its middle, after all that it had made was undone."""
+def interrupted(entry: Entry, seen: Callable[[str | None], str], *, undone: bool) -> dict[str, Any]:
+    """The outcome of a job whose host worker ended in its middle. `undone`: it had made something, now gone."""
     try:
         now = seen(entry.object)
     except MaglicaError as unknown:
@@ -331,17 +372,26 @@ def interrupted(entry: Entry, seen: Callable[[str | None], str]) -> dict[str, An
     error = Failed(
         "lost",
         f"the host worker ended in the middle of step {entry.step or 'none'};"
-        f" what the job had made was undone. Now {now}",
+        f" {'what the job had made was undone' if undone else 'there was nothing to be undone'}. Now {now}",
         "nothing is done again by itself: look, then ask again if it is still wanted",
     )
+    return {**_outcome_of(entry, "interrupted"), "state": "failed", "error": error.to_wire()}
+
+
+def completed(entry: Entry) -> dict[str, Any]:
+    """The outcome of a job whose host worker ended after its last effect, and before that was noted."""
+    note = "the host worker ended in this step; its next start saw that all was done"
+    return {**_outcome_of(entry, note), "state": "done", "result": (entry.sign or {}).get("result")}
+
+
+def _outcome_of(entry: Entry, note: str) -> dict[str, Any]:
     return {
         "id": entry.id,
         "attempt": entry.attempt,
-        "state": "failed",
         "step": entry.step,
         "progress": None,
-        "steps": [{"name": entry.step, "seconds": None, "note": "interrupted"}] if entry.step else [],
+        "steps": [{"name": entry.step, "seconds": None, "note": note}] if entry.step else [],
         "commands": [],
         "result": None,
-        "error": error.to_wire(),
+        "error": None,
     }

@@ -63,15 +63,22 @@ def undefine(hypervisor: Hypervisor, uuid: str) -> None:
     hypervisor.discard(uuid)
 
 
+# Safe whatever became of the job: a file that holds its id is no part of what it made in the end.
+HARMLESS = frozenset({"remove_part", "settle_removed"})
+
 UNDOS: dict[str, Callable[..., None]] = {
     function.__name__: function for function in (remove_part, remove_file, settle_removed, delete_volume, undefine)
 }
 
 
-def take_back(job: str, journal: Journal, hypervisor: Hypervisor) -> list[str]:
-    """Undo all that a job made, the last first. What could not be undone is told, and stays in the journal."""
+def take_back(job: str, journal: Journal, hypervisor: Hypervisor, *, only: frozenset[str] | None = None) -> list[str]:
+    """Undo all that a job made, the last first; or `only` some kinds. What could not be undone is told, and stays in
+    the journal.
+    """
     left = []
     for undo in journal.undos(job):
+        if only is not None and undo.what not in only:
+            continue
         try:
             UNDOS[undo.what](hypervisor, **undo.args)
             journal.forget_undo(job, undo.number)

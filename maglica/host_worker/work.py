@@ -54,15 +54,20 @@ class Work:
         self.check()
 
     @contextmanager
-    def step(self, name: str, note: str | None = None) -> Iterator[dict[str, Any]]:
-        """One step of the job, timed; a job that shall stop does not begin it. Gives its record, for a `note`."""
+    def step(
+        self, name: str, note: str | None = None, *, sign: dict[str, Any] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """One step of the job, timed; a job that shall stop does not begin it. Gives its record, for a `note`.
+
+        `sign`, for the last one: what will show that the whole job is done, should nobody be left to note its end.
+        """
         self.check()
         record: dict[str, Any] = {"name": name, "seconds": None, "note": note}
         began = time.monotonic()
         with self._told:
             self._step, self._progress = name, None
         if self._journal:
-            self._journal.step(self.job, name)
+            self._journal.step(self.job, name, sign)
         self._changed()
         try:
             yield record
@@ -122,7 +127,12 @@ class Work:
         record: dict[str, Any] = {"argv": list(argv), "exit_status": None, "seconds": None, "stderr": ""}
         try:
             ended = commands.run(
-                argv, timeout=self.left, cancelled=self.cancelled, on_start=self.child, on_output=on_output
+                argv,
+                timeout=self.left,
+                mark=self.mark,
+                cancelled=self.cancelled,
+                on_start=lambda pid: log.info("job=%s runs %s as process %d", self.job, argv[0], pid),
+                on_output=on_output,
             )
             record = ended.record()
         except MaglicaError as error:
@@ -133,11 +143,10 @@ class Work:
                 self._commands.append(record)
         return ended
 
-    def child(self, pid: int) -> None:
-        """Note a process that works for this job."""
-        born = commands.birth(pid)
-        if self._journal and born is not None:
-            self._journal.put_child(self.job, pid, born)
+    @property
+    def mark(self) -> str:
+        """What every process that works for this job carries in its environment."""
+        return self._journal.mark if self._journal else ""
 
     # ------------------------------------------------------------------------------ what the runner calls
 

@@ -221,11 +221,16 @@ def test_no_descriptor_is_left_open() -> None:
 # ---------------------------------------------------------------------------------------------- orphans
 
 
-def orphan(script: str = "sleep 300") -> int:
-    """A process group of its own whose parent is gone, as after a crash of the host worker."""
-    quiet = "stdout=subprocess.DEVNULL, start_new_session=True"
-    code = f"import subprocess; print(subprocess.Popen(['sh', '-c', {script!r}], {quiet}).pid)"
-    return int(subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True, timeout=30).stdout)
+MARK = f"test:{os.getpid()}"
+
+
+def orphan(script: str = "sleep 300", mark: str = MARK) -> int:
+    """A process group of its own whose parent was killed in the middle of `run`."""
+    code = (
+        f"import os, signal; from maglica.host_worker import commands; commands.run(['sh', '-c', {script!r}],"
+        f" timeout=300, mark={mark!r}, on_start=lambda pid: print(pid, flush=True) or os.kill(os.getpid(), 9))"
+    )
+    return int(subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=False, timeout=30).stdout)
 
 
 def test_a_process_is_known_by_its_birth() -> None:
@@ -261,21 +266,25 @@ def test_the_name_of_a_program_cannot_lie_about_its_birth(tmp_path: Path) -> Non
 def test_an_orphan_is_ended_with_all_its_children() -> None:
     pid = orphan(CHILDREN + "wait")
     until(lambda: len(members(pid)) >= 4)
-    born = commands.birth(pid)
-    assert born is not None
-    assert commands.end_orphan(pid, born)
+    assert pid in commands.end_orphans(MARK)
     until(lambda: members(pid) == [])
-    commands.end_orphan(pid, born)  # once more does no harm
+    assert commands.end_orphans(MARK) == []
 
 
-def test_somebody_elses_process_of_the_same_number_lives_on() -> None:
-    pid = orphan()
-    born = commands.birth(pid)
-    assert born is not None
+def test_an_orphan_that_left_its_group_is_ended_too() -> None:
+    """The mark goes wherever the environment goes; a process group is left by one call."""
+    pid = orphan("setsid sleep 300 & sleep 0.2")
+    until(lambda: not alive(pid))
+    assert len(commands.end_orphans(MARK)) == 1
+
+
+def test_processes_of_another_host_worker_live_on() -> None:
+    other = f"another:{os.getpid()}"
+    pid = orphan(mark=other)
     try:
-        for wrong in (born - 1, born + 1, 0):
-            assert not commands.end_orphan(pid, wrong)
+        for mark in (MARK, other[:-1], other[1:], ""):
+            assert commands.end_orphans(mark) == []
         assert alive(pid)
     finally:
-        assert commands.end_orphan(pid, born)
+        assert pid in commands.end_orphans(other)
     until(lambda: not alive(pid))

@@ -433,16 +433,15 @@ def test_the_facts_tell_when_libvirt_comes(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------- after a crash
 
 
-def child() -> tuple[int, int]:
-    """(pid, birth) of a process group that outlived the process that started it."""
+def child(mark: str) -> int:
+    """A process group that outlived the process that started it."""
     code = (
         "import subprocess; print(subprocess.Popen(['sh', '-c', 'sleep 300 & sleep 300'],"
         " stdout=subprocess.DEVNULL, start_new_session=True).pid)"
     )
-    pid = int(subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True, timeout=30).stdout)
-    born = commands.birth(pid)
-    assert born is not None
-    return pid, born
+    environment = {**os.environ, commands.MARK: mark}
+    run = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True, timeout=30, env=environment)
+    return int(run.stdout)
 
 
 def runs(pid: int) -> bool:
@@ -459,15 +458,12 @@ def test_what_a_crash_left_is_put_in_order(place: Place) -> None:
     part, path = folder / "new1.img.job1.part", folder / "new1.img"
     part.write_text("half")
     os.link(part, path)
-    pid, born = child()
-    stranger, _ = child()
+    pid, stranger = child(journal.mark), child("stranger")
     journal.begin("job1", 1, "vm clone", "new1")
     journal.step("job1", "define")
     journal.put_undo("job1", 1, "remove_part", {"path": str(part)})
     journal.put_undo("job1", 2, "remove_file", {"path": str(path), "inode": path.stat().st_ino})
     journal.put_undo("job1", 3, "undefine", {"uuid": UUID})
-    journal.put_child("job1", pid, born)
-    journal.put_child("job1", stranger, 1)  # another process has this number by now
     place.hypervisor.define(domain("new1", uuid=UUID))
 
     assert place.runner.state()["have"] == ["job1"], "it is not handed out again meanwhile"
@@ -483,7 +479,7 @@ def test_what_a_crash_left_is_put_in_order(place: Place) -> None:
     assert "new1" not in place.names()
     until(lambda: not runs(pid))
     assert runs(stranger)
-    commands.end_orphan(stranger, commands.birth(stranger) or 0)
+    commands.end_orphans("stranger")
     until(lambda: place.runner.urgent(100.0, 0.5))
     assert journal.jobs_to_undo() == []
 
@@ -494,7 +490,7 @@ def test_what_is_seen_now_is_told(place: Place) -> None:
     place.journal.begin("job3", 1, "vm start", None)
     place.runner.recover()
     assert from_wire(place.told("job1")["error"]).message.endswith(
-        "step none; what the job had made was undone. Now web1 is running"
+        "step none; there was nothing to be undone. Now web1 is running"
     )
     assert from_wire(place.told("job2")["error"]).message.endswith("Now web2 is shut-off")
     place.told("job3")
@@ -566,7 +562,7 @@ def test_an_interrupted_job_is_told_even_when_nothing_can_be_seen() -> None:
     def unreachable(name: str | None) -> str:
         raise Failed("host_down", "libvirt: unreachable")
 
-    told = run.interrupted(Entry("job1", 1, "vm start", "web1", None, None), unreachable)
+    told = run.interrupted(Entry("job1", 1, "vm start", "web1", None, None), unreachable, undone=False)
     assert from_wire(told["error"]).message.endswith("Now libvirt: unreachable")
     assert told["steps"] == []
 

@@ -11,6 +11,7 @@ from maglica.errors import Failed, MaglicaError, Refused
 from maglica.host_worker import cloning, domain_xml, look
 from maglica.host_worker.host import Host
 from maglica.host_worker.look import ACTIVE
+from maglica.host_worker.signs import sign
 from maglica.host_worker.work import Work
 
 POLL = 0.2  # seconds between two looks at a guest that is shutting down
@@ -40,7 +41,7 @@ def vm_start(want: VmStart, host: Host, work: Work) -> dict[str, Any]:
         raise Refused("wrong_state", f"{want.name} is {state}", "only a VM that is shut off can be started")
     _refuse_base(want.name, host)
     work.will({"start": want.name})
-    with work.step("start"):
+    with work.step("start", sign=_runs(want.name, host)):
         work.point_of_no_return()
         host.hypervisor.start(want.name)
     return _changed(want.name, host)
@@ -52,7 +53,7 @@ def vm_stop(want: VmStop, host: Host, work: Work) -> dict[str, Any]:
     if state not in ACTIVE:
         return _unchanged(want.name, state)
     work.will({"shut down": want.name, "force": want.force})
-    _shut_down(want.name, want.timeout, want.force, host, work)
+    _shut_down(want.name, want.timeout, want.force, host, work, _is_off(want.name, host))
     return _changed(want.name, host)
 
 
@@ -63,7 +64,7 @@ def vm_restart(want: VmRestart, host: Host, work: Work) -> dict[str, Any]:
         raise Refused("wrong_state", f"{want.name} is {state}", f"`maglica vm start {want.name}` starts it")
     work.will({"restart": want.name, "force": want.force})
     _shut_down(want.name, want.timeout, want.force, host, work)
-    with work.step("start"):
+    with work.step("start", sign=_runs(want.name, host)):
         host.hypervisor.start(want.name)
     return _changed(want.name, host)
 
@@ -74,7 +75,7 @@ def vm_destroy(want: VmDestroy, host: Host, work: Work) -> dict[str, Any]:
     if state not in ACTIVE:
         return _unchanged(want.name, state)
     work.will({"pull the plug of": want.name})
-    with work.step("destroy"):
+    with work.step("destroy", sign=_is_off(want.name, host)):
         work.point_of_no_return()
         host.hypervisor.destroy(want.name)
     return _changed(want.name, host)
@@ -106,9 +107,10 @@ def vm_remove(want: VmRemove, host: Host, work: Work) -> dict[str, Any]:
     if state in ACTIVE:
         with work.step("destroy"):
             hypervisor.destroy(want.name)
-    with work.step("remove"):
+    told = {"name": want.name, "host": host.name, "changed": True, "deleted": doomed}
+    with work.step("remove", sign=sign("is_gone", told, uuid=domain.uuid)):
         _remove(want.name, domain.uuid, doomed, host, work)
-    return {"name": want.name, "host": host.name, "changed": True, "deleted": doomed}
+    return told
 
 
 def _remove(name: str, uuid: str, doomed: list[str], host: Host, work: Work) -> None:
@@ -145,8 +147,11 @@ def _refuse_base(name: str, host: Host) -> None:
         )
 
 
-def _shut_down(name: str, timeout: float, force: bool, host: Host, work: Work) -> None:
-    with work.step("shut down"):
+def _shut_down(
+    name: str, timeout: float, force: bool, host: Host, work: Work, last: dict[str, Any] | None = None
+) -> None:
+    """`last`: the sign of the whole job, where it ends with this."""
+    with work.step("shut down", sign=last):
         if _obeys(name, timeout, host, work):
             return
     if not force:
@@ -155,7 +160,7 @@ def _shut_down(name: str, timeout: float, force: bool, host: Host, work: Work) -
             f"{name} is still {host.hypervisor.state(name)} {timeout:g} s after it was asked to shut down",
             "give it more --timeout, or --force to pull the plug when it does not obey",
         )
-    with work.step("destroy"):
+    with work.step("destroy", sign=last):
         host.hypervisor.destroy(name)
 
 
@@ -180,6 +185,16 @@ def _ask_to_shut_down(name: str, host: Host) -> None:
     except MaglicaError:
         if host.hypervisor.state(name) in ACTIVE:
             raise  # it did not just go off by itself
+
+
+def _runs(name: str, host: Host) -> dict[str, Any]:
+    """What shows that a VM was started."""
+    return sign("runs", {"name": name, "host": host.name, "state": "running", "changed": True}, name=name)
+
+
+def _is_off(name: str, host: Host) -> dict[str, Any]:
+    """What shows that a VM was stopped."""
+    return sign("is_off", {"name": name, "host": host.name, "state": "shut-off", "changed": True}, name=name)
 
 
 def _changed(name: str, host: Host) -> dict[str, Any]:

@@ -1,0 +1,68 @@
+"""Observe before anything is undone: what shows that a job's whole effect is there, though nobody could note its end.
+
+A job names such a sign when it begins its last step. After a crash in that step the sign decides: seen, the job is
+done; not seen, what it made is taken back. Each function looks and changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from maglica.errors import Refused
+from maglica.host_worker.hypervisor import Hypervisor
+
+RUNS = ("running", "idle", "paused")
+
+
+def runs(hypervisor: Hypervisor, name: str, uuid: str | None = None) -> bool:
+    """A domain runs; with a uuid, the very one."""
+    if uuid is not None and not defined(hypervisor, uuid):
+        return False
+    try:
+        return hypervisor.state(name) in RUNS
+    except Refused:
+        return False
+
+
+def is_off(hypervisor: Hypervisor, name: str) -> bool:
+    """A domain is shut off; one that was forgotten by then is no sign."""
+    try:
+        return hypervisor.state(name) == "shut-off"
+    except Refused:
+        return False
+
+
+def defined(hypervisor: Hypervisor, uuid: str) -> bool:
+    """The very domain exists."""
+    return hypervisor.has_domain(uuid)
+
+
+def is_gone(hypervisor: Hypervisor, uuid: str) -> bool:
+    """The very domain does not exist."""
+    return not hypervisor.has_domain(uuid)
+
+
+def has_name(hypervisor: Hypervisor, path: str, inode: int) -> bool:
+    """The very file has got its final name."""
+    try:
+        return os.stat(path).st_ino == inode
+    except FileNotFoundError:
+        return False
+
+
+SIGNS: dict[str, Callable[..., bool]] = {
+    function.__name__: function for function in (runs, is_off, defined, is_gone, has_name)
+}
+
+
+def sign(what: str, result: dict[str, Any], **args: Any) -> dict[str, Any]:
+    """A sign as the journal keeps it: a function of this file with its arguments, and the job's result when seen."""
+    return {"what": what, "args": args, "result": result}
+
+
+def seen(kept: dict[str, Any], hypervisor: Hypervisor) -> bool:
+    """Whether a sign can be seen now. Raises `MaglicaError` when libvirt cannot be asked."""
+    look = SIGNS.get(kept["what"])  # another release may have written it
+    return look is not None and look(hypervisor, **kept["args"])
