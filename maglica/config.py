@@ -31,6 +31,7 @@ class ClientSection(Record):
     read_timeout: float = arg(kinds.duration(0.1), "how long a live read waits for a host", default=5.0)
     keep_jobs: float = arg(kinds.DURATION, "how long ended jobs are kept", default=30 * 86400.0)
     keep_audit: float = arg(kinds.DURATION, "how long it is kept who asked for what", default=180 * 86400.0)
+    store_reserve: int = arg(kinds.SIZE, "free room of its disk below which no jobs are accepted", default=64 << 20)
     queue_limit: int = arg(kinds.integer(1, 1_000_000), "open jobs beyond which new ones are refused", default=10_000)
 
 

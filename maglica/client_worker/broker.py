@@ -225,6 +225,8 @@ class Broker:
             self._askers[message["key"]].append(route)
             return
         self._refuse_full_queue()
+        if not message.get("dry_run"):
+            self._store.refuse_when_low()
         wanted = Submission(
             message["key"], action, message["owner"], message.get("reason"), bool(message.get("dry_run"))
         )

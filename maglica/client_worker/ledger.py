@@ -240,7 +240,10 @@ class Ledger:
         record[stamp] = now.text  # type: ignore[literal-required]
         if state in job.FINAL:
             # Secrets are needed no more, and the record outlives both daemons.
-            record["args"] = job.masked(record)
+            masked = job.masked(record)
+            if masked != record["args"]:
+                self.store.wipe_soon()
+            record["args"] = masked
             record["progress"] = None
             log.info("ended job=%s vm=%s host=%s state=%s", record["id"], record["object"], record["host"], state)
         self._save(record, now, journal)

@@ -42,7 +42,7 @@ def _main() -> int:
     settings = config.load(config.find(options.config))
     daemon.log_to_stderr(settings.log.level)
     lock = daemon.only_one(settings.paths.state, "client worker")
-    store = Store(os.path.join(settings.paths.state, "jobs.db"))
+    store = Store(os.path.join(settings.paths.state, "jobs.db"), settings.client.store_reserve)
     server = Server(settings.client.bind, settings.client.pub_port, settings.client.rep_port)
     broker = Broker(store, settings.client, settings.hosts, VERSION, now())
     log.info(
@@ -91,9 +91,9 @@ def serve(server: Server, broker: Broker, store: Store, settings: Settings) -> N
     daemon.notify("READY=1")
     while running:
         duties.turn(now().mono)
-        found = server.receive(broker.next_tick(now()))
+        events = server.receive(broker.next_tick(now()))
         _emptied(wake)
-        for event in found:
+        for event in events:
             if isinstance(event, Request):
                 broker.request(event.body, event.route, now())
             elif isinstance(event, Subscription):
@@ -102,6 +102,10 @@ def serve(server: Server, broker: Broker, store: Store, settings: Settings) -> N
                 log.warning("a subscriber at %s sent a message; all begin anew", event.address)
         broker.tick(now())
         _send(server, broker, store)
+        if store.fatal:
+            # Whoever asked was told. What is on the disk is looked at by the next start, not by this connection.
+            raise store.fatal
+        _tidy(store, idle=not events)
     daemon.notify("STOPPING=1")
     log.info("stopped")
 
@@ -111,6 +115,16 @@ def _emptied(wake: int) -> None:
         os.eventfd_read(wake)
     except BlockingIOError:
         pass
+
+
+def _tidy(store: Store, idle: bool) -> None:
+    """What the store has to do for itself, when nobody waits."""
+    try:
+        store.settle(idle)
+        if idle:
+            store.keep_room()
+    except MaglicaError as error:
+        log.error("%s", error.message)
 
 
 def _send(server: Server, broker: Broker, store: Store) -> None:

@@ -7,14 +7,28 @@ loop: `write` opens it when needed, `commit` ends it, and only then may anything
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, cast
 
-from maglica.errors import Failed
+from maglica.ballast import Ballast, free_bytes
+from maglica.errors import Failed, Refused
 from maglica.job import FINAL, Job
+
+log = logging.getLogger("maglica.client_worker")
+
+BALLAST = 16 << 20  # bytes; let go when the disk is full, so that what ends can be written down
+FULL = sqlite3.SQLITE_FULL
+BUSY_TURNS = 50  # turns of the loop after which secrets are wiped also when it never rests
+
+# After these of SQLite's primary result codes a connection is not to be believed any more. A full disk is none of them.
+FATAL = {
+    sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+}  # fmt: skip
 
 # The layout, as it grew: a store is brought up to date by the steps that it has not seen. A step is never changed.
 STEPS = [
@@ -118,11 +132,26 @@ SQL = {
 T = TypeVar("T")
 
 
-class Store:
-    """Jobs, locks and hosts, durable."""
+def _code(error: Exception) -> int:
+    """SQLite's primary result code."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
-    def __init__(self, path: str) -> None:
+
+class Store:
+    """Jobs, locks and hosts, durable.
+
+    `reserve`: bytes that its disk has to keep free for the jobs that are open; below, no more are taken. `fatal`: the
+    connection cannot be trusted any more; the client worker has to end, and to open it anew.
+    """
+
+    def __init__(self, path: str, reserve: int = 0) -> None:
         self.path = path
+        self.fatal: Failed | None = None
+        self._reserve = reserve
+        self._folder = os.path.dirname(os.path.abspath(path))
+        self._ballast = Ballast(path + ".ballast", BALLAST)
+        self._full = False  # the disk was full, and the ballast has not been taken back yet
+        self._wipe = 0  # turns since something secret became old; 0: nothing did
         self._broken: Failed | None = None  # a write of this turn failed
         fresh = not os.path.exists(path)
         try:
@@ -132,22 +161,39 @@ class Store:
             self._db = sqlite3.connect(path, isolation_level=None, timeout=5.0)
         except (OSError, sqlite3.Error) as error:
             raise self._unusable(error) from None
+        if free_bytes(self._folder) < BALLAST // 4:
+            self._full = self._ballast.release()
         try:
             self._prepare()
         except sqlite3.Error as error:
             self._db.close()
+            if _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                raise self._damaged(str(error)) from None
             raise self._unusable(error) from None
         except Failed:
             self._db.close()
             raise
 
     def _unusable(self, error: Exception) -> Failed:
-        return Failed("environment_error", f"cannot open the job store {self.path}: {error}", "check [paths] state")
+        hint = f"make room on the file system of {self.path}" if _code(error) == FULL else "check [paths] state"
+        return Failed("environment_error", f"cannot open the job store {self.path}: {error}", hint)
+
+    def _damaged(self, why: str) -> Failed:
+        return Failed(
+            "environment_error",
+            f"cannot open the job store {self.path}: it is damaged: {why}",
+            "put a backup of it in its place: the hosts then tell what has ended since. Without one, move it and its"
+            " -wal away to begin anew: jobs that run go on to their ends on their hosts, but are recorded nowhere, and"
+            " hosts and people have to be let in again",
+        )
 
     def _prepare(self) -> None:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute("PRAGMA secure_delete = ON")  # hashes of passwords stand in open jobs
+        (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise self._damaged(" ".join(verdict.split()))
         self._migrate()
 
     def _migrate(self) -> None:
@@ -176,13 +222,57 @@ class Store:
         try:
             return work()
         except sqlite3.Error as error:
+            self._broken = self._unwritable(error)
+            if _code(error) in FATAL:
+                self.fatal = self._broken
+            elif _code(error) == FULL:
+                self._noticed_full()
             self.rollback()
-            self._broken = self._unwritable(str(error))
             raise self._broken from None
 
-    def _unwritable(self, why: str) -> Failed:
-        hint = f"make room on the file system of {self.path}" if "full" in why else f"check {self.path}"
-        return Failed("environment_error", f"the job store cannot be written: {why}", hint)
+    def _unwritable(self, error: sqlite3.Error) -> Failed:
+        if _code(error) == FULL:
+            hint = f"make room on the file system of {self.path}"
+            return Failed("no_capacity", f"the job store cannot be written: {error}", hint)
+        return Failed("environment_error", f"the job store cannot be written: {error}", f"check {self.path}")
+
+    # ------------------------------------------------------------------------------------- room, and secrets
+
+    def _noticed_full(self) -> None:
+        """This turn is lost, the next one has the ballast's room: hosts and people ask again."""
+        if self._ballast.release():
+            log.error("the disk of the job store is full; what was kept for that is used up now: make room")
+        self._full = True
+
+    def keep_room(self) -> None:
+        """Take the ballast (back) when there is room for it; for quiet moments."""
+        if self._ballast.fill(self._reserve) and self._full:
+            self._full = False
+            log.info("there is room again for the job store")
+
+    def refuse_when_low(self) -> None:
+        """Raise `Refused` when the disk has too little room for one more job: what is left is for those that run."""
+        free = free_bytes(self._folder)
+        if free < self._reserve or self._full:
+            raise Refused(
+                "no_capacity",
+                f"the job store's disk is full but for {free >> 20} MiB; no more jobs are accepted",
+                f"make room on the client worker's file system of {self._folder}; [client] store_reserve"
+                f" ({self._reserve >> 20}M) sets what stays free",
+            )
+
+    def wipe_soon(self) -> None:
+        """Something secret was overwritten; what it was stands in SQLite's write-ahead log until that is emptied."""
+        self._wipe = self._wipe or 1
+
+    def settle(self, idle: bool) -> None:
+        """Empty the write-ahead log where that was asked for; `idle`: nobody waits for this turn of the loop."""
+        if not self._wipe or self._db.in_transaction:
+            return
+        self._wipe += 1
+        if idle or self._wipe > BUSY_TURNS:
+            busy, *_ = self._guarded(lambda: self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone())
+            self._wipe = 1 if busy else 0  # busy: somebody reads it just now
 
     def commit(self) -> None:
         """Make everything since the last commit durable.
@@ -202,7 +292,10 @@ class Store:
 
     def rollback(self) -> None:
         if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
+            try:
+                self._db.execute("ROLLBACK")
+            except sqlite3.Error as error:
+                self.fatal = self.fatal or self._unwritable(error)
 
     def close(self) -> None:
         self.rollback()

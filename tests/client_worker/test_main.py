@@ -14,6 +14,7 @@ import zmq
 from maglica import wire
 from maglica.errors import MaglicaError
 from tests.daemons import RUNNING, House, until
+from tests.small_disk import fill, small_disk
 
 
 def test_it_starts_answers_and_stops(house: House) -> None:
@@ -87,29 +88,55 @@ def test_poison_from_strangers_does_not_stop_it(house: House) -> None:
     assert "Traceback" not in house.client_worker.log
 
 
-def limit(house: House, size: int) -> None:
-    """As a full disk: no file of the client worker may grow beyond this."""
-    _, hard = resource.prlimit(house.client_worker.process.pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(house.client_worker.process.pid, resource.RLIMIT_FSIZE, (size, hard))
+def test_a_full_disk_is_told_at_once_and_passes(tmp_path: Path) -> None:
+    (tmp_path / "house").mkdir()
+    with small_disk(tmp_path / "house/state", 64) as disk:
+        house = House(tmp_path / "house")
+        house.configure(client="store_reserve = 8M")
+        try:
+            full_disk(house, disk)
+        finally:
+            house.close()
 
 
-def test_a_full_disk_is_told_at_once_and_passes(house: House) -> None:
+def full_disk(house: House, disk: Path) -> None:
     house.start()
     house.start_host("host1", {"web1": RUNNING})
     with house.connect() as cloud:
-        done = cloud.vm.destroy(name="web1")
-        assert done["changed"]
-        limit(house, 0)
+        assert cloud.vm.destroy(name="web1")["changed"]
+        until((disk / "jobs.db.ballast").exists)
+        rubbish = fill(disk)
         began = time.monotonic()
-        with pytest.raises(MaglicaError, match="the job store cannot be written") as error:
+        with pytest.raises(MaglicaError, match="no more jobs are accepted") as error:
             cloud.vm.destroy.submit(name="web1", idempotency_key="k")
         assert time.monotonic() - began < 3.0
-        assert error.value.code == "environment_error"
+        assert error.value.code == "no_capacity"
+        assert "make room" in error.value.hint
         assert len(cloud.job.list()) == 1, "it still answers from what it has, and nothing was half recorded"
         assert cloud.vm.list()[0]["state"] == "shut-off"
-        limit(house, resource.RLIM_INFINITY)
+        rubbish.unlink()
         assert cloud.vm.destroy.submit(name="web1", idempotency_key="k").wait(20)["changed"] is False
         assert len(cloud.job.list()) == 2
+
+
+def test_an_error_of_the_disk_ends_it_with_a_sentence(house: House) -> None:
+    """systemd starts it again, and what is on the disk is read anew."""
+    house.start()
+    house.start_host("host1", {"web1": RUNNING})
+    with house.connect() as cloud:
+        _, hard = resource.prlimit(house.client_worker.process.pid, resource.RLIMIT_FSIZE)
+        size = (house.folder / "state/jobs.db-wal").stat().st_size
+        assert size > len(house.client_worker.log) + 1000
+        resource.prlimit(house.client_worker.process.pid, resource.RLIMIT_FSIZE, (size, hard))
+        with pytest.raises(MaglicaError, match="the job store cannot be written: disk I/O error"):
+            cloud.vm.destroy.submit(name="web1", idempotency_key="k")
+        until(lambda: not house.client_worker.alive)
+        assert house.client_worker.process.returncode == 1
+        assert "maglica_client_worker: the job store cannot be written: disk I/O error" in house.client_worker.log
+        assert "Traceback" not in house.client_worker.log
+        house.start()
+        assert cloud.vm.destroy.submit(name="web1", idempotency_key="k").wait(20)["changed"]
+        assert len(cloud.job.list()) == 1
 
 
 def test_programs_say_who_they_are() -> None:

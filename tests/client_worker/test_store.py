@@ -14,8 +14,9 @@ import pytest
 
 from maglica import job
 from maglica.client_worker.store import SCHEMA_VERSION, SQL, STEPS, Store
-from maglica.errors import Failed
+from maglica.errors import Failed, Refused
 from maglica.job import Job
+from tests.small_disk import fill, small_disk
 
 NOBODY: dict[str, Any] = {"state": None, "vm": None, "host": None}
 
@@ -141,26 +142,141 @@ def test_a_commit_says_when_something_of_its_turn_was_lost(store: Store) -> None
     assert ids(store.open_jobs()) == ["job0003"]
 
 
-def test_a_full_disk_is_a_sentence(path: str, store: Store) -> None:
-    raw = sqlite3.connect(path)
-    pages = raw.execute("PRAGMA page_count").fetchone()[0]
-    raw.close()
+# ---------------------------------------------------------------------------- a full disk, a broken disk, damage
+
+
+def test_a_full_disk_is_a_sentence_and_what_ends_is_still_recorded(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 48) as disk:
+        store = Store(str(disk / "jobs.db"), reserve=4 << 20)
+        store.keep_room()
+        store.add(record(1, state="running"))
+        store.commit()
+        store.refuse_when_low()
+        rubbish = fill(disk, leave=1 << 20)
+        with pytest.raises(Refused, match="full but for 1 MiB; no more jobs are accepted") as refused:
+            store.refuse_when_low()
+        assert refused.value.code == "no_capacity"
+        assert str(disk) in refused.value.hint
+        fill(disk)
+        for number in range(2, 9):
+            store.add(record(number, reason="x" * 1_000_000))
+            if number == 2:
+                with pytest.raises(Failed, match="full"):
+                    store.commit()
+                store.add(record(number, reason="x" * 1_000_000))  # it is told again
+            store.commit()  # with the room that the ballast held
+        assert not (disk / "jobs.db.ballast").exists()
+        fill(disk)
+        with pytest.raises(Failed):
+            store.add(record(9, reason="x" * 20_000_000))
+        with pytest.raises(Failed, match=r"the job store cannot be written: .*full") as failed:
+            store.commit()
+        assert failed.value.code == "no_capacity"
+        assert str(disk) in failed.value.hint
+        assert store.fatal is None, "a full disk is endured"
+        assert store.job("job0009") is None
+        assert len(store.open_jobs()) == 8, "what is there can be read"
+        rubbish.unlink()
+        store.add(record(10))
+        store.commit()
+        with pytest.raises(Refused):
+            store.refuse_when_low()
+        store.keep_room()
+        store.refuse_when_low()
+        assert (disk / "jobs.db.ballast").stat().st_size == 16 << 20
+        store.close()
+        again = Store(str(disk / "jobs.db"))
+        assert len(again.open_jobs()) == 9
+        again.close()
+
+
+def test_on_a_full_disk_it_still_opens_with_what_the_ballast_held(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 48) as disk:
+        store = Store(str(disk / "jobs.db"))
+        store.keep_room()
+        store.close()
+        fill(disk)
+        store = Store(str(disk / "jobs.db"))
+        assert store.next_epoch() == 1
+        with pytest.raises(Refused):
+            store.refuse_when_low()
+        store.close()
+
+
+def test_an_error_of_the_disk_is_fatal(path: str, store: Store) -> None:
+    """Not a full one: after such an error nobody knows what of the commit is on the disk."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     store.add(record(1, reason="x" * 100_000))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096 * pages, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     try:
-        with pytest.raises(Failed, match="the job store cannot be written: ") as failed:
+        with pytest.raises(Failed, match="the job store cannot be written: disk I/O error") as failed:
             store.commit()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert failed.value.code == "environment_error"
-    assert path in failed.value.hint
-    assert store.job("job0001") is None
-    store.add(record(2))
+    assert store.fatal is failed.value
+    again = Store(path)
+    assert again.job("job0001") is None
+    again.close()
+
+
+def test_a_mistake_in_a_request_is_not_fatal(store: Store) -> None:
+    store.add(record(1))
+    with pytest.raises(Failed):
+        store.add(record(2, key="key1"))
+    assert store.fatal is None
+
+
+def test_a_damaged_store_is_refused_and_says_what_to_do(path: str) -> None:
+    store = Store(path)
+    for number in range(1, 60):
+        store.add(record(number, reason="x" * 500))
     store.commit()
-    assert ids(store.open_jobs()) == ["job0002"]
+    store.close()
+    data = bytearray(Path(path).read_bytes())
+    data[4096 * 3 : 4096 * 3 + 64] = b"\xff" * 64
+    Path(path).write_bytes(data)
+    with pytest.raises(Failed, match=r"cannot open the job store .*: it is damaged: ") as failed:
+        Store(path)
+    for words in ("a backup", "-wal away", "jobs that run"):
+        assert words in failed.value.hint
+    assert Path(path).read_bytes() == data
+
+
+def everything(path: str) -> bytes:
+    return b"".join(Path(path + suffix).read_bytes() for suffix in ("", "-wal"))
+
+
+def test_a_secret_of_an_ended_job_is_in_none_of_the_files(path: str, store: Store) -> None:
+    secret = "$6$salt$" + "s3cr3t" * 14
+    for number in range(1, 30):
+        store.add(record(number, args={"root_password_hash": secret, "more": "x" * 300 * number}))
+        store.commit()
+    assert secret.encode() in everything(path)
+    for number in range(1, 30):
+        ended = record(number, state="done", args={"root_password_hash": "***", "more": "x" * 300 * number})
+        store.save(ended, journal=None, ended_ms=1)
+        store.commit()
+    store.settle(idle=True)
+    assert secret.encode() in everything(path), "nobody asked for it: it costs a write of the whole log"
+    store.wipe_soon()
+    store.settle(idle=False)
+    assert secret.encode() in everything(path), "not while somebody waits"
+    store.settle(idle=True)
+    assert secret.encode() not in everything(path)
+
+
+def test_secrets_are_wiped_also_when_it_never_rests(path: str, store: Store) -> None:
+    store.add(record(1, args={"root_password_hash": "s3cr3t"}))
+    store.commit()
+    store.save(record(1, state="done", args={}), journal=None, ended_ms=1)
+    store.commit()
+    store.wipe_soon()
+    for _ in range(60):
+        store.settle(idle=False)
+    assert b"s3cr3t" not in everything(path)
 
 
 @pytest.mark.parametrize("content", [b"no database" * 200, b"SQLite format 3\0" + b"\xff" * 3000])
@@ -168,7 +284,7 @@ def test_a_file_that_is_no_store_is_refused(path: str, content: bytes) -> None:
     Path(path).write_bytes(content)
     with pytest.raises(Failed, match="cannot open the job store") as failed:
         Store(path)
-    assert failed.value.hint == "check [paths] state"
+    assert "a backup" in failed.value.hint
     assert Path(path).read_bytes() == content, "it may be the only copy of something"
 
 

@@ -111,7 +111,7 @@ def nothing_taken_back() -> None:
     """What an interrupted or failed job made stays, and nobody is told."""
     from maglica.host_worker import undo
 
-    def pretend(job: str, journal: Any, hypervisor: Any) -> list[str]:
+    def pretend(job: str, journal: Any, hypervisor: Any, **more: Any) -> list[str]:
         for entry in journal.undos(job):
             journal.forget_undo(job, entry.number)
         return []
