@@ -4,6 +4,7 @@
 HOSTS ?= 2
 NAME ?= lab
 ONLY ?=
+DURATION ?= 1h
 PYTEST_OPTIONS ?=
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -11,7 +12,7 @@ KEEP := MAGLICA_LAB_DIR,MAGLICA_LAB_CACHE,MAGLICA_LAB_NAME
 ROOT := $(shell [ "$$(id -u)" -eq 0 ] || { command -v sudo >/dev/null && echo "sudo --preserve-env=$(KEEP)"; })
 
 .NOTPARALLEL:
-.PHONY: help deps venv demo lab lab-down test test-fast lint bench derive clean
+.PHONY: help deps venv demo lab lab-down test test-fast lint bench soak derive clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -55,6 +56,9 @@ lint: venv ## ruff and mypy --strict
 
 bench: venv ## measure against what the bare libraries can do: make bench ONLY="jobs restart"
 	@$(PYTHON) -m bench $(ONLY)
+
+soak: venv ## load for a long time, and fail if a daemon grows: make soak DURATION=1h
+	@$(PYTHON) -m bench.soak --duration=$(DURATION)
 
 derive: venv ## write what follows from the table of actions
 	@$(PYTHON) -m maglica.derive

@@ -88,6 +88,14 @@ def memory(pid: int) -> float:
     raise ValueError(f"process {pid} tells no PSS")
 
 
+def own_memory(pid: int) -> float:
+    """MiB that this process has of its own, without files that it maps."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) / 1024
+    raise ValueError(f"process {pid} tells no memory")
+
+
 def descriptors(pid: int) -> int:
     """Open file descriptors."""
     return len(os.listdir(f"/proc/{pid}/fd"))

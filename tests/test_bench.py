@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
+
 import pytest
 
+from bench import soak
 from bench.figures import Figure, compare, share
 from bench.measurements import MEASUREMENTS, TINY
 
@@ -43,3 +48,52 @@ def test_two_things_are_done_in_turn() -> None:
 
     compare(ours, floor, 2, 3)
     assert done == "aabb" * 4
+
+
+# -------------------------------------------------------------------------------------------------- soak
+
+LEAK = """
+import os, time
+kept = []
+print("ready", flush=True)
+while True:
+    kept.append(bytearray(os.urandom(64 << 10)))
+    kept.append(os.dup(0))
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize(
+    ("memory", "descriptors", "flat"),
+    [
+        ([10.0] * 30, [20] * 30, True),
+        ([float(n) for n in range(10)] + [10.0] * 20, [20] * 30, True),  # it warms up
+        ([10.0 + 9.0 * (n % 2) for n in range(30)], [20 + n % 5 for n in range(30)], True),  # up and down
+        ([10.0 + n / 4 for n in range(30)], [20] * 30, False),
+        ([10.0] * 30, [20 + n for n in range(30)], False),
+        ([10.0] * 20 + [13.0] * 10, [20] * 30, False),
+    ],
+)
+def test_growth_is_told_from_ups_and_downs(memory: list[float], descriptors: list[int], flat: bool) -> None:
+    samples = [soak.Sample(m, d) for m, d in zip(memory, descriptors, strict=True)]
+    assert all(figure.met for figure in soak.judged("it", samples)) is flat
+
+
+def test_a_process_that_leaks_is_found_out() -> None:
+    with subprocess.Popen([sys.executable, "-c", LEAK], stdout=subprocess.PIPE) as leaking:
+        assert leaking.stdout is not None
+        leaking.stdout.readline()
+        samples = []
+        for _ in range(12):
+            samples.append(soak.sample(leaking.pid))
+            time.sleep(0.15)
+        leaking.kill()
+    assert [figure.met for figure in soak.judged("it", samples)] == [False, False]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_daemons_do_not_grow_under_load() -> None:
+    figures = soak.run(75.0)
+    assert {figure.name for figure in figures if "done" in figure.name and figure.value < 5} == set()
+    assert [figure.line for figure in figures if not figure.met] == []
