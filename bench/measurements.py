@@ -19,7 +19,7 @@ import zmq
 
 from bench import world
 from bench.figures import Figure, compare, ratio, share, timed
-from bench.pipe import Pipe
+from bench.pipe import Pipes
 from bench.world import HOME, House, Process
 from maglica import job
 from maglica.client_worker.store import Store
@@ -108,27 +108,25 @@ def _one_job(connection: Connection, size: Size, among: str) -> Iterator[Figure]
 
 
 def _burst(house: House, size: Size, among: str) -> Iterator[Figure]:
-    pipe = Pipe(house, size.burst)
     starts = [build("vm start", {"name": name}) for name in _vms(size.burst)]
-    took = [timed(lambda: _all_done(pipe.run(starts), size.burst)) for _ in range(5)]
+    with Pipes(house) as pipe:
+        took = [timed(lambda: _all_done(pipe.run(starts), size.burst)) for _ in range(5)]
     yield Figure(f"{size.burst} jobs to one host, all back{among}", statistics.median(took), "s", 0.3)
-    pipe.close()
 
 
 def _sustained(house: House, size: Size, among: str) -> Iterator[Figure]:
     names = [f"h{host}-vm{vm}" for vm in range(25) for host in range(8)]
     starts = [build("vm start", {"name": name}) for name in names]
-    pipe = Pipe(house, 200)
-    _all_done(pipe.run(starts), len(starts))
-    before, began = world.cpu_seconds(house.client_worker.process.pid), time.monotonic()
-    endless = chain.from_iterable(repeat(starts))
-    done = pipe.run(islice(endless, 1_000_000), until=began + size.seconds)
-    took = time.monotonic() - began
+    with Pipes(house) as pipe:
+        _all_done(pipe.run(starts), len(starts))
+        before, began = world.cpu_seconds(house.client_worker.process.pid), time.monotonic()
+        endless = chain.from_iterable(repeat(starts))
+        done = pipe.run(islice(endless, 1_000_000), until=began + size.seconds)
+        took = time.monotonic() - began
     _all_done(done, len(done))
     cpu = 1e6 * (world.cpu_seconds(house.client_worker.process.pid) - before) / len(done)
     note = f"{cpu:.0f} us of the client worker's processor time each"
     yield Figure(f"jobs over 8 hosts, sustained{among}", len(done) / took, "per second", 2000.0, True, note)
-    pipe.close()
 
 
 def _waiter(connection: Connection, size: Size, among: str) -> Iterator[Figure]:

@@ -1,4 +1,4 @@
-"""Many jobs at once on one connection: what a program does that does not wait for each answer."""
+"""Many jobs at once: what programs do that do not wait for each answer before they ask again."""
 
 from __future__ import annotations
 
@@ -17,53 +17,68 @@ from maglica.declare import Action
 from maglica.job import Job
 from tests.daemons import House
 
-PATIENCE = 60_000  # milliseconds that nothing may come back
+PATIENCE = 30_000  # milliseconds that nothing may come back
+CONNECTIONS = 8
+WINDOW = 25  # jobs under way on each; the client worker keeps no more than 64 unread answers for a connection
 
 
-class Pipe:
-    """Submits jobs and hears of their ends; at most `window` of them are under way at a time."""
+class Pipes:
+    """Submits jobs on some connections and hears of their ends."""
 
-    def __init__(self, house: House, window: int) -> None:
+    def __init__(self, house: House) -> None:
         client = house.settings().client
         self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.DEALER)
-        self._socket.connect(endpoint(client.address, client.rep_port))
-        self._window = window
+        self._poller = zmq.Poller()
+        self._open: dict[zmq.Socket[bytes], int] = {}  # jobs under way on each connection
+        for _ in range(CONNECTIONS):
+            socket = self._context.socket(zmq.DEALER)
+            socket.connect(endpoint(client.address, client.rep_port))
+            self._poller.register(socket, zmq.POLLIN)
+            self._open[socket] = 0
 
     def run(self, actions: Iterable[Action], *, until: float = float("inf")) -> list[Job]:
         """Their records at the end, in the order in which they were heard of; no more are submitted after `until`."""
         ended: list[Job] = []
-        left, open_jobs = deque(actions), 0
-        while left or open_jobs:
-            while left and open_jobs < self._window:
-                if time.monotonic() >= until:
-                    left.clear()
-                    break
-                self._submit(left.popleft())
-                open_jobs += 1
-            if not open_jobs:
-                break
-            record = self._receive()
-            if record["state"] in job.FINAL:
-                ended.append(record)
-                open_jobs -= 1
-            else:
-                self._send({"op": "wait", "id": record["id"], "rev": record["rev"], "timeout": 10.0, "ended": True})
-        return ended
+        left = deque(actions)
+        while True:
+            if time.monotonic() >= until:
+                left.clear()
+            self._submit(left)
+            if not any(self._open.values()):
+                return ended
+            ready = self._poller.poll(PATIENCE)
+            if not ready:
+                raise SystemExit("the client worker gives no answer")
+            for socket, _ in ready:
+                record = _job(socket.recv_multipart()[-1])
+                if record["state"] in job.FINAL:
+                    ended.append(record)
+                    self._open[socket] -= 1
+                else:
+                    wait = {"op": "wait", "id": record["id"], "rev": record["rev"], "timeout": 10.0, "ended": True}
+                    _send(socket, wait)
 
-    def _submit(self, action: Action) -> None:
-        args = action.values()
-        key = os.urandom(16).hex()
-        self._send({"op": "submit", "key": key, "action": action.NAME, "args": args, "owner": owner()})
+    def _submit(self, left: deque[Action]) -> None:
+        """Keep every connection busy, one after the other."""
+        for _ in range(WINDOW):
+            for socket, under_way in self._open.items():
+                if left and under_way < WINDOW:
+                    action = left.popleft()
+                    key, args = os.urandom(16).hex(), action.values()
+                    _send(socket, {"op": "submit", "key": key, "action": action.NAME, "args": args, "owner": owner()})
+                    self._open[socket] = under_way + 1
 
-    def _send(self, message: dict[str, Any]) -> None:
-        self._socket.send_multipart([b"", wire.encode(message)])
+    def __enter__(self) -> Pipes:
+        return self
 
-    def _receive(self) -> Job:
-        if not self._socket.poll(PATIENCE):
-            raise SystemExit("the client worker gives no answer")
-        found: Job = wire.result(wire.decode(self._socket.recv_multipart()[-1], wire.MAX_ANSWER_BYTES))["job"]
-        return found
-
-    def close(self) -> None:
+    def __exit__(self, *error: object) -> None:
         self._context.destroy(linger=0)
+
+
+def _send(socket: zmq.Socket[bytes], message: dict[str, Any]) -> None:
+    socket.send_multipart([b"", wire.encode(message)])
+
+
+def _job(answer: bytes) -> Job:
+    found: Job = wire.result(wire.decode(answer, wire.MAX_ANSWER_BYTES))["job"]
+    return found
