@@ -20,9 +20,11 @@ from maglica.errors import Failed, MaglicaError, Refused, from_wire
 VERSION = 2  # hosts know their cluster, say hello to every start of the client worker and hear numbered beats
 OLDEST = 1  # the release before this one speaks it
 VERSIONS = tuple(range(OLDEST, VERSION + 1))
-FEATURES = ("reads", "jobs", "cancel", "beats", "cluster", "actions")
+FEATURES = ("reads", "jobs", "cancel", "beats", "cluster", "actions", "parts")
 
 MAX_BYTES = 256 * 1024  # of one request; 16 MiB of Python objects in the worst case
+PART_BYTES = 128 * 1024  # of a piece of a host's answer that is longer than a request may be
+MAX_PARTS = 32  # 4 MiB: some 10,000 domains
 MAX_ANSWER_BYTES = 16 * 1024 * 1024  # of what a client accepts from the client worker that it chose
 MAX_DEPTH = 16
 
@@ -56,6 +58,7 @@ REQUESTS: dict[str, tuple[dict[str, type], dict[str, type]]] = {
         {"facts": dict, "seq": int, "life": str, "heard": int, "clock": float},
     ),
     "answer": ({"host": str, "ask": int, "ok": bool}, {"value": dict, "error": dict}),
+    "part": ({"host": str, "ask": int, "part": int, "parts": int, "data": bytes}, {}),
 }
 
 
@@ -68,6 +71,35 @@ def encode(message: Message) -> bytes:
     """A message as bytes."""
     packed: bytes = msgpack.packb({"v": VERSION, **message}, use_bin_type=True)
     return packed
+
+
+def split(answer: Message, *, parts: bool) -> list[Message]:
+    """A host's answer as it may travel: itself, or in pieces when it is longer than a request may be.
+
+    `parts`: whether the other side puts them together. When it does not, or there are too many, it is told so instead.
+    """
+    data = encode(answer)
+    if len(data) <= MAX_BYTES:
+        return [answer]
+    pieces = [data[at : at + PART_BYTES] for at in range(0, len(data), PART_BYTES)]
+    envelope = {name: value for name, value in answer.items() if name not in ("ok", "value", "error")}
+    if not parts or len(pieces) > MAX_PARTS:
+        most = MAX_PARTS * PART_BYTES if parts else MAX_BYTES
+        hint = "ask for less" if parts else "install the same release on both sides"
+        long = Failed("environment_error", f"the answer has {len(data)} bytes, more than {most}", hint)
+        return [{**envelope, **failure(long)}]
+    total = len(pieces)
+    return [{**envelope, "op": "part", "part": n, "parts": total, "data": piece} for n, piece in enumerate(pieces)]
+
+
+def fitting(reports: list[Message], limit: int = MAX_BYTES // 4) -> list[Message]:
+    """As many of these reports, from the first on, as take `limit` bytes together; at least one."""
+    size = 0
+    for count, report in enumerate(reports):
+        size += len(encode(report))
+        if size > limit:
+            return reports[: max(1, count)]
+    return reports
 
 
 def decode(data: bytes, limit: int = MAX_BYTES) -> Message:

@@ -32,7 +32,7 @@ DOMAIN = """
         <target dev='vda' bus='virtio'/>
       </disk>
       <interface type='network'>
-        <mac address='52:54:00:00:00:{number:02x}'/>
+        <mac address='52:54:00:00:{high:02x}:{low:02x}'/>
         <source network='default'/>
       </interface>
     </devices>
@@ -57,7 +57,7 @@ VOLUME = """
 def node(vms: dict[str, int], memory: int = 512) -> str:
     """A world for libvirt's test driver: these VMs in these states, 32 GiB of memory, one pool, one network."""
     domains = [
-        DOMAIN.format(name=name, state=state, memory=memory, number=number)
+        DOMAIN.format(name=name, state=state, memory=memory, high=number >> 8, low=number & 255)
         for number, (name, state) in enumerate(vms.items())
     ]
     return NODE.format(domains="".join(domains), volumes="".join(VOLUME.format(name=name) for name in vms))

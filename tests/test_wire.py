@@ -45,6 +45,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "facts": {},
     },
     "answer": {"op": "answer", "host": "host1", "ask": 5, "ok": True, "value": {"items": []}},
+    "part": {"op": "part", "host": "host1", "ask": 7, "part": 0, "parts": 2, "data": b"x"},
 }
 
 
@@ -428,3 +429,43 @@ def test_topics_end_so_that_no_name_is_the_beginning_of_another() -> None:
     for one in names:
         for other in names:
             assert wire.topic(other).startswith(wire.topic(one)) == (one == other)
+
+
+# -------------------------------------------------------------------------------------------- long answers
+
+
+def answer_of(size: int) -> dict[str, Any]:
+    return {"v": 2, "op": "answer", "host": "host1", "ask": 7, "ok": True, "value": {"items": ["x" * size]}}
+
+
+def test_an_answer_that_fits_travels_as_it_is() -> None:
+    for parts in (True, False):
+        assert wire.split(answer_of(1000), parts=parts) == [answer_of(1000)]
+
+
+@pytest.mark.parametrize("size", [wire.MAX_BYTES, 3_000_000, wire.PART_BYTES * wire.MAX_PARTS - 100])
+def test_a_long_answer_travels_in_pieces_that_are_requests(size: int) -> None:
+    pieces = wire.split(answer_of(size), parts=True)
+    assert len(pieces) > 1
+    for number, piece in enumerate(pieces):
+        decoded = wire.decode(wire.encode(piece))
+        assert wire.check(decoded) == "part"
+        assert (decoded["host"], decoded["ask"], decoded["part"], decoded["parts"]) == ("host1", 7, number, len(pieces))
+    whole = b"".join(piece["data"] for piece in pieces)
+    assert wire.decode(whole, len(whole)) == answer_of(size)
+
+
+@pytest.mark.parametrize(("size", "parts"), [(wire.MAX_BYTES, False), (wire.PART_BYTES * wire.MAX_PARTS, True)])
+def test_an_answer_that_cannot_travel_says_so(size: int, parts: bool) -> None:
+    (told,) = wire.split(answer_of(size), parts=parts)
+    assert wire.check(wire.decode(wire.encode(told))) == "answer"
+    assert (told["ask"], told["ok"]) == (7, False)
+    assert "bytes, more than" in told["error"]["message"]
+
+
+def test_reports_are_told_as_far_as_they_fit_and_at_least_one() -> None:
+    reports = [{"id": str(number), "text": "x" * 1000} for number in range(10)]
+    assert wire.fitting(reports) == reports
+    assert wire.fitting(reports, 3100) == reports[:3]
+    assert wire.fitting(reports, 10) == reports[:1]
+    assert wire.fitting([], 10) == []

@@ -67,6 +67,7 @@ class Broker:
             "hello": self._hello,
             "sync": self._sync,
             "answer": self._answer,
+            "part": self._part,
         }
 
     def change(self, settings: ClientSection, hosts: dict[str, HostSection]) -> None:
@@ -462,8 +463,22 @@ class Broker:
     def _answer(self, message: Message, route: Route, now: Now) -> None:
         self.outbox.reply(route, wire.ok(op="answer"))
         question = self._gathers.get(message["ask"])
-        if question is None:
-            return
+        if question is not None:
+            self._take_answer(question, message, now)
+
+    def _part(self, message: Message, route: Route, now: Now) -> None:
+        """A piece of an answer that is longer than a request may be."""
+        question = self._gathers.get(message["ask"])
+        if question is not None:
+            host = message["host"]
+            whole = question.part(host, message["part"], message["parts"], message["data"])
+            if whole is not None:
+                answer = wire.decode(whole, wire.MAX_PARTS * wire.PART_BYTES)
+                wire.check({"op": "answer", "ask": 0, **answer, "host": host})
+                self._take_answer(question, {**answer, "host": host}, now)
+        self.outbox.reply(route, wire.ok(op="answer"))
+
+    def _take_answer(self, question: Gather, message: Message, now: Now) -> None:
         if message["ok"]:
             question.answer(message["host"], message.get("value") or {}, now.mono)
         else:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from maglica import wire
 from maglica.client_worker.now import Now
 from maglica.declare import Action
-from maglica.errors import MaglicaError
+from maglica.errors import MaglicaError, Refused
 
 Value = dict[str, Any]
 Then: TypeAlias = "Callable[[Gather, Now], None]"
@@ -37,6 +38,7 @@ class Gather:
         self.then = then
         self.plan = plan  # the hosts shall say what they would do
         self.answers: dict[str, Value] = {}
+        self._parts: dict[str, dict[int, bytes]] = {}  # pieces of long answers, by host
         self.seconds: dict[str, float] = {}  # how long each host took
         self.errors: dict[str, MaglicaError] = {}
 
@@ -49,6 +51,18 @@ class Gather:
             self.waiting.discard(host)
             self.answers[host] = value
             self.seconds[host] = at - self.asked_at
+
+    def part(self, host: str, number: int, of: int, data: bytes) -> bytes | None:
+        """Keep a piece of a host's answer; the whole answer's bytes when it was the last one missing."""
+        if host not in self.waiting:
+            return None
+        if not 0 <= number < of <= wire.MAX_PARTS or len(data) > wire.PART_BYTES:
+            raise Refused("wrong_input", f"part {number} of {of} with {len(data)} bytes is none of an answer")
+        had = self._parts.setdefault(host, {})
+        had[number] = data
+        if len(had) < of:
+            return None
+        return b"".join(piece for _, piece in sorted(self._parts.pop(host).items()))
 
     def error(self, host: str, error: MaglicaError) -> None:
         """A host answered that it cannot tell: it is named like one that did not answer."""

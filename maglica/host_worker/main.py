@@ -94,6 +94,7 @@ class Loop:
         self._runner = runner
         self._allegiance = allegiance
         self._protocol = wire.OLDEST
+        self._parts = False  # the client worker puts long answers together
         self._rhythm = Rhythm(beat)
         self._incarnation: int | None = None
         self._start = os.urandom(8).hex()
@@ -125,7 +126,9 @@ class Loop:
     def speak(self, now: float) -> None:
         """Send the answers that are ready, and a report when one is due."""
         for answer in self._runner.answers():
-            self._say({"op": "answer", "host": self._runner.host.name, **answer})
+            whole = {"v": self._protocol, "op": "answer", "host": self._runner.host.name, **answer}
+            for message in wire.split(whole, parts=self._parts):
+                self._listener.send(message)
         self._report(now)
 
     def hear(self, published: list[wire.Message], answers: list[wire.Message]) -> None:
@@ -265,6 +268,7 @@ class Loop:
         self._incarnation, self._rhythm.beat = message["incarnation"], message["beat"]
         self._life = message.get("life")
         self._rhythm.listens = "beats" in message.get("features", ())
+        self._parts = "parts" in message.get("features", ())
         self._protocol = message.get("protocol", wire.OLDEST)
         self._refused_since = None
         self._rhythm.at_once(now)

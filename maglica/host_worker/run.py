@@ -211,10 +211,14 @@ class Runner:
         entries = self.journal.entries()
         with self._lock:
             running = dict(self._works)
-            changed = [self._works[job_id].report() for job_id in self._changed if job_id in self._works]
-            self._changed.clear()
+            reports = [self._works[job_id].report() for job_id in self._changed if job_id in self._works]
+            changed = wire.fitting(reports)
+            self._changed = {report["id"] for report in reports[len(changed) :]}
             taken = list(self._slots.values())
-        done = [entry.outcome for entry in entries if entry.outcome is not None and entry.id not in running]
+        ended = [entry.outcome for entry in entries if entry.outcome is not None and entry.id not in running]
+        done = wire.fitting(ended)
+        if len(done) < len(ended):
+            self._news = True  # the rest goes out as soon as these are acknowledged
         have = sorted({*running, *(entry.id for entry in entries)})
         return {"have": have, "done": done, "progress": changed, "free": self._free(taken)}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from maglica import declare
+from maglica import declare, wire
 from maglica.client_worker import gather
 from maglica.client_worker.gather import Gather
 from maglica.errors import Failed, MaglicaError, Refused
@@ -111,3 +111,32 @@ def test_the_silence_of_the_only_one_is_an_error() -> None:
         gather.only(found)
     assert error.value.code == "host_down"
     assert error.value.retryable
+
+
+# -------------------------------------------------------------------------------------------- long answers
+
+
+def test_the_pieces_of_an_answer_are_put_together_in_whatever_order_they_come() -> None:
+    found = question("host1", "host2")
+    assert found.part("host1", 2, 3, b"c") is None
+    assert found.part("host1", 0, 3, b"a") is None
+    assert found.part("host2", 0, 2, b"x") is None
+    assert found.part("host1", 0, 3, b"a") is None, "one that came twice is one"
+    assert found.part("host1", 1, 3, b"b") == b"abc"
+    assert found.part("host2", 1, 2, b"y") == b"xy"
+
+
+def test_pieces_of_who_was_not_asked_are_not_kept() -> None:
+    found = question("host1")
+    assert found.part("stranger", 0, 1, b"x") is None
+    found.answer("host1", {}, 1.0)
+    assert found.part("host1", 0, 1, b"x") is None
+
+
+@pytest.mark.parametrize(
+    ("number", "of", "size"),
+    [(3, 3, 1), (-1, 3, 1), (0, 0, 1), (0, wire.MAX_PARTS + 1, 1), (0, 1, wire.PART_BYTES + 1)],
+)
+def test_pieces_that_are_none_are_refused(number: int, of: int, size: int) -> None:
+    with pytest.raises(Refused, match="is none of an answer"):
+        question("host1").part("host1", number, of, b"x" * size)
