@@ -155,6 +155,8 @@ class Ledger:
         """A host says what it has, what ended and how far the rest is; it hears what was recorded, what is to be done
         and what is to be stopped.
         """
+        for report in [*message["done"], *message["progress"]]:
+            _refuse_malformed(report)
         recorded = [self._outcome(host.name, done, now) for done in message["done"]]
         for progress in message["progress"]:
             self._progress(host.name, progress, now)
@@ -195,10 +197,8 @@ class Ledger:
             ).to_wire()
             self._move(record, job.LOST, now)
 
-    def _outcome(self, host: str, done: Any, now: Now) -> dict[str, Any]:
+    def _outcome(self, host: str, done: dict[str, Any], now: Now) -> dict[str, Any]:
         """Record how a job ended. Told twice, it is recorded once; either way it is acknowledged."""
-        if not isinstance(done, dict) or not isinstance(done.get("id"), str):
-            raise Refused("wrong_input", "sync: an outcome has no id")
         receipt = {"id": done["id"], "attempt": done.get("attempt")}
         record = self._job(done["id"])
         if record is None or record["host"] != host or record["attempt"] != done.get("attempt"):
@@ -216,9 +216,7 @@ class Ledger:
         self._move(record, done["state"], now)
         return receipt
 
-    def _progress(self, host: str, progress: Any, now: Now) -> None:
-        if not isinstance(progress, dict) or not isinstance(progress.get("id"), str):
-            raise Refused("wrong_input", "sync: progress has no id")
+    def _progress(self, host: str, progress: dict[str, Any], now: Now) -> None:
         record = self._job(progress["id"])
         if record is None or record["host"] != host or record["state"] in job.FINAL:
             return
@@ -288,6 +286,23 @@ def _count(value: Any) -> int:
 def told(record: Job) -> Message:
     """The answer that holds a job."""
     return wire.ok(job=job.shown(record))
+
+
+# What a host may tell of a job, and of which type: it is kept for years and shown to people.
+REPORTED = {"state": str, "step": str, "progress": dict, "steps": list, "commands": list, "result": dict, "error": dict}
+
+
+def _refuse_malformed(report: Any) -> None:
+    """A report of a job holds what it must, before anything of its message is recorded."""
+    if not isinstance(report, dict) or not isinstance(report.get("id"), str):
+        raise Refused("wrong_input", "sync: a report of a job has no id")
+    for name, kind in REPORTED.items():
+        if report.get(name) is not None and not isinstance(report[name], kind):
+            found = type(report[name]).__name__
+            raise Refused("wrong_input", f"sync: {name} of job {report['id']} is a {found}, expected {kind.__name__}")
+    for name, must in (("steps", "name"), ("commands", "argv")):
+        if not all(isinstance(entry, dict) and must in entry for entry in report.get(name) or []):
+            raise Refused("wrong_input", f"sync: {name} of job {report['id']} has an entry without {must}")
 
 
 def _take_progress(record: Job, report: dict[str, Any]) -> None:

@@ -11,10 +11,14 @@ import random
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from maglica import job, wire
 from maglica.client_worker.fleet import BEATS
@@ -251,10 +255,10 @@ class World:
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     """In memory where that is possible: thousands of commits, and the disk's own slowness is not what is tried here."""
-    if not os.access("/dev/shm", os.W_OK):
+    if not in_memory():
         yield tmp_path
         return
-    with tempfile.TemporaryDirectory(prefix="maglica-test-", dir="/dev/shm") as name:
+    with tempfile.TemporaryDirectory(prefix="maglica-test-", dir=in_memory()) as name:
         yield Path(name)
 
 
@@ -268,7 +272,14 @@ def test_whatever_happens(folder: Path, seed: int) -> None:
         world.step()
     world.clear_up()
 
-    records = {one["id"]: one for one in office.store.list_jobs(10_000, state=None, vm=None, host=None)}
+    states = verdict(world)
+    assert states["done"] > 5, "the storm left time to work"
+    office.close()
+
+
+def verdict(world: World) -> Counter[str]:
+    """When all has ended: what must be true of every job. Gives how often each state occurs."""
+    records = {one["id"]: one for one in everything(world.office)}
     assert set(world.promised.values()) <= set(records), "what was promised is there"
     assert len({one["key"] for one in records.values()}) == len(records)
     begun = {id for id, _ in world.begun}
@@ -282,7 +293,155 @@ def test_whatever_happens(folder: Path, seed: int) -> None:
             assert (record["state"], world.truth[id]) in [(job.LOST, "lost"), ("done", "lost"), ("failed", "lost"),
                                                           ("cancelled", "lost")]  # fmt: skip
         wire.encode(wire.ok(job=record))
-    assert not [lock for vm in ALL for lock in office.store.holders(f"vm:{vm}")]
-    states = Counter(one["state"] for one in records.values())
-    assert states["done"] > 5, "the storm left time to work"
-    office.close()
+    assert not [lock for vm in ALL for lock in world.office.store.holders(f"vm:{vm}")]
+    return Counter(one["state"] for one in records.values())
+
+
+def everything(office: Office) -> list[job.Job]:
+    return office.store.list_jobs(10_000, state=None, vm=None, host=None)
+
+
+# ------------------------------------------------------------------------- the same, with events that are chosen
+# Hypothesis chooses what happens and what is lost, looks after every event, and shrinks what it finds to the few
+# events that matter. The same ones every time, unless MAGLICA_TEST_LONG asks for new ones, and many.
+
+LONG = bool(os.environ.get("MAGLICA_TEST_LONG"))
+CHOSEN = settings(
+    max_examples=2000 if LONG else 100,
+    stateful_step_count=80 if LONG else 40,
+    derandomize=not LONG,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+class Ledgers:
+    """What is true of the store after every event, whatever happened."""
+
+    def __init__(self) -> None:
+        self._before: dict[str, str] = {}
+
+    def look(self, office: Office) -> None:
+        now = {one["id"]: one["state"] for one in everything(office)}
+        for id, state in self._before.items():
+            assert id in now, f"{id} is gone"
+            assert now[id] in reachable(state), f"{id} went from {state} to {now[id]}"
+        self._before = now
+        for vm in ALL:
+            for id in office.store.holders(f"vm:{vm}"):
+                assert now[id] not in job.FINAL, f"{id} is {now[id]} and holds {vm}"
+
+
+@cache
+def reachable(state: str) -> frozenset[str]:
+    """The states that may follow, after any number of steps that the table allows, and the state itself."""
+    found = {state}
+    while True:
+        more = {new for new in job.MAY_FOLLOW for old in found if job.may_become(old, new)} - found
+        if not more:
+            return frozenset(found)
+        found |= more
+
+
+def test_what_has_ended_stays_as_it_is() -> None:
+    assert all(reachable(state) == {state} for state in job.FINAL)
+    assert reachable(job.QUEUED) == set(job.MAY_FOLLOW)
+
+
+class Storm(RuleBasedStateMachine):
+    """One event after the other, chosen by Hypothesis; so is what is lost on the way."""
+
+    @initialize(chance=st.randoms(use_true_random=False))
+    def begins(self, chance: random.Random) -> None:
+        self.folder = tempfile.TemporaryDirectory(prefix="maglica-test-", dir=in_memory())
+        self.world = World(Office(Path(self.folder.name)), chance)
+        self.ledgers = Ledgers()
+        for machine in self.world.machines:
+            machine.hello()
+
+    @rule(what=st.sampled_from(["submit", "survey", "sync", "work", "arrive", "cancel", "restart", "fall", "rest"]))
+    def happens(self, what: str) -> None:
+        getattr(self.world, what)()
+        self.world.office.turn()
+        self.world.collect()
+        self.ledgers.look(self.world.office)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        try:
+            self.world.clear_up()
+            verdict(self.world)
+        finally:
+            self.world.office.close()
+            self.folder.cleanup()
+
+
+Storm.TestCase.settings = CHOSEN
+TestStorm = pytest.mark.slow(Storm.TestCase)
+
+
+def in_memory() -> str | None:
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
+# What a host may claim that tells nothing but nonsense: any state, any attempt, about any job, its own or another's.
+CLAIMS = st.fixed_dictionaries(
+    {"number": st.integers(0, 5), "attempt": st.sampled_from([1, 1, 1, 0, 2, None, "1"])},
+    optional={
+        "state": st.sampled_from([*job.MAY_FOLLOW, "", "gone", None, 7]),
+        "step": st.sampled_from(["copy", "", None, 5]),
+        "steps": st.sampled_from([[], None, [{"name": "x"}], "x"]),
+        "commands": st.sampled_from([[], None, [{}], 5]),
+        "progress": st.sampled_from([None, {}, {"done_bytes": 1, "total_bytes": 2}, "x"]),
+        "result": st.sampled_from([None, {}, {"name": "a1"}, "x"]),
+        "error": st.sampled_from([None, {}, {"code": "x"}, "x", 5]),
+    },
+)
+REPORTS = st.fixed_dictionaries(
+    {
+        "host": st.sampled_from(list(VMS)),
+        "have": st.lists(st.integers(0, 5), max_size=4),
+        "done": st.lists(CLAIMS, max_size=3),
+        "progress": st.lists(CLAIMS, max_size=3),
+        "free": st.sampled_from([{}, {"quick": 1}, {"quick": 8}, {"quick": -1}, {"quick": "8"}, {"slow": 3}]),
+        "cancel": st.none() | st.integers(0, 5),
+        "new_journal": st.booleans(),
+    }
+)
+
+
+@pytest.mark.slow
+@CHOSEN
+@given(st.lists(REPORTS, max_size=12))
+def test_a_host_that_tells_nonsense_breaks_no_rule(reports: list[dict[str, Any]]) -> None:
+    """Its own jobs may be recorded wrongly; states still follow the table, and no lock is left behind."""
+    with tempfile.TemporaryDirectory(prefix="maglica-test-", dir=in_memory()) as folder:
+        office = Office(Path(folder))
+        hosts = {name: Worker(office, name, dict.fromkeys(own, "shut-off")) for name, own in VMS.items()}
+        for host in hosts.values():
+            host.hello()
+        for number, vm in enumerate(["a1", "a1", "b1", "a2", "a2", "b2"]):
+            office.submit("vm destroy", key=f"key{number}", name=vm)
+            office.serve(*hosts.values())
+        ids = [one["id"] for one in everything(office)]
+        ledgers = Ledgers()
+        for report in reports:
+            host = hosts[report["host"]]
+            if report["new_journal"]:
+                office.sleep(PATIENCE)
+                host.journal += "+"
+                host.hello()
+            told = {what: [{**one, "id": ids[one["number"]]} for one in report[what]] for what in ("done", "progress")}
+            asked = host.sync(have=[ids[number] for number in report["have"]], free=report["free"], **told)
+            assert asked.answer, "a host is always answered"
+            assert asked.answer["ok"] or asked.error.code != "internal_error", asked.error
+            if report["cancel"] is not None:
+                office.read("job cancel", id=ids[report["cancel"]])
+            ledgers.look(office)
+        own = {one["id"]: one["host"] for one in everything(office)}
+        assert [own[id] for id in ids] == ["host1"] * 3 + ["host2"] * 3, "no host changed what is another's"
+        for record in everything(office):
+            wire.encode(wire.ok(job=job.shown(record)))
+        office.close()
