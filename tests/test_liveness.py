@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import socket
@@ -262,3 +263,55 @@ def test_a_hup_changes_the_settings_of_a_running_host_worker(house: House) -> No
         host.signal(signal.SIGHUP)
         until(lambda: "the settings stay as they were" in host.log)
         assert cloud.vm.list()[0]["name"] == "web1"
+
+
+# -------------------------------------------------------------------------------------------------- the check-up
+
+
+def findings(house: House, expected: int) -> list[dict[str, Any]]:
+    done = house.cli("doctor", "-o", "json", timeout=60)
+    assert done.returncode == expected, done.stdout + done.stderr
+    found: list[dict[str, Any]] = json.loads(done.stdout)["items"]
+    return found
+
+
+def bad(found: list[dict[str, Any]]) -> set[tuple[str, str]]:
+    return {(finding["check"], finding["about"]) for finding in found if finding["state"] == "bad"}
+
+
+def test_the_doctor_finds_nothing_where_all_is_well_and_what_is_wrong_elsewhere(house: House) -> None:
+    house.start()
+    host = house.start_host("localhost", {"web1": RUNNING})
+    assert bad(findings(house, 0)) == set()
+    page = house.cli("doctor", timeout=60).stdout
+    assert page.splitlines()[0].split() == ["State", "Check", "About", "Found"]
+    keys = house.folder / "keys"
+    keys.mkdir(exist_ok=True)
+    keys.chmod(0o755)
+    (house.folder / "localhost.xml").unlink()
+    host.kill()
+    host.start()
+    with house.connect() as cloud:
+        until(lambda: seen(cloud, "localhost")[0] == "degraded")
+    found = findings(house, 1)
+    assert {check for check, _ in bad(found)} == {"libvirt", "secrets"}
+    assert any(finding["cure"] == f"there: `chmod 0700 {keys}`" for finding in found)
+    host.kill()
+    with house.connect() as cloud:
+        until(lambda: seen(cloud, "localhost")[0] == "down")
+    assert ("hosts", "localhost") in bad(findings(house, 1))
+
+
+def test_the_doctor_without_a_client_worker(house: House) -> None:
+    found = findings(house, 1)
+    assert bad(found) == {("ports", f"127.0.0.1:{port}") for port in (house.pub_port, house.rep_port)}
+
+
+def test_the_doctor_names_a_second_worker_of_one_name(house: House) -> None:
+    house.start()
+    house.add(ScriptedHost("host1", house.pub_port, house.rep_port, {}).start())
+    second = house.start_host("host1", {}, wait=False)
+    until(lambda: "refused: another host worker called host1 is alive" in second.log)
+    told = [finding for finding in findings(house, 0) if finding["check"] == "strangers"]
+    assert [finding["state"] for finding in told] == ["warn"]
+    assert "another host worker called host1 is alive" in told[0]["found"]

@@ -46,3 +46,8 @@ class HostSurvey(Action):
 @action(where=Where.EVERY, hidden=True)
 class HostPing(Action):
     """Answer at once, without asking libvirt."""
+
+
+@action(where=Where.EVERY, role=ADMIN, hidden=True)
+class HostCheck(Action):
+    """Tell what a check-up wants to know of this host."""

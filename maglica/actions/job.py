@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from maglica import kinds
-from maglica.declare import OPERATOR, Action, Where, action, arg
+from maglica.declare import ADMIN, OPERATOR, Action, Where, action, arg
 
 STATES = ("queued", "claimed", "running", "done", "failed", "cancelled", "lost")
 
@@ -56,3 +56,8 @@ class JobCancel(Action):
     """Stop a job. What it has made so far is undone."""
 
     id: str = arg(kinds.JOB, "the job, or the beginning of its id", subject=True, values_of="job")
+
+
+@action(where=Where.CLIENT_WORKER, role=ADMIN, hidden=True)
+class JobStore(Action):
+    """Tell what a check-up wants to know of the client worker and its store."""

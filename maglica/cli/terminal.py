@@ -34,6 +34,12 @@ def ping(actions: list[Action], session: Session) -> int:
     )
 
 
+def doctor(actions: list[Action], session: Session) -> int:
+    from maglica.cli import doctor as checkup
+
+    return checkup.doctor(type(actions[0]), session)
+
+
 def version(actions: list[Action], session: Session) -> int:
     item: Value = {"version": VERSION, "protocol": wire.VERSION, "client_worker": None}
     try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from maglica import job
+from maglica import job, machine
 from maglica.actions.host import HostList, HostRemove
-from maglica.actions.job import JobCancel, JobList, JobLog, JobShow
+from maglica.actions.job import JobCancel, JobList, JobLog, JobShow, JobStore
 from maglica.client_worker.fleet import Fleet
 from maglica.client_worker.ledger import Ledger
 from maglica.client_worker.now import Now
@@ -21,6 +22,9 @@ class Records(NamedTuple):
     fleet: Fleet
     ledger: Ledger
     weights: dict[str, float]
+    epoch: int
+    cluster: str
+    secrets: tuple[str, ...]  # folders that hold some
 
 
 Value = dict[str, Any]
@@ -50,6 +54,28 @@ def host_list(want: HostList, records: Records, now: Now) -> Value:
         )
     return {"missing_hosts": [], "items": items}
 
+
+def job_store(want: JobStore, records: Records, now: Now) -> Value:
+    fleet, store = records.fleet, records.ledger.store
+    item = {
+        "path": store.path,
+        "epoch": records.epoch,
+        "cluster": records.cluster,
+        "verdict": store.verdict(),
+        "room": machine.room(os.path.dirname(store.path)),
+        "folders": [machine.folder(folder) for folder in records.secrets],
+        "clock": now.ms / 1000,
+        "listed": sorted(records.weights),
+        "refusals": [
+            {"host": name, "why": why, "age_seconds": round(now.mono - at, 1)}
+            for name, (at, why) in fleet.refusals.items()
+            if now.mono - at <= RECENT
+        ],
+    }
+    return {"missing_hosts": [], "item": item}
+
+
+RECENT = 60.0  # seconds: a refusal that is older may have been cured
 
 # What `host list` shows of a host's own facts; `host_worker/look.py` tells them.
 FACTS = ("vms_running", "vms_defined", "vcpus", "memory_bytes", "memory_free_bytes", "libvirt", "acceleration")

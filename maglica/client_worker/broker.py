@@ -36,8 +36,15 @@ class Broker:
     """Requests in, answers and bells out."""
 
     def __init__(
-        self, store: Store, settings: ClientSection, hosts: dict[str, HostSection], version: str, now: Now
+        self,
+        store: Store,
+        settings: ClientSection,
+        hosts: dict[str, HostSection],
+        version: str,
+        now: Now,
+        folders: tuple[str, ...] = (),
     ) -> None:
+        """`folders`: where secrets are kept, for a look at who may read them."""
         self._store = store
         self.settings = settings
         self.version = version
@@ -53,7 +60,7 @@ class Broker:
         self._unplaced: list[Submission] = []  # they wait for the next survey
         self._next_survey = now.mono  # when that may be asked
         self._pruned = float("-inf")
-        self._records = Records(self.fleet, self._ledger, self.weights)
+        self._records = Records(self.fleet, self._ledger, self.weights, self.epoch, self.cluster, folders)
         for name in hosts:
             self.fleet.know(name)
         for name, journal, incarnation, facts in store.hosts():

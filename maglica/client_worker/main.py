@@ -44,7 +44,7 @@ def _main() -> int:
     lock = daemon.only_one(settings.paths.state, "client worker")
     store = Store(os.path.join(settings.paths.state, "jobs.db"), settings.client.store_reserve)
     server = Server(settings.client.bind, settings.client.pub_port, settings.client.rep_port)
-    broker = Broker(store, settings.client, settings.hosts, VERSION, now())
+    broker = Broker(store, settings.client, settings.hosts, VERSION, now(), (settings.paths.keys, settings.paths.state))
     log.info(
         "listening bind=%s pub_port=%d rep_port=%d store=%s epoch=%d",
         settings.client.bind, settings.client.pub_port, settings.client.rep_port, store.path, broker.epoch,

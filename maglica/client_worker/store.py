@@ -123,6 +123,7 @@ SQL = {
         " ORDER BY n DESC LIMIT ?"
     ),
     "old audit": "DELETE FROM audit WHERE ms < ?",
+    "quick check": "PRAGMA quick_check(1)",
     "cluster": "SELECT value FROM meta WHERE name = 'cluster'",
     "put cluster": "INSERT OR IGNORE INTO meta VALUES ('cluster', ?)",
     "epoch": "SELECT value FROM meta WHERE name = 'epoch'",
@@ -130,6 +131,8 @@ SQL = {
 }
 
 T = TypeVar("T")
+
+LARGEST_CHECKED = 64 << 20  # bytes; the loop stands still meanwhile
 
 
 def _code(error: Exception) -> int:
@@ -306,6 +309,12 @@ class Store:
         self._write("set epoch")
         self.commit()
         return int(next(self._rows("epoch"))[0])
+
+    def verdict(self) -> str | None:
+        """`ok`, or what SQLite finds wrong in the file; None when it is too large to be examined beside the work."""
+        if os.path.getsize(self.path) > LARGEST_CHECKED:
+            return None
+        return str(next(self._rows("quick check"))[0])
 
     def cluster(self) -> str:
         """The name of this store: given once, and no other has it."""

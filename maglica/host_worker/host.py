@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from maglica.config import HostWorkerSection
+from maglica.config import HostWorkerSection, PathsSection
 from maglica.host_worker.hypervisor import Hypervisor
 
 
@@ -14,3 +14,5 @@ class Host(NamedTuple):
     settings: HostWorkerSection
     acceleration: str  # kvm or tcg
     why: str  # why that is thought
+    client: str = "127.0.0.1"  # where its client worker is
+    paths: PathsSection = PathsSection()

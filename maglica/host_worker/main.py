@@ -68,7 +68,7 @@ def _main() -> int:
     journal = open_journal(os.path.join(folder, "journal.db"), undo.HARMLESS)
     found = acceleration.probe(settings.host_worker.acceleration, os.path.join(folder, "acceleration"))
     hypervisor = Hypervisor(settings.host_worker.libvirt_uri)
-    host = Host(name, hypervisor, settings.host_worker, *found)
+    host = Host(name, hypervisor, settings.host_worker, *found, settings.client.address, settings.paths)
     client = settings.client
     listener = Listener(client.address, client.pub_port, client.rep_port, [wire.topic(name)])
     runner = Runner(host, journal, listener.wake)

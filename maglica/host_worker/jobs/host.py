@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from maglica import VERSION
-from maglica.actions.host import HostInfo, HostPing, HostSurvey
+from maglica import VERSION, machine
+from maglica.actions.host import HostCheck, HostInfo, HostPing, HostSurvey
 from maglica.host_worker import look
 from maglica.host_worker.host import Host
 
@@ -16,6 +16,20 @@ def host_ping(want: HostPing, host: Host) -> dict[str, Any]:
 
 def host_survey(want: HostSurvey, host: Host) -> dict[str, Any]:
     return look.survey(host.hypervisor, host.settings) if want.room else look.roll(host.hypervisor)
+
+
+def host_check(want: HostCheck, host: Host) -> dict[str, Any]:
+    item = {
+        "name": host.name,
+        "version": VERSION,
+        "uri": host.hypervisor.uri,
+        "libvirt": look.facts(host.hypervisor, host.settings.memory_reserve, host.acceleration)["libvirt"],
+        "self": machine.name(host.name),
+        "client": machine.name(host.client),
+        "room": machine.room(host.paths.state),
+        "folders": [machine.folder(host.paths.keys)],
+    }
+    return {"items": [item]}
 
 
 def host_info(want: HostInfo, host: Host) -> dict[str, Any]:
