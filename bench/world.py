@@ -39,7 +39,7 @@ def house(*sections: str, beat: str = "2s", client: str = "", host_worker: str =
     """A client worker in a folder of its own, not started yet; everything ends with the block."""
     with tempfile.TemporaryDirectory(prefix="maglica-bench-") as folder:
         built = House(Path(folder))
-        built.configure(*sections, client=client, host_worker=host_worker, beat=beat)
+        built.configure(*sections, client=f"security = none\n{client}", host_worker=host_worker, beat=beat)
         try:
             yield built
         finally:

@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
-from maglica import config, job, wire
+from maglica import config, job, keys, wire
 from maglica.bus import Client
 from maglica.declare import Action
 from maglica.errors import Failed, MaglicaError, from_wire
@@ -137,8 +137,23 @@ class Connection:
 
     def __init__(self, settings: config.Settings) -> None:
         self.settings = settings
-        self._client = Client(settings.client.address, settings.client.rep_port)
+        self._opened: Client | None = None
         self._protocol = wire.VERSION
+
+    @property
+    def _client(self) -> Client:
+        """Opened when it is first needed: without a key nothing can be asked, but everything can be looked up."""
+        if self._opened is None:
+            client = self.settings.client
+            key = None if client.security == "none" else keys.own(client.key, config.usual_keys(self.settings))
+            address, _, port = keys.reach(self.settings, key)
+            self._opened = Client(address, port, key)
+        return self._opened
+
+    @property
+    def address(self) -> str:
+        """Where the client worker is."""
+        return self._client.address
 
     def __enter__(self: C) -> C:
         return self
@@ -147,7 +162,8 @@ class Connection:
         self.close()
 
     def close(self) -> None:
-        self._client.close()
+        if self._opened is not None:
+            self._opened.close()
 
     def _ask(self, message: wire.Message, timeout: float) -> wire.Message:
         """Ask, in an older version when the client worker speaks no newer one."""
@@ -209,7 +225,7 @@ class Connection:
         began = time.perf_counter()
         hello = self.hello()
         first = {
-            "name": self.settings.client.address,
+            "name": self.address,
             "role": "client worker",
             "round_trip_seconds": time.perf_counter() - began,
             "version": hello["version"],

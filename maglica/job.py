@@ -45,7 +45,8 @@ class Job(TypedDict):
     limit_seconds: float
     attempt: int
     state: str
-    owner: str  # user@machine
+    by: str  # the name of the key that asked for it
+    owner: str  # user@machine, as whoever asked tells it
     reason: str | None
     cancel: bool  # somebody asked for it to be stopped
     created_at: str

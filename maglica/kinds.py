@@ -332,6 +332,12 @@ CRYPT = Kind(
 )
 
 
+# https://rfc.zeromq.org/spec/32/
+PUBLIC_KEY = Kind(
+    "public-key", "a CURVE key in Z85 (40 characters)", "str", _matching(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
+)
+
+
 def _path(value: Any) -> str:
     text = _one_line(value)
     if not text.startswith("/") or "/../" in f"{text}/":
@@ -351,4 +357,4 @@ def _uri(value: Any) -> str:
 
 URI = Kind("uri", "a libvirt URI such as qemu:///system", "str", _uri)
 BIND = Kind("bind", "an address of this machine, or * for all", "str", _matching(r"\*|[0-9A-Za-z.:_-]{1,253}"))
-ADDRESS = Kind("address", "a host name or an IP address", "str", _matching(r"[0-9A-Za-z.:_-]{1,253}"))
+ADDRESS = Kind("host-address", "a host name or an IP address", "str", _matching(r"[0-9A-Za-z.:_-]{1,253}"))

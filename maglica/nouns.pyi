@@ -5,9 +5,17 @@ from typing import Any
 from maglica import config
 from maglica.cloud import Connection, Items, JobHandle
 
+class _AuditList:
+    def __call__(self, *, last: int = 50, who: str | None = None, outcome: str | None = None, object: str | None = None) -> Items:
+        """List who did what, from where, and whether it was allowed; the newest last."""
+
 class _HostInfo:
     def __call__(self, *, name: str) -> dict[str, Any]:
         """Show a host: processors, memory, pools, guests, versions, acceleration."""
+
+class _HostInvite:
+    def __call__(self, *, name: str, expires: float | str = 3600.0, address: str | None = None) -> dict[str, Any]:
+        """Let a host join: print the one command that is to be run there."""
 
 class _HostList:
     def __call__(self) -> Items:
@@ -16,6 +24,10 @@ class _HostList:
 class _HostRemove:
     def __call__(self, *, name: str) -> dict[str, Any]:
         """Forget a host that is down for good, so that nobody waits for its answers any more."""
+
+class _HostRevoke:
+    def __call__(self, *, name: str) -> dict[str, Any]:
+        """Shut a host out: its key is good no more. Its VMs run on; `host invite` lets it in again."""
 
 class _ImageList:
     def __call__(self, *, all: bool = False) -> Items:
@@ -36,6 +48,18 @@ class _JobLog:
 class _JobShow:
     def __call__(self, *, id: str) -> dict[str, Any]:
         """Show everything that is known of a job."""
+
+class _KeyAdd:
+    def __call__(self, *, name: str, public_key: str, role: str = 'operator', expires: float | str | None = None) -> dict[str, Any]:
+        """Let a public key in whose secret was made elsewhere and stays there."""
+
+class _KeyList:
+    def __call__(self) -> Items:
+        """List the keys of people and programs, also those that are no longer good."""
+
+class _KeyRevoke:
+    def __call__(self, *, name: str) -> dict[str, Any]:
+        """Shut somebody out, at once: the key is good no more."""
 
 class _VmClone:
     def __call__(self, *, image: str, hostname: str, on: str | None = None, start: bool = True, vcpus: int | None = None, memory: int | str | None = None, ip: str | None = None, gateway: str | None = None, dns: list[str] | str | None = None, ssh_key: str | None = None, root_password_hash: str | None = None, mac: list[str] | str | None = None, mode: str = 'full', customize: str = 'guestfs', format: str | None = None, ignore_missing: bool = False) -> dict[str, Any]:
@@ -81,10 +105,15 @@ class _VmStop:
     def submit(self, *, name: str, timeout: float | str = 60.0, force: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
     def plan(self, *, name: str, timeout: float | str = 60.0, force: bool = False) -> dict[str, Any]: ...
 
+class Audit:
+    list: _AuditList
+
 class Host:
     info: _HostInfo
+    invite: _HostInvite
     list: _HostList
     remove: _HostRemove
+    revoke: _HostRevoke
 
 class Image:
     list: _ImageList
@@ -94,6 +123,11 @@ class Job:
     list: _JobList
     log: _JobLog
     show: _JobShow
+
+class Key:
+    add: _KeyAdd
+    list: _KeyList
+    revoke: _KeyRevoke
 
 class Vm:
     clone: _VmClone
@@ -106,9 +140,11 @@ class Vm:
     stop: _VmStop
 
 class Cloud(Connection):
+    audit: Audit
     host: Host
     image: Image
     job: Job
+    key: Key
     vm: Vm
     def __init__(self, settings: config.Settings) -> None: ...
 

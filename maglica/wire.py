@@ -30,7 +30,7 @@ MAX_DEPTH = 16
 
 Message = dict[str, Any]
 
-# op -> what it must hold, and what it may hold. Who sends it: people's side first, then hosts.
+# op -> what it must hold, and what it may hold. Who sends it: people's side first, then hosts (`OF_HOSTS`).
 REQUESTS: dict[str, tuple[dict[str, type], dict[str, type]]] = {
     "ping": ({}, {}),
     "read": ({"action": str, "args": dict}, {"timeout": float}),
@@ -39,6 +39,7 @@ REQUESTS: dict[str, tuple[dict[str, type], dict[str, type]]] = {
         {"reason": str, "dry_run": bool},
     ),
     "wait": ({"id": str, "rev": int, "timeout": float}, {"ended": bool}),
+    "join": ({"host": str, "secret": str}, {"version": str}),
     "hello": (
         {"host": str, "journal": str, "versions": list, "features": list, "version": str},
         {
@@ -61,10 +62,17 @@ REQUESTS: dict[str, tuple[dict[str, type], dict[str, type]]] = {
     "part": ({"host": str, "ask": int, "part": int, "parts": int, "data": bytes}, {}),
 }
 
+OF_HOSTS = frozenset({"hello", "sync", "answer"})  # only a host's own key may send these, for itself
+
 
 def topic(host: str) -> bytes:
     """The first frame of a publication. It ends with a zero byte: SUB filters are prefixes, `host1` is not `host10`."""
     return host.encode() + b"\0"
+
+
+def host_of(topic: bytes) -> str:
+    """The host that a topic belongs to; '' for what is no topic of a host."""
+    return topic[:-1].decode(errors="replace") if topic.endswith(b"\0") else ""
 
 
 def encode(message: Message) -> bytes:

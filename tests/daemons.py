@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import maglica
-from maglica import config
-from maglica.bus import Client
+from maglica import config, keys
+from maglica.bus import Client, new_pair
 from maglica.errors import MaglicaError
+from maglica.keys import Key
 from maglica.nouns import Cloud
 from tests.waiting import until
 
@@ -88,10 +89,11 @@ class Daemon:
     def log(self) -> str:
         return self._log.read_text() if self._log.exists() else ""
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
+        """`options`: for this start only."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                [*self.argv, *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
 
     @property
@@ -125,6 +127,7 @@ class House:
         self._scripts: list[Any] = []
         self._spawned: list[subprocess.Popen[str]] = []
         self.configure()
+        self._make_keys()
         self.client_worker = self.daemon("maglica_client_worker", f"--config={self.config}", log="client_worker")
 
     def configure(self, *sections: str, client: str = "", host_worker: str = "", beat: str = "0.2s") -> None:
@@ -147,6 +150,14 @@ keys = {self.folder}/keys
 """
         self.config.write_text(text + "\n".join(sections))
 
+    def _make_keys(self) -> None:
+        """As the client worker would at its first start: commands have a key also while it is not there."""
+        server, admin, folder = new_pair(), new_pair(), str(self.folder / "keys")
+        keys.save(os.path.join(folder, keys.SERVER_FILE), Key("client worker", *server))
+        where = ("127.0.0.1", self.pub_port, self.rep_port)
+        own = Key(keys.ADMIN_NAME, admin.public, admin.secret, server.public, *where)
+        keys.save(os.path.join(folder, keys.ADMIN_FILE), own)
+
     def daemon(self, program: str, *options: str, log: str) -> Daemon:
         return Daemon([str(HOME / "bin" / program), *options], self.folder / f"{log}.log")
 
@@ -162,13 +173,21 @@ keys = {self.folder}/keys
         return False
 
     def _answers(self) -> bool:
-        client = Client("127.0.0.1", self.rep_port)
+        client = Client("127.0.0.1", self.rep_port, None if self.is_open else self.admin())
         try:
             return bool(client.ask({"op": "ping"}, 0.2)["ok"])
         except MaglicaError:
             return False
         finally:
             client.close()
+
+    @property
+    def is_open(self) -> bool:
+        return self.settings().client.security == "none"
+
+    def admin(self) -> Key:
+        """The key that the client worker made for root on its machine."""
+        return keys.load(str(self.folder / "keys" / keys.ADMIN_FILE))
 
     def start_host(self, name: str, vms: dict[str, int] | None = None, *, wait: bool = True) -> Daemon:
         """Start a host worker on a world of the test driver, and wait until it is up."""
@@ -180,11 +199,30 @@ keys = {self.folder}/keys
             self.config.read_text().replace("[host_worker]", f"[host_worker]\nlibvirt_uri = test://{world}")
         )
         self.hosts[name] = self.daemon("maglica_host_worker", f"--config={settings}", f"--name={name}", log=name)
-        self.hosts[name].start()
+        self.hosts[name].start(*self.invitation(name))
         if wait:
             with self.connect() as cloud:
                 until(lambda: self._up(cloud, name) or self._ended(self.hosts[name]), 30, f"{name} is up")
         return self.hosts[name]
+
+    def invitation(self, name: str) -> list[str]:
+        """The option by which a host worker joins, when it has not yet."""
+        if self.is_open or os.path.exists(keys.host_file(str(self.folder / "keys"), name)):
+            return []
+        with self.connect() as cloud:
+            return [f"--join={cloud.host.invite(name=name)['token']}"]
+
+    def host_key(self, name: str) -> Key:
+        """A key for a host that a test plays itself."""
+        with self.connect() as cloud:
+            invited = keys.invitation(cloud.host.invite(name=name)["token"])
+        key = Key(name, *new_pair(), self.admin().server, "127.0.0.1", self.pub_port, self.rep_port)
+        client = Client("127.0.0.1", self.rep_port, key)
+        try:
+            client.ask({"op": "join", "host": name, "secret": invited.secret}, 10)
+        finally:
+            client.close()
+        return key
 
     def _up(self, cloud: Cloud, name: str) -> bool:
         return any(

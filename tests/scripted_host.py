@@ -15,6 +15,7 @@ from typing import Any
 from maglica import VERSION, wire
 from maglica.bus import Listener
 from maglica.declare import SLOTS
+from maglica.keys import Key
 
 GIB = 1 << 30
 BEAT = 0.05  # seconds
@@ -24,9 +25,15 @@ class ScriptedHost:
     """Says hello, has some VMs, takes every job, and does with it what `progress` and `end` tell."""
 
     def __init__(
-        self, name: str, pub_port: int, rep_port: int, vms: dict[str, str], protocol: int = wire.VERSION
+        self,
+        name: str,
+        pub_port: int,
+        rep_port: int,
+        vms: dict[str, str],
+        key: Key | None = None,
+        protocol: int = wire.VERSION,
     ) -> None:
-        self.name, self.vms, self.protocol = name, vms, protocol
+        self.name, self.vms, self._key, self.protocol = name, vms, key, protocol
         self.versions: set[int] = set()  # of the messages that came
         self.jobs: dict[str, dict[str, Any]] = {}
         self.cancelled: set[str] = set()
@@ -78,7 +85,7 @@ class ScriptedHost:
     # ---------------------------------------------------------------------------------------- the rest
 
     def _run(self) -> None:
-        bus = Listener("127.0.0.1", *self._ports, [wire.topic(self.name)])
+        bus = Listener("127.0.0.1", *self._ports, [wire.topic(self.name)], self._key)
         try:
             bus.send({
                 "v": self.protocol,

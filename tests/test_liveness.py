@@ -85,7 +85,9 @@ def test_a_client_worker_that_was_stopped_calls_nobody_down(house: House) -> Non
 
 def test_a_host_worker_of_the_version_before_works_on(house: House) -> None:
     house.start()
-    old = house.add(ScriptedHost("old", house.pub_port, house.rep_port, {"web1": "shut-off"}, protocol=wire.OLDEST))
+    old = house.add(
+        ScriptedHost("old", house.pub_port, house.rep_port, {"web1": "shut-off"}, house.host_key("old"), wire.OLDEST)
+    )
     old.start()
     with house.connect() as cloud:
         assert [vm["name"] for vm in cloud.vm.list()] == ["web1"]
@@ -102,7 +104,7 @@ def test_a_host_worker_of_the_version_before_works_on(house: House) -> None:
 
 def test_a_command_of_the_version_before_is_answered(house: House) -> None:
     house.start()
-    client = Client("127.0.0.1", house.rep_port)
+    client = Client("127.0.0.1", house.rep_port, house.admin())
     try:
         for version in wire.VERSIONS:
             assert client.ask({"v": version, "op": "ping"}, 10)["v"] == version
@@ -151,6 +153,7 @@ def test_a_store_from_a_backup_is_refused_until_somebody_says_that_it_is_meant(h
 
 
 def test_a_client_worker_of_another_cluster_is_refused(house: House) -> None:
+    house.configure(client="security = none")  # with keys it would not even be spoken to
     house.start()
     host = house.start_host("host1", {"web1": RUNNING})
     house.client_worker.kill()
@@ -210,7 +213,12 @@ def test_the_client_worker_tells_systemd_that_its_loop_turns(house: House, notif
 
 
 def test_the_host_worker_tells_systemd_that_its_loop_turns(house: House, notify: Callable[[], list[str]]) -> None:
-    host = house.start_host("host1", {"web1": RUNNING}, wait=False)
+    house.start()
+    host = house.start_host("host1", {"web1": RUNNING})
+    host.stop()
+    house.client_worker.stop()
+    notify()
+    host.start()
     lines: list[str] = []
     until(lambda: lines.extend(notify()) or "STATUS=the client worker does not answer" in lines)
     house.start()

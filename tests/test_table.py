@@ -33,6 +33,8 @@ SAMPLES: dict[str, Any] = {
     "name": "el9.original",
     "vm": "web1.example.jp@host0",
     "host": "host0.example.jp",
+    "host-address": "client.example.jp",
+    "public-key": "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7",
     "text": "one line",
     "job": "1b7q2k0m4z",
     "hostname": "web1.example.jp",

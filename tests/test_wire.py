@@ -34,6 +34,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "pid": 7,
         "facts": {"libvirt": "ok"},
     },
+    "join": {"op": "join", "host": "host1", "secret": "5ec4e7", "version": "0.1.0"},
     "sync": {
         "op": "sync",
         "host": "host1",

@@ -66,7 +66,7 @@ def configure(lab: Lab, extra: Settings) -> None:
             _config(lab, each.name),
             {"client": client, "host_worker": worker, "paths": paths_section(own), **others},
         )
-    write_config(lab.cli_config, {"client": client})
+    write_config(lab.cli_config, {"client": {**client, "key": folder / "keys" / "admin.key"}})
     for private in (folder, *(each.folder / "worker" for each in lab.hosts)):
         for name in ("state", "run", "keys"):
             (private / name).mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -99,8 +99,30 @@ def start(lab: Lab, label: str) -> bool:
     elif label == CLIENT:
         process.spawn(lab, CLIENT, [], [program("maglica_client_worker"), "--config", _config(lab, CLIENT)])
     else:
-        words = (program("maglica_host_worker"), "--config", _config(lab, label))
+        words: list[str | Path] = [program("maglica_host_worker"), "--config", _config(lab, label)]
+        words += _invitation(lab, label)
         host.spawn_inside(lab, lab.host(label), label, words)
+    return True
+
+
+def _invitation(lab: Lab, name: str) -> list[str]:
+    """The option by which a host joins, when it has not yet: an administrator invites it."""
+    key = lab.host(name).folder / "worker" / "keys" / f"host-{name}.key"
+    if key.exists():
+        return []
+    answers: list[str] = []
+    if not wait_until(lambda: _invited(lab, name, answers), READY_LIMIT, 0.1):
+        raise LabError(f"{name} could not be invited within {READY_LIMIT:g} s; the log: {lab.log(CLIENT)}")
+    return [f"--join={answers[0]}"]
+
+
+def _invited(lab: Lab, name: str, answers: list[str]) -> bool:
+    env = {**os.environ, "MAGLICA_CONFIG": str(lab.cli_config)}
+    try:
+        answer = run(program("maglica"), "host", "invite", name, "-o", "json", limit=15, env=env)
+        answers.append(json.loads(answer)["item"]["token"])
+    except (LabError, ValueError, KeyError):
+        return False  # the client worker is still starting
     return True
 
 

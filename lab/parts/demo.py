@@ -182,7 +182,7 @@ def _processes() -> Iterator[list[subprocess.Popen[bytes]]]:
 def _start_test_workers(folder: Path, started: list[subprocess.Popen[bytes]]) -> Path:
     """Start the daemons, wait until all is up, and return the settings file for bin/maglica."""
     pub_port, rep_port = _free_ports(2)
-    client = daemons.client_section("127.0.0.1", pub_port, rep_port)
+    client = {**daemons.client_section("127.0.0.1", pub_port, rep_port), "security": "none"}
     config = folder / "maglica.conf"
     daemons.write_config(config, {"client": client})
     settings: dict[str, Mapping[str, Mapping[str, object]]] = {

@@ -36,6 +36,24 @@ class HostRemove(Action):
     name: str = arg(kinds.HOST, "the host", subject=True, values_of="host")
 
 
+@action(where=Where.CLIENT_WORKER, role=ADMIN, example="maglica host invite host0.example.jp")
+class HostInvite(Action):
+    """Let a host join: print the one command that is to be run there."""
+
+    name: str = arg(kinds.HOST, "what the host is to be called", subject=True)
+    expires: float = arg(kinds.duration(1.0), "for how long the invitation is good", default=3600.0)
+    address: str | None = arg(
+        kinds.ADDRESS, "where the host finds the client worker; [client] address by default", default=None
+    )
+
+
+@action(where=Where.CLIENT_WORKER, role=ADMIN, destructive=True, example="maglica host revoke host0.example.jp --yes")
+class HostRevoke(Action):
+    """Shut a host out: its key is good no more. Its VMs run on; `host invite` lets it in again."""
+
+    name: str = arg(kinds.HOST, "the host", subject=True, values_of="host")
+
+
 @action(where=Where.EVERY, hidden=True)
 class HostSurvey(Action):
     """Tell what placement and look-up need to know: domains, images, memory, processors, pools."""

@@ -108,6 +108,8 @@ def _viewed(action: Action, answer: Answer, session: Session) -> Answer:
     view = views.function(type(action))
     if view is not None and answer.item is not None:
         answer.text = view(answer.item, look(session.options))
+        if answer.item.get("note"):
+            session.note(answer.item["note"])
     return answer
 
 

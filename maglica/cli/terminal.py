@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
-from maglica import VERSION, config, wire
+from maglica import VERSION, config, keys, wire
 from maglica.cli import answer as answers
 from maglica.cli import cells, jobs
 from maglica.cli.answer import Answer, Value
 from maglica.cli.session import Session
 from maglica.declare import Action
-from maglica.errors import MaglicaError
+from maglica.errors import MaglicaError, Refused
 
 Function = Callable[[list[Action], Session], int]
 
@@ -44,7 +45,7 @@ def version(actions: list[Action], session: Session) -> int:
     item: Value = {"version": VERSION, "protocol": wire.VERSION, "client_worker": None}
     try:
         hello = session.connection.hello()
-        address = session.settings.client.address
+        address = session.connection.address
         item["client_worker"] = {"address": address, "version": hello["version"], "protocol": hello["protocol"]}
     except MaglicaError as error:
         # Asking for one's own version must not fail because somebody else is away.
@@ -78,6 +79,31 @@ def config_check(actions: list[Action], session: Session) -> int:
     config.load(file)
     text = f"{file}: OK\n" if file else "OK: there is no settings file, defaults are in effect\n"
     return session.show(Answer("config.check", item={"file": file, "ok": True}, text=text))
+
+
+def key_new(actions: list[Action], session: Session) -> int:
+    from maglica.bus import new_pair
+
+    want = actions[0]
+    values = want.values()
+    path = values["file"] or f"{values['name']}.key"
+    if os.path.lexists(path):
+        raise Refused("already_exists", f"{path} exists", "--file=… writes the key elsewhere")
+    pair = new_pair()
+    asked = {"name": values["name"], "public_key": pair.public, "role": values["role"], "expires": values["expires"]}
+    told = session.connection.call("key add", asked)["item"]
+    key = keys.Key(
+        told["name"], pair.public, pair.secret, told["server"], told["address"], told["pub_port"], told["rep_port"]
+    )
+    try:
+        keys.save(path, key)
+    except MaglicaError:
+        session.connection.call("key revoke", {"name": key.name})  # nobody has it
+        raise
+    item = {**told, "file": path}
+    text = f"{path}\n"
+    session.note(f"for {key.name} alone: it belongs in ~/.config/maglica/key there (or --key, MAGLICA_KEY), mode 0600")
+    return session.show(Answer("key.new", item=item, text=text))
 
 
 def job_wait(actions: list[Action], session: Session) -> int:

@@ -18,6 +18,11 @@ def function(action: type[Action]) -> View | None:
     return found
 
 
+def host_invite(item: Any, look: Look) -> str:
+    """What is to be run on the host, and nothing else: `ssh root@host0 "$(maglica host invite host0)"`."""
+    return f"{item['command']}\n"
+
+
 def job_log(item: Any, look: Look) -> str:
     return story.story(item)
 

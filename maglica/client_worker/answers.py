@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from maglica import job, machine
-from maglica.actions.host import HostList, HostRemove
+from maglica.actions.audit import AuditList
+from maglica.actions.host import HostInvite, HostList, HostRemove, HostRevoke
 from maglica.actions.job import JobCancel, JobList, JobLog, JobShow, JobStore
+from maglica.actions.key import KeyAdd, KeyList, KeyRevoke
 from maglica.client_worker.fleet import Fleet
+from maglica.client_worker.keyring import ANYBODY, Keyring, Known, Who
 from maglica.client_worker.ledger import Ledger
-from maglica.client_worker.now import Now
+from maglica.client_worker.now import Now, text
+from maglica.client_worker.outbox import Outbox
+from maglica.config import ClientSection
 from maglica.declare import Action
 from maglica.errors import Refused
+from maglica.job import Job
+from maglica.keys import Invitation, fingerprint
 
 
 class Records(NamedTuple):
@@ -24,7 +32,28 @@ class Records(NamedTuple):
     weights: dict[str, float]
     epoch: int
     cluster: str
-    secrets: tuple[str, ...]  # folders that hold some
+    folders: tuple[str, ...]  # folders that hold some
+    keyring: Keyring
+    outbox: Outbox
+    settings: ClientSection
+    server: str  # the client worker's own public key
+    who: Who = ANYBODY  # whoever asks
+
+    def sees(self, record: Job) -> bool:
+        """Whether the asker may know of a job."""
+        return self.keyring.sees(self.who, vm=record["object"], host=record["host"])
+
+    def find(self, prefix: str) -> Job:
+        """The job whose id begins so; what the asker may not see does not exist."""
+        record = self.ledger.find(prefix)
+        if not self.sees(record):
+            raise Refused("denied", f"{self.who} may not see job {record['id']}", "it is about another VM or host")
+        return record
+
+    def bar(self, now: Now) -> None:
+        """Take note of which hosts have a key and which have not."""
+        for name, host in self.fleet.hosts.items():
+            host.barred = self.keyring.why_not(name, now.ms)
 
 
 Value = dict[str, Any]
@@ -39,6 +68,8 @@ def function(action: Action) -> Callable[..., Value]:
 def host_list(want: HostList, records: Records, now: Now) -> Value:
     items = []
     for name, host in sorted(records.fleet.hosts.items()):
+        if not records.keyring.sees(records.who, host=name):
+            continue
         items.append(
             {
                 "name": name,
@@ -63,7 +94,7 @@ def job_store(want: JobStore, records: Records, now: Now) -> Value:
         "cluster": records.cluster,
         "verdict": store.verdict(),
         "room": machine.room(os.path.dirname(store.path)),
-        "folders": [machine.folder(folder) for folder in records.secrets],
+        "folders": [machine.folder(folder) for folder in records.folders],
         "clock": now.ms / 1000,
         "listed": sorted(records.weights),
         "refusals": [
@@ -93,26 +124,112 @@ def host_remove(want: HostRemove, records: Records, now: Now) -> Value:
         listed = ", ".join(record["id"] for record in still[:5])
         raise Refused("wrong_state", f"host {name} has open jobs: {listed}", "cancel them, or bring the host back")
     records.ledger.store.remove_host(name)
+    if records.keyring.revoke_host(name, now):
+        records.outbox.drop()
     del records.fleet.hosts[name]
     kept = name in records.weights
     note = f"[host {name}] in the client worker's settings brings it back at its next start" if kept else None
     return {"missing_hosts": [], "item": {"name": name, "changed": True, "note": note}}
 
 
+def host_invite(want: HostInvite, records: Records, now: Now) -> Value:
+    if records.keyring.is_open:
+        hint = "start its host worker with --client=ADDRESS and [client] security = none"
+        raise Refused("wrong_state", "the bus is open: nobody needs an invitation", hint)
+    secret = secrets.token_hex(16)
+    expires_ms = now.ms + int(want.expires * 1000)
+    records.keyring.invite(want.name, secret, expires_ms, records.who.name, now)
+    records.bar(now)
+    settings = records.settings
+    address = want.address or settings.address
+    token = Invitation(want.name, secret, records.server, address, settings.pub_port, settings.rep_port).token()
+    item = {
+        "name": want.name,
+        "command": f"maglica_host_worker --join {token}",
+        "token": token,
+        "address": address,
+        "expires_at": text(expires_ms),
+        "has_key": records.keyring.host_key(want.name, now.ms) is not None,
+    }
+    item["note"] = _about_invitation(item)
+    return {"missing_hosts": [], "item": item}
+
+
+def _about_invitation(item: Value) -> str:
+    note = f"run this on {item['name']} as root; it is good once, until {item['expires_at']}"
+    if item["has_key"]:
+        note += "; the key that this host has ends when it is used"
+    if item["address"].startswith("127.") or item["address"] in ("localhost", "::1"):
+        note += f"; {item['address']} is this machine alone: set [client] address, or give --address, for another one"
+    return note
+
+
+def host_revoke(want: HostRevoke, records: Records, now: Now) -> Value:
+    known = want.name in records.fleet.hosts or records.keyring.host_key(want.name, now.ms)
+    if not known and records.keyring.invitation(want.name, now.ms) is None:
+        raise Refused("unknown_entity", f"there is no host {want.name}", "`maglica host list` shows them")
+    invited = records.keyring.invitation(want.name, now.ms) is not None
+    had = records.keyring.revoke_host(want.name, now)
+    records.bar(now)
+    records.outbox.drop()
+    return {"missing_hosts": [], "item": {"name": want.name, "changed": had or invited}}
+
+
+def key_add(want: KeyAdd, records: Records, now: Now) -> Value:
+    if records.keyring.is_open:
+        raise Refused("wrong_state", "the bus is open: nobody needs a key", "remove [client] security = none")
+    expires_ms = None if want.expires is None else now.ms + int(want.expires * 1000)
+    known = records.keyring.add(want.name, want.role, want.public_key, expires_ms, records.who.name, now)
+    settings = records.settings
+    where = {"address": settings.address, "pub_port": settings.pub_port, "rep_port": settings.rep_port}
+    return {"missing_hosts": [], "item": {**_shown(known, now), "server": records.server, **where}}
+
+
+def key_list(want: KeyList, records: Records, now: Now) -> Value:
+    return {"missing_hosts": [], "items": [_shown(known, now) for known in records.keyring.people()]}
+
+
+def key_revoke(want: KeyRevoke, records: Records, now: Now) -> Value:
+    ended = records.keyring.revoke(want.name, now)
+    return {"missing_hosts": [], "item": {"name": want.name, "changed": ended is not None}}
+
+
+def _shown(known: Known, now: Now) -> Value:
+    state = "revoked" if known.revoked_at else "good" if known.good(now.ms) else "expired"
+    return {
+        "name": known.name,
+        "role": known.role,
+        "state": state,
+        "fingerprint": fingerprint(known.public),
+        "created_at": known.created_at,
+        "created_by": known.created_by,
+        "expires_at": None if known.expires_ms is None else text(known.expires_ms),
+        "revoked_at": known.revoked_at,
+    }
+
+
+AUDITED = ("at", "who", "role", "address", "action", "object", "job", "outcome", "message")
+
+
+def audit_list(want: AuditList, records: Records, now: Now) -> Value:
+    rows = records.ledger.store.audit(want.last, who=want.who, outcome=want.outcome, about=want.object)
+    return {"missing_hosts": [], "items": [dict(zip(AUDITED, row, strict=True)) for row in reversed(rows)]}
+
+
 def job_list(want: JobList, records: Records, now: Now) -> Value:
     found = records.ledger.latest(want.last, state=want.state, vm=want.vm, host=want.host)
-    return {"missing_hosts": [], "items": [job.shown(record) for record in found]}
+    return {"missing_hosts": [], "items": [job.shown(record) for record in found if records.sees(record)]}
 
 
 def job_show(want: JobShow, records: Records, now: Now) -> Value:
-    return {"missing_hosts": [], "item": job.shown(records.ledger.find(want.id))}
+    return {"missing_hosts": [], "item": job.shown(records.find(want.id))}
 
 
 def job_log(want: JobLog, records: Records, now: Now) -> Value:
-    return {"missing_hosts": [], "item": job.shown(records.ledger.find(want.id))}
+    return {"missing_hosts": [], "item": job.shown(records.find(want.id))}
 
 
 def job_cancel(want: JobCancel, records: Records, now: Now) -> Value:
-    before = records.ledger.find(want.id)
+    before = records.find(want.id)
     changed = not before["cancel"] and before["ended_at"] is None
     return {"missing_hosts": [], "item": {**job.shown(records.ledger.cancel(before, now)), "changed": changed}}

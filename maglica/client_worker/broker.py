@@ -9,14 +9,17 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 from maglica import cluster, declare, kinds, wire
+from maglica.actions.job import JobShow
 from maglica.bus import Route
-from maglica.client_worker import answers, gather, place
+from maglica.client_worker import answers, gather, keyring, place
 from maglica.client_worker.answers import Records
+from maglica.client_worker.audit import Audit
 from maglica.client_worker.fleet import STATES, Fleet
 from maglica.client_worker.gather import Gather, Then
+from maglica.client_worker.keyring import Keyring, Who
 from maglica.client_worker.ledger import Ledger, Submission, told
 from maglica.client_worker.now import Now
 from maglica.client_worker.outbox import Outbox
@@ -25,6 +28,7 @@ from maglica.config import ClientSection, HostSection
 from maglica.declare import Action, Where
 from maglica.errors import Failed, MaglicaError, Refused, from_wire
 from maglica.job import Job
+from maglica.keys import fingerprint
 from maglica.wire import Message
 
 log = logging.getLogger("maglica.client_worker")
@@ -32,8 +36,18 @@ log = logging.getLogger("maglica.client_worker")
 MOMENT = 0.05  # seconds that a submission waits for the survey before its own to end
 
 
+class Caller(NamedTuple):
+    """Whoever asks: where the answer goes, and whose key it is."""
+
+    route: Route
+    who: Who
+
+
 class Broker:
-    """Requests in, answers and bells out."""
+    """Requests in, answers and bells out. Without a `ring` of keys the bus is open: everybody may everything.
+
+    `server`: the client worker's own public key, for those who are invited.
+    """
 
     def __init__(
         self,
@@ -42,10 +56,14 @@ class Broker:
         hosts: dict[str, HostSection],
         version: str,
         now: Now,
+        ring: Keyring | None = None,
+        server: str = "",
         folders: tuple[str, ...] = (),
     ) -> None:
         """`folders`: where secrets are kept, for a look at who may read them."""
         self._store = store
+        self.keyring = ring or Keyring(store, {}, is_open=True)
+        self._audit = Audit(store)
         self.settings = settings
         self.version = version
         self.fleet = Fleet(settings.beat, now.mono)
@@ -60,17 +78,22 @@ class Broker:
         self._unplaced: list[Submission] = []  # they wait for the next survey
         self._next_survey = now.mono  # when that may be asked
         self._pruned = float("-inf")
-        self._records = Records(self.fleet, self._ledger, self.weights, self.epoch, self.cluster, folders)
+        self._records = Records(
+            self.fleet, self._ledger, self.weights, self.epoch, self.cluster, folders,
+            self.keyring, self.outbox, settings, server,
+        )  # fmt: skip
         for name in hosts:
             self.fleet.know(name)
         for name, journal, incarnation, facts in store.hosts():
             host = self.fleet.know(name)
             host.journal, host.incarnation, host.facts = journal, incarnation, facts
-        self._ops: dict[str, Callable[[Message, Route, Now], None]] = {
+        self._bar(now)
+        self._ops: dict[str, Callable[[Message, Caller, Now], None]] = {
             "ping": self._ping,
             "read": self._read,
             "submit": self._submit,
             "wait": self._wait,
+            "join": self._join,
             "hello": self._hello,
             "sync": self._sync,
             "answer": self._answer,
@@ -97,20 +120,67 @@ class Broker:
 
     # ------------------------------------------------------------------------------------- the doors
 
-    def request(self, body: bytes, route: Route, now: Now) -> None:
-        """Handle one request. Whatever is wrong with it becomes an answer."""
+    def request(self, body: bytes, route: Route, now: Now, public: str = "", address: str = "") -> None:
+        """Handle one request of the key `public`. Whatever is wrong with it becomes an answer."""
         self.fleet.awake(now.mono)
+        who = self.keyring.who(public, address, now.ms)
         try:
             message = wire.decode(body)
             self.outbox.asked_in(route, message.get("v", wire.VERSION))
-            self._ops[wire.check(message)](message, route, now)
+            op = wire.check(message)
+            self._door(op, message, who, now)
+            self._ops[op](message, Caller(route, who), now)
         except Exception as error:
             asked = error.details.get("asked") if isinstance(error, MaglicaError) else None
             self.outbox.reply(route, _failure(error) | ({"v": asked} if asked is not None else {}))
 
+    def _door(self, op: str, message: Message, who: Who, now: Now) -> None:
+        """Hosts speak for themselves, people ask, strangers join; on an open bus everybody does everything."""
+        if self.keyring.is_open:
+            return
+        if op == "join" or (op == "ping" and who.role != keyring.STRANGER):
+            return
+        if who.role == keyring.STRANGER:
+            why = f"the key {who.name} is not known here, or is no longer good"
+            self._deny(who, op, why, "people get one by `maglica key new`, hosts by `maglica host invite`", now)
+        if op in wire.OF_HOSTS:
+            if who.role != keyring.HOST or who.name != message["host"]:
+                why = f"the key of {who} cannot speak for host {message['host']}"
+                self._deny(who, op, why, "every host has a key of its own: `maglica host invite`", now)
+        elif who.role == keyring.HOST:
+            self._deny(who, op, f"the key of {who} is for a host worker only", "`maglica key new` is for people", now)
+
+    def _deny(self, who: Who, what: str, message: str, hint: str, now: Now) -> NoReturn:
+        self._audit.denied(who, what, None, message, now)
+        raise Refused("denied", message, hint)
+
+    def _may(self, who: Who, action: type[Action], now: Now, *, vm: str | None = None, host: str | None = None) -> None:
+        """Ask the keyring, and write down when it says no."""
+        try:
+            self.keyring.may(who, action, vm=vm, host=host)
+        except Refused as error:
+            self._audit.denied(who, action.NAME, vm or host, error.message, now)
+            raise
+
+    def admits(self, public: str, address: str, now: Now) -> bool:
+        """Whether a key may connect at all."""
+        good = self.keyring.admits(public, now.ms)
+        if not good:
+            who = Who(fingerprint(public), keyring.STRANGER, public, address)
+            self._audit.denied(who, "connect", None, "unknown key", now)
+        return good
+
+    def may_hear(self, public: str, topic: bytes, now: Now) -> bool:
+        """Whether a key may listen to a topic: a host to its own."""
+        return self.keyring.may_hear(public, wire.host_of(topic), now.ms)
+
+    def undone(self) -> None:
+        """What was written since the last commit is lost: forget it here as well."""
+        self.keyring.reload()
+
     def subscribed(self, topic: bytes) -> None:
         """A host began to listen: what was rung before it did is rung again."""
-        name = topic.rstrip(b"\0").decode(errors="replace")
+        name = wire.host_of(topic)
         if name in self.fleet.hosts:
             self.outbox.ring(name)
         for question in self._gathers.values():
@@ -142,6 +212,7 @@ class Broker:
     def _prune(self, now: Now) -> None:
         try:
             self._store.prune(now.ms - int(self.settings.keep_jobs * 1000))
+            self._store.prune_audit(now.ms - int(self.settings.keep_audit * 1000))
         except MaglicaError as error:
             log.error("old jobs were not forgotten: %s", error.message)
 
@@ -154,46 +225,83 @@ class Broker:
 
     # ------------------------------------------------------------------------------------ people's side
 
-    def _ping(self, message: Message, route: Route, now: Now) -> None:
+    def _ping(self, message: Message, caller: Caller, now: Now) -> None:
         self.outbox.reply(
-            route, wire.ok(version=self.version, protocol=wire.VERSION, features=list(wire.FEATURES), epoch=self.epoch)
+            caller.route,
+            wire.ok(version=self.version, protocol=wire.VERSION, features=list(wire.FEATURES), epoch=self.epoch),
         )
 
-    def _read(self, message: Message, route: Route, now: Now) -> None:
+    def _read(self, message: Message, caller: Caller, now: Now) -> None:
         action = declare.build(message["action"], message["args"])
         if action.CHANGES or action.WHERE == Where.TERMINAL:
             raise Refused("wrong_input", f"{action.NAME} is not a read")
+        self._may(caller.who, type(action), now)
         if action.WHERE == Where.CLIENT_WORKER:
-            self.outbox.reply(route, self._result(action, answers.function(action)(action, self._records, now), now))
+            self.outbox.reply(caller.route, self._result(action, self._own(action, caller.who, now), now))
             return
         timeout = min(float(message.get("timeout") or self.settings.read_timeout), 60.0)
 
         def finish(value: Callable[[Gather], dict[str, Any]]) -> Then:
             return lambda done, now: self._guarded(
-                route, lambda: self.outbox.reply(route, self._result(action, value(done), now))
+                caller.route, lambda: self.outbox.reply(caller.route, self._result(action, value(done), now))
             )
 
         def located(survey: Gather, now: Now) -> None:
-            self._guarded(route, lambda: self._read_of_owner(action, survey, now, timeout, finish(gather.only)))
+            self._guarded(
+                caller.route, lambda: self._read_of_owner(action, survey, caller.who, now, timeout, finish(gather.only))
+            )
 
         host = action.values().get("host")
         if action.WHERE == Where.NAMED:
-            self._ask([self._known_host(str(getattr(action, "name")))], action, now, timeout, finish(gather.only))
+            name = self._known_host(str(getattr(action, "name")))
+            self._may(caller.who, type(action), now, host=name)
+            self._ask([name], action, now, timeout, finish(gather.only))
         elif action.WHERE == Where.OWNER:
             self._look_up(now, timeout, located, only=str(getattr(action, "name")).partition("@")[2])
         elif host is not None:
             name = self._known_host(host)
-            self._ask([name], type(action)(**{**action.values(), "host": name}), now, timeout, finish(gather.merge))
+            self._may(caller.who, type(action), now, host=name)
+            asked = type(action)(**{**action.values(), "host": name})
+            self._ask([name], asked, now, timeout, finish(self._merged(action, caller.who)))
         else:
-            self._ask_all(action, now, timeout, finish(gather.merge))
+            self._ask_all(action, now, timeout, finish(self._merged(action, caller.who)))
 
-    def _read_of_owner(self, action: Action, survey: Gather, now: Now, timeout: float, then: Then) -> None:
+    def _own(self, action: Action, who: Who, now: Now) -> dict[str, Any]:
+        """What the client worker answers by itself. Whatever is not only a look at something is written down."""
+        about = next((str(value) for value in action.values().values() if value is not None), None)
+        try:
+            value = answers.function(action)(action, self._records._replace(who=who), now)
+        except Refused as error:
+            if error.code == "denied":
+                self._audit.denied(who, action.NAME, about, error.message, now)
+            raise
+        if action.ROLE != declare.READER and action.VERB != "list":
+            self._audit.write(who, action.NAME, about, "done", now)
+        return value
+
+    def _merged(self, action: Action, who: Who) -> Callable[[Gather], dict[str, Any]]:
+        """The answers of all hosts, as far as the asker may see them."""
+
+        def merge(done: Gather) -> dict[str, Any]:
+            value = gather.merge(done)
+            vms = action.NOUN == "vm"
+            value["items"] = [
+                item
+                for item in value["items"]
+                if self.keyring.sees(who, vm=str(item.get("name")) if vms else None, host=str(item["host"]))
+            ]
+            return value
+
+        return merge
+
+    def _read_of_owner(self, action: Action, survey: Gather, who: Who, now: Now, timeout: float, then: Then) -> None:
         """Where the VM is, is known now: ask there. This question has its own time; another host may have used up the
         first one's.
         """
         host, name = place.locate(
             str(getattr(action, "name")), survey.answers, survey.missing, full_name=False, whole_fleet=False
         )
+        self._may(who, type(action), now, vm=name, host=host)
         self._ask([host], self._renamed(action, name), now, timeout, then)
 
     @staticmethod
@@ -220,13 +328,16 @@ class Broker:
             raise Refused("unknown_entity", f"there is no host {name}", hint)
         return name
 
-    def _submit(self, message: Message, route: Route, now: Now) -> None:
+    def _submit(self, message: Message, caller: Caller, now: Now) -> None:
+        route = caller.route
         action = declare.build(message["action"], message["args"])
         if not action.CHANGES:
             raise Refused("wrong_input", f"{action.NAME} is not a job")
+        self._may(caller.who, type(action), now)
         known = self._store.job_by_key(message["key"])
         if known:
             _refuse_other(known, action)
+            self._may(caller.who, type(action), now, vm=known["object"], host=known["host"])
             self.outbox.reply(route, told(known))
             return
         if message["key"] in self._askers:
@@ -236,7 +347,7 @@ class Broker:
         if not message.get("dry_run"):
             self._store.refuse_when_low()
         wanted = Submission(
-            message["key"], action, message["owner"], message.get("reason"), bool(message.get("dry_run"))
+            message["key"], action, caller.who, message["owner"], message.get("reason"), bool(message.get("dry_run"))
         )
         self._askers[wanted.key] = [route]
         self._unplaced.append(wanted)
@@ -252,11 +363,16 @@ class Broker:
     def _place(self, wanted: Submission, survey: Gather, now: Now) -> None:
         try:
             host, action, why = self._find_place(wanted, survey)
+            record_of = action.subject()
+            vm = str(getattr(action, record_of.name)) if record_of else getattr(action, "hostname", None)
+            self._may(wanted.who, type(action), now, vm=vm, host=host)
             self._refuse_unable(host, action)
             if wanted.dry_run:
                 self._plan(wanted, host, action, why, now)
                 return
-            answer = told(self._ledger.record(wanted, host, action, why, now))
+            record = self._ledger.record(wanted, host, action, why, now)
+            self._audit.write(wanted.who, action.NAME, record["object"], "accepted", now, job=record["id"])
+            answer = told(record)
         except Exception as error:
             answer = _failure(error)
         self._answer_askers(wanted.key, answer)
@@ -280,7 +396,7 @@ class Broker:
     def _find_place(self, wanted: Submission, survey: Gather) -> tuple[str, Action, str]:
         action = wanted.action
         if action.WHERE == Where.PLACED:
-            choice = self._choose(action, survey)
+            choice = self._choose(action, survey, wanted.who)
             return choice.host, action, choice.why
         ignore = bool(getattr(action, "ignore_missing", False))
         host, name = place.locate(
@@ -294,7 +410,7 @@ class Broker:
             place.refuse_double_life(name, host, survey.answers)
         return host, self._renamed(action, name), "the VM is there"
 
-    def _choose(self, action: Action, survey: Gather) -> place.Choice:
+    def _choose(self, action: Action, survey: Gather, who: Who) -> place.Choice:
         want = _wanted(action)
         for lock in action.locks():
             for holder in self._store.holders(lock):
@@ -306,7 +422,8 @@ class Broker:
         ignore = bool(getattr(action, "ignore_missing", False))
         reserved = self._reserved(survey.answers)
         weights = {**self.weights, **{name: 0.0 for name in survey.answers if not self._able(name, action)}}
-        return place.choose(want, survey.answers, survey.missing, weights, reserved, ignore)
+        closed = frozenset(host for host in survey.answers if not self.keyring.sees(who, host=host))
+        return place.choose(want, survey.answers, survey.missing, weights, reserved, ignore, closed=closed)
 
     def _reserved(self, surveys: dict[str, place.Survey]) -> dict[str, place.Reserved]:
         """What open clones will take on each host and have not taken yet."""
@@ -337,20 +454,42 @@ class Broker:
         for route in self._askers.pop(key, []):
             self.outbox.reply(route, message)
 
-    def _wait(self, message: Message, route: Route, now: Now) -> None:
-        ended = bool(message.get("ended"))
-        self._ledger.wait(route, message["id"], message["rev"], float(message["timeout"]), now, ended=ended)
+    def _wait(self, message: Message, caller: Caller, now: Now) -> None:
+        self._may(caller.who, JobShow, now)
+        self._records._replace(who=caller.who).find(message["id"])
+        ended, timeout = bool(message.get("ended")), float(message["timeout"])
+        self._ledger.wait(caller.route, message["id"], message["rev"], timeout, now, ended=ended)
 
     # ---------------------------------------------------------------------------------------- hosts' side
 
-    def _hello(self, message: Message, route: Route, now: Now) -> None:
+    def _join(self, message: Message, caller: Caller, now: Now) -> None:
+        """A host that was invited brings its key."""
+        name = _host_name(message)
+        if self.keyring.is_open:
+            hint = "start the host worker with --client=ADDRESS and [client] security = none"
+            raise Refused("wrong_input", "this client worker's bus is open: nobody is invited here", hint)
         try:
-            name = str(kinds.HOST.check(message["host"]))
-        except ValueError as error:
-            hint = f"expected {kinds.HOST.expected}: set [host_worker] name"
-            raise Refused("wrong_input", f"hello: host: {error}", hint) from None
+            ended = self.keyring.join(name, message["secret"], caller.who, now)
+        except Refused as error:
+            self._audit.denied(caller.who, "join", name, error.message, now)
+            raise
+        self._audit.write(caller.who, "join", name, "done", now)
+        log.info("joined host=%s key=%s address=%s", name, fingerprint(caller.who.public), caller.who.address)
+        self.fleet.know(name)
+        self._bar(now)
+        if ended:
+            self.outbox.drop()  # whoever listened with the key before
+        self.outbox.reply(caller.route, wire.ok(op="join", host=name))
+
+    def _bar(self, now: Now) -> None:
+        """Take note of which hosts have a key and which have not."""
+        for name, host in self.fleet.hosts.items():
+            host.barred = self.keyring.why_not(name, now.ms)
+
+    def _hello(self, message: Message, caller: Caller, now: Now) -> None:
+        name = _host_name(message)
         try:
-            self._accept(name, message, route, now)
+            self._accept(name, message, caller.route, now)
         except Refused as error:
             self.fleet.refused(name, error.message, now.mono)
             log.warning("hello refused host=%s: %s", name, error.message)
@@ -387,7 +526,7 @@ class Broker:
             ),
         )  # fmt: skip
 
-    def _sync(self, message: Message, route: Route, now: Now) -> None:
+    def _sync(self, message: Message, caller: Caller, now: Now) -> None:
         if message.get("life") not in (None, self.life):
             # It knew another start of this client worker. Before it is told what to do, it shall see whom it speaks to.
             raise Refused("unknown_entity", "the client worker was started again", "say hello first")
@@ -398,7 +537,7 @@ class Broker:
         self.outbox.host_speaks(host.name, message.get("v", wire.VERSION))
         self.fleet.hears(host, message.get("heard") or 0, now.mono)
         # The answer says to which report it belongs: to a later one it would no longer be true.
-        self.outbox.reply(route, {**self._ledger.sync(host, message, now), "seq": message.get("seq")})
+        self.outbox.reply(caller.route, {**self._ledger.sync(host, message, now), "seq": message.get("seq")})
 
     # ------------------------------------------------------------------------------- questions to hosts
 
@@ -467,8 +606,8 @@ class Broker:
             "args": action.values(),
         }
 
-    def _answer(self, message: Message, route: Route, now: Now) -> None:
-        self.outbox.reply(route, wire.ok(op="answer"))
+    def _answer(self, message: Message, caller: Caller, now: Now) -> None:
+        self.outbox.reply(caller.route, wire.ok(op="answer"))
         question = self._gathers.get(message["ask"])
         if question is not None:
             self._take_answer(question, message, now)
@@ -504,6 +643,14 @@ def _failure(error: Exception) -> Message:
         return wire.failure(error)
     log.error("unexpected error in a request", exc_info=error)
     return wire.failure(Failed("internal_error", "unexpected error in the client worker", "its log has the details"))
+
+
+def _host_name(message: Message) -> str:
+    try:
+        return str(kinds.HOST.check(message["host"]))
+    except ValueError as error:
+        hint = f"expected {kinds.HOST.expected}: set [host_worker] name"
+        raise Refused("wrong_input", f"{message['op']}: host: {error}", hint) from None
 
 
 def _skew(message: Message, now: Now) -> float | None:

@@ -27,6 +27,7 @@ class Host:
         self.beat = 0  # the number of the last beat that it heard
         self.hears = 0.0  # when it last told of a beat that it had not told of before
         self.skew: float | None = None  # seconds that its clock is ahead of ours
+        self.barred = ""  # why it cannot speak to us at all: it has no key
         self.version: str | None = None
         self.features: list[str] = []
         self.actions: frozenset[str] | None = None  # that it can do; None: its release does not tell
@@ -88,7 +89,7 @@ class Fleet:
         """`up`; `degraded`: it reports, and something is wrong with it; `down`; or `unknown`: not heard of since this
         client worker started, and still within its grace.
         """
-        if self.silence(host, now) > self.patience:
+        if host.barred or self.silence(host, now) > self.patience:
             return "down"
         if host.heard is None:
             return "unknown"
@@ -109,6 +110,8 @@ class Fleet:
 
     def why(self, host: Host, now: float) -> str:
         """The state in words."""
+        if host.barred:
+            return host.barred
         if self.alive(host, now):
             return "; ".join(self.troubles(host, now)) or "reports regularly"
         at, why = self.refusals.get(host.name, (0.0, ""))

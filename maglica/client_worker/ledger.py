@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from maglica import declare, job, wire
 from maglica.bus import Route
 from maglica.client_worker.fleet import Host
+from maglica.client_worker.keyring import Who
 from maglica.client_worker.now import Now
 from maglica.client_worker.outbox import Outbox
 from maglica.client_worker.store import Store
@@ -42,6 +43,7 @@ class Submission(NamedTuple):
 
     key: str
     action: Action
+    who: Who
     owner: str
     reason: str | None
     dry_run: bool
@@ -71,12 +73,20 @@ class Ledger:
         record = Job(
             id=self._new_id(now), rev=1, key=wanted.key, action=action.NAME, args=action.values(), object=about,
             host=host, slot=action.SLOT, locks=locks, limit_seconds=action.LIMIT, attempt=1, state=job.QUEUED,
-            owner=wanted.owner, reason=wanted.reason, cancel=False, created_at=now.text, claimed_at=None,
-            started_at=None, ended_at=None, updated_at=now.text, step=None, progress=None, steps=[placed], commands=[],
-            result=None, error=None,
+            by=wanted.who.name, owner=wanted.owner, reason=wanted.reason, cancel=False, created_at=now.text,
+            claimed_at=None, started_at=None, ended_at=None, updated_at=now.text, step=None, progress=None,
+            steps=[placed], commands=[], result=None, error=None,
         )  # fmt: skip
         self.store.add(record)
-        log.info("queued job=%s action=%r vm=%s host=%s owner=%s", record["id"], action.NAME, about, host, wanted.owner)
+        log.info(
+            "queued job=%s action=%r vm=%s host=%s by=%s owner=%s",
+            record["id"],
+            action.NAME,
+            about,
+            host,
+            wanted.who.name,
+            wanted.owner,
+        )
         self._outbox.ring(host)
         return record
 

@@ -6,14 +6,16 @@ import argparse
 import logging
 import os
 
-from maglica import VERSION, config, daemon, wire
-from maglica.bus import Request, Server, Subscription
+from maglica import VERSION, config, daemon, keys, wire
+from maglica.bus import Request, Server, Subscription, new_pair
 from maglica.client_worker.broker import Broker
+from maglica.client_worker.keyring import Keyring
 from maglica.client_worker.now import now
-from maglica.client_worker.outbox import Reply
+from maglica.client_worker.outbox import Reply, Ring
 from maglica.client_worker.store import Store
 from maglica.config import HostSection, Settings
-from maglica.errors import MaglicaError
+from maglica.errors import MaglicaError, Refused
+from maglica.keys import Key
 
 log = logging.getLogger("maglica.client_worker")
 
@@ -41,18 +43,32 @@ def _main() -> int:
     options = parser.parse_args()
     settings = config.load(config.find(options.config))
     daemon.log_to_stderr(settings.log.level)
+    is_open = open_bus(settings)
     lock = daemon.only_one(settings.paths.state, "client worker")
     store = Store(os.path.join(settings.paths.state, "jobs.db"), settings.client.store_reserve)
-    server = Server(settings.client.bind, settings.client.pub_port, settings.client.rep_port)
-    broker = Broker(store, settings.client, settings.hosts, VERSION, now(), (settings.paths.keys, settings.paths.state))
+    keyring = Keyring(store, settings.roles, is_open=is_open)
+    own = None if is_open else make_keys(settings, keyring)
+    store.commit()
+    broker = Broker(
+        store,
+        settings.client,
+        settings.hosts,
+        VERSION,
+        now(),
+        keyring,
+        own.public if own else "",
+        (settings.paths.keys, settings.paths.state),
+    )
+    client = settings.client
+    server = Server(client.bind, client.pub_port, client.rep_port, own.pair if own else None, Gate(broker))
     log.info(
         "listening bind=%s pub_port=%d rep_port=%d store=%s epoch=%d",
         settings.client.bind, settings.client.pub_port, settings.client.rep_port, store.path, broker.epoch,
     )  # fmt: skip
-    if not _loopback(settings.client.bind):
+    if is_open:
         log.warning(
-            "the bus at %s is neither encrypted nor authenticated: whoever reaches it rules the hosts;"
-            " keep it on a network of its own", settings.client.bind,
+            "THE BUS IS OPEN (security = none): whoever reaches %s, ports %d and %d, rules the hosts",
+            client.bind, client.pub_port, client.rep_port,
         )  # fmt: skip
     try:
         serve(server, broker, store, settings)
@@ -63,8 +79,47 @@ def _main() -> int:
     return 0
 
 
-def _loopback(bind: str) -> bool:
-    return bind.startswith("127.") or bind in {"localhost", "::1"}
+def open_bus(settings: config.Settings) -> bool:
+    """Whether everybody who reaches the ports may do everything. `Refused` where that is hardly meant."""
+    client = settings.client
+    if client.security != "none":
+        return False
+    loopback = client.bind.startswith("127.") or client.bind in {"localhost", "::1"}
+    if not loopback and not client.i_know_this_is_open:
+        raise Refused(
+            "wrong_input",
+            f"[client] security = none with bind = {client.bind}: whoever reaches that address would rule the hosts",
+            "remove security = none; or bind = 127.0.0.1; or i-know-this-is-open = yes, if it is meant",
+        )
+    return True
+
+
+def make_keys(settings: config.Settings, keyring: Keyring) -> Key:
+    """The client worker's own key, and the administrator's for root on this machine; made where they are missing."""
+    client, folder = settings.client, settings.paths.keys
+    own = keys.of_client_worker(folder, new_pair, known=not keyring.empty)
+    path = os.path.join(folder, keys.ADMIN_FILE)
+    admin = keys.load(path) if os.path.exists(path) else None
+    if admin is None or admin.server != own.public:
+        # Root on this machine may reach it by the loopback whatever address others are told.
+        admin = Key(keys.ADMIN_NAME, *new_pair(), own.public, client.address, client.pub_port, client.rep_port)
+        keys.save(path, admin)
+        log.info("made the administrator's key file=%s", path)
+    keyring.first_administrator(admin.name, admin.public, now())
+    return own
+
+
+class Gate:
+    """The broker's opinion of who may connect and listen, as the bus asks for it."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    def admits(self, public: str, address: str) -> bool:
+        return self._broker.admits(public, address, now())
+
+    def may_hear(self, public: str, topic: bytes) -> bool:
+        return self._broker.may_hear(public, topic, now())
 
 
 def serve(server: Server, broker: Broker, store: Store, settings: Settings) -> None:
@@ -95,7 +150,7 @@ def serve(server: Server, broker: Broker, store: Store, settings: Settings) -> N
         _emptied(wake)
         for event in events:
             if isinstance(event, Request):
-                broker.request(event.body, event.route, now())
+                broker.request(event.body, event.route, now(), event.public, event.address)
             elif isinstance(event, Subscription):
                 broker.subscribed(event.topic)
             else:
@@ -134,6 +189,7 @@ def _send(server: Server, broker: Broker, store: Store) -> None:
     except MaglicaError as error:
         # Nothing of this turn was recorded, so nothing of it may be told but that, and refusals.
         log.error("%s", error.message)
+        broker.undone()
         lost = wire.failure(error)
         outbox = [
             i._replace(message={**lost, "v": i.message["v"]}) if i.message["ok"] else i
@@ -143,5 +199,7 @@ def _send(server: Server, broker: Broker, store: Store) -> None:
     for item in outbox:
         if isinstance(item, Reply):
             server.answer(item.route, item.message)
-        else:
+        elif isinstance(item, Ring):
             server.publish(item.topic, item.message)
+        else:
+            server.drop_subscribers()

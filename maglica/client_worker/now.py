@@ -13,8 +13,12 @@ class Now(NamedTuple):
 
     @property
     def text(self) -> str:
-        """RFC 3339 in UTC, with milliseconds."""
-        return datetime.fromtimestamp(self.ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return text(self.ms)
+
+
+def text(ms: int) -> str:
+    """Milliseconds since 1970 as RFC 3339 in UTC."""
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def now() -> Now:

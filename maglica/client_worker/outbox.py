@@ -23,7 +23,11 @@ class Ring(NamedTuple):
     message: Message
 
 
-class Outbox(list[Reply | Ring]):
+class Drop(NamedTuple):
+    """Everybody who listens is to be cut off: somebody who may no longer is among them. The others come back."""
+
+
+class Outbox(list[Reply | Ring | Drop]):
     """Answers and bells, in the order in which they shall leave, each in the version that its reader speaks."""
 
     def __init__(self) -> None:
@@ -53,7 +57,10 @@ class Outbox(list[Reply | Ring]):
         if bell not in self:
             self.append(bell)
 
-    def take(self) -> list[Reply | Ring]:
+    def drop(self) -> None:
+        self.append(Drop())
+
+    def take(self) -> list[Reply | Ring | Drop]:
         """Everything, leaving nothing."""
         taken = list(self)
         self.clear()

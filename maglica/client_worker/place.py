@@ -54,8 +54,10 @@ def choose(
     weights: dict[str, float],
     reserved: dict[str, Reserved],
     ignore_missing: bool,
+    *,
+    closed: frozenset[str] = frozenset(),
 ) -> Choice:
-    """Choose the host for a clone, or say why there is none.
+    """Choose the host for a clone, or say why there is none. `closed`: hosts that are not for whoever asks.
 
     Among the hosts that hold the image and have the memory, the processors and the room: the one with the least
     `active VMs * 10 / weight` (the first Maglica's rule), then the one with most free memory, then by name.
@@ -65,6 +67,7 @@ def choose(
     _refuse_partial_view(want.hostname, missing, ignore_missing)
     _refuse_image(want, surveys, missing)
     reasons = {host: unfit(want, survey, reserved.get(host, Reserved())) for host, survey in surveys.items()}
+    reasons |= dict.fromkeys(closed, "not for the role of whoever asks")
     if want.on is None:
         reasons |= {host: "weight 0" for host in surveys if not reasons[host] and weights.get(host, 10.0) <= 0}
     fitting = [host for host in surveys if not reasons[host] and want.on in (None, host)]

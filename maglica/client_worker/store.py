@@ -413,7 +413,7 @@ class Store:
 
     # ---------------------------------------------------------------------------------------- keys and audit
 
-    def keys(self) -> list[tuple[Any, ...]]:
+    def known_keys(self) -> list[tuple[Any, ...]]:
         """The fields of every `keyring.Known` that ever was, in the order of their making."""
         return list(self._rows("keys"))
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
 
-from maglica import VERSION, cluster, config, daemon, declare, wire
+from maglica import VERSION, cluster, config, daemon, declare, keys, wire
 from maglica.bus import Listener
 from maglica.config import HostWorkerSection
 from maglica.declare import Where
 from maglica.errors import MaglicaError, from_wire
-from maglica.host_worker import acceleration, allegiance, undo
+from maglica.host_worker import acceleration, allegiance, join, undo
 from maglica.host_worker.allegiance import Allegiance
 from maglica.host_worker.host import Host
 from maglica.host_worker.hypervisor import Hypervisor
@@ -33,6 +34,7 @@ LIVE = {
 }
 HERE = (Where.EVERY, Where.OWNER, Where.PLACED, Where.NAMED)  # what a host may be asked to do
 REPEAT = 600.0  # seconds after which a lasting refusal is logged again
+DENIED_EVERY = 15.0  # seconds between two tries while our key is not accepted
 FACTS_EVERY = 5.0  # seconds between two looks at the host
 
 
@@ -45,20 +47,25 @@ def _main() -> int:
         "maglica_host_worker", description="Carry out jobs on this hypervisor. One per host.", allow_abbrev=False
     )
     parser.add_argument("-c", "--client", metavar="ADDRESS", help="the client worker, such as client.example.jp")
-    parser.add_argument("--name", help="the name of this host; its full host name by default")
+    parser.add_argument("--name", help="the name of this host; that of its key, or its full host name by default")
+    parser.add_argument(
+        "--join", metavar="TOKEN", help="the invitation that `maglica host invite` printed; - reads it from stdin"
+    )
     parser.add_argument("--config", metavar="FILE", help="settings file")
     parser.add_argument(
         "--accept", action="store_true", help="forget which client worker this host knew, take the next one, and end"
     )
     parser.add_argument("--version", action="version", version=f"maglica {VERSION}")
     options = parser.parse_args()
+    if options.join and options.join != join.FROM_STDIN:
+        join.hide(options.join)
     overrides = config.client_overrides(options.client, "--client")
     if options.name:
         overrides["host_worker", "name"] = (options.name, "--name")
     settings = config.load(config.find(options.config), overrides)
     daemon.log_to_stderr(settings.log.level)
+    name, key = join.identity(settings, sys.stdin.read() if options.join else None)
     # A folder per name, so that a client worker and a host worker of one machine do not share theirs.
-    name = config.host_name(settings)
     folder = os.path.join(settings.paths.state, f"host-{name}")
     if options.accept:
         known = allegiance.forget(folder)
@@ -68,18 +75,18 @@ def _main() -> int:
     journal = open_journal(os.path.join(folder, "journal.db"), undo.HARMLESS)
     found = acceleration.probe(settings.host_worker.acceleration, os.path.join(folder, "acceleration"))
     hypervisor = Hypervisor(settings.host_worker.libvirt_uri)
-    host = Host(name, hypervisor, settings.host_worker, *found, settings.client.address, settings.paths)
-    client = settings.client
-    listener = Listener(client.address, client.pub_port, client.rep_port, [wire.topic(name)])
+    address, pub_port, rep_port = keys.reach(settings, key)
+    host = Host(name, hypervisor, settings.host_worker, *found, address, settings.paths)
+    listener = Listener(address, pub_port, rep_port, [wire.topic(name)], key)
     runner = Runner(host, journal, listener.wake)
-    log.info("host=%s client=%s libvirt=%s acceleration=%s (%s)", name, client.address, hypervisor.uri, *found)
+    log.info("host=%s client=%s libvirt=%s acceleration=%s (%s)", name, address, hypervisor.uri, *found)
 
     def reread() -> None:
         nonlocal settings
         settings = daemon.reread(settings, LIVE, overrides)
         runner.change(settings.host_worker)
 
-    status = Loop(listener, runner, Allegiance(folder), client.beat).run(reread)
+    status = Loop(listener, runner, Allegiance(folder), settings.client.beat).run(reread)
     listener.close()
     journal.close()
     os.close(lock)
@@ -179,7 +186,7 @@ class Loop:
             self._rhythm.reconnects(now)
             self._listener.reconnect()
             if self._rhythm.failures in (1, 10) or self._rhythm.failures % 100 == 0:
-                log.warning("the client worker does not answer; trying again")
+                self._explain()
         if self._rhythm.deaf(now):
             self._rhythm.listens_anew(now)
             self._listener.listen_again()
@@ -191,6 +198,14 @@ class Loop:
 
     def _say(self, message: wire.Message) -> None:
         self._listener.send({"v": self._protocol, **message})
+
+    def _explain(self) -> None:
+        """Say why nobody answers, as far as that can be found out."""
+        why = self._listener.diagnosis()
+        if why:
+            log.error("%s (%s); trying again", why.message, why.hint)
+        else:
+            log.warning("the client worker does not answer; trying again")
 
     def _urgent(self, now: float) -> bool:
         # Woken by the runner: an outcome goes out at once, progress not more often than it can be read.
@@ -290,6 +305,11 @@ class Loop:
             self._rhythm.at_once(now)
         elif error.code in ("wrong_cluster", "store_went_back"):
             self._disowned(error, now)
+        elif error.code == "denied":
+            # An administrator may let us in again; until then it is asked for now and then.
+            self._disowned(error, now)
+            self._incarnation = None
+            self._rhythm.later(now, DENIED_EVERY)
         elif error.code in ("already_exists", "version_mismatch"):
             self._refused(error.message, error.hint, error.exit_status, now)
         else:

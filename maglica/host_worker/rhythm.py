@@ -48,6 +48,10 @@ class Rhythm:
         """The next request need not wait for the beat."""
         self._due = now
 
+    def later(self, now: float, seconds: float) -> None:
+        """The next request waits so long."""
+        self._due = now + seconds
+
     def asks(self, now: float) -> None:
         self._asked = now
 

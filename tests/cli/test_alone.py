@@ -268,9 +268,9 @@ def test_a_configured_host_that_is_down_is_named(house: House) -> None:
     until(lambda: states() == ["down"], 30, "host9 is down")
     done = house.cli("vm", "list")
     assert done.returncode == 10
-    assert done.stderr == "maglica: host9 did not answer: has not reported since the client worker started\n"
+    assert done.stderr == "maglica: host9 did not answer: has not joined; `maglica host invite host9` lets it in\n"
     tree: dict[str, Any] = json.loads(house.cli("vm", "list", "-o", "json").stdout)
-    assert tree["missing_hosts"] == [{"host": "host9", "why": "has not reported since the client worker started"}]
+    assert tree["missing_hosts"] == [{"host": "host9", "why": "has not joined; `maglica host invite host9` lets it in"}]
     done = house.cli("host", "list", "--columns=name,state,heard_seconds", "--no-headers")
     assert done.stdout.split() == ["host9", "down", "?"]
 

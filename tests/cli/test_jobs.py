@@ -20,7 +20,9 @@ def host(house: House) -> ScriptedHost:
     """A host that is up."""
     house.start()
     vms = {f"web{number}": "running" for number in range(1, 6)}
-    started: ScriptedHost = house.add(ScriptedHost("host1", house.pub_port, house.rep_port, vms)).start()
+    started: ScriptedHost = house.add(
+        ScriptedHost("host1", house.pub_port, house.rep_port, vms, house.host_key("host1"))
+    ).start()
     return started
 
 

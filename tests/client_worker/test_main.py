@@ -25,7 +25,7 @@ def test_it_starts_answers_and_stops(house: House) -> None:
         house.client_worker.signal(signal.SIGTERM)
         assert house.client_worker.stop() == 0
     assert "listening" in house.client_worker.log
-    assert "neither encrypted nor authenticated" not in house.client_worker.log, "on the loopback nobody need be warned"
+    assert "OPEN" not in house.client_worker.log
     assert "stopped" in house.client_worker.log
     assert "Traceback" not in house.client_worker.log
 
@@ -56,23 +56,48 @@ def test_a_settings_file_with_a_mistake_is_a_sentence(house: House) -> None:
     )
 
 
-def test_it_warns_when_everybody_can_reach_it(house: House) -> None:
-    house.config.write_text(house.config.read_text().replace("bind = 127.0.0.1", "bind = *"))
+def test_an_open_bus_is_for_the_loopback_and_shouted(house: House) -> None:
+    house.configure(client="security = none")
     house.start()
-    assert "neither encrypted nor authenticated" in house.client_worker.log
+    assert "THE BUS IS OPEN" in house.client_worker.log
+    house.start_host("host1", {"web1": RUNNING})
+    with house.connect() as cloud:
+        assert cloud.vm.destroy(name="web1")["changed"]
 
 
-def test_poison_from_strangers_does_not_stop_it(house: House) -> None:
+@pytest.mark.parametrize("address", ["*", "0.0.0.0", "::"])
+def test_an_open_bus_that_others_can_reach_is_refused(house: House, address: str) -> None:
+    house.configure(client="security = none")
+    house.config.write_text(house.config.read_text().replace("bind = 127.0.0.1", f"bind = {address}"))
+    house.client_worker.start()
+    assert house.client_worker.process.wait(10) == 2
+    assert f"security = none with bind = {address}" in house.client_worker.log
+    assert "i-know-this-is-open = yes" in house.client_worker.log
+    text = house.config.read_text().replace("security = none", "security = none\ni-know-this-is-open = yes")
+    house.config.write_text(text)
+    house.client_worker.start()
+    until(lambda: "THE BUS IS OPEN" in house.client_worker.log)
+
+
+def with_key(socket: zmq.Socket[bytes], house: House) -> zmq.Socket[bytes]:
+    """A socket of somebody who is let in."""
+    key = house.admin()
+    socket.curve_serverkey = key.server.encode()
+    socket.curve_publickey, socket.curve_secretkey = key.public.encode(), key.secret.encode()
+    return socket
+
+
+def test_poison_does_not_stop_it(house: House) -> None:
     """D6, over real sockets."""
     house.start()
     context = zmq.Context()
     try:
-        wild = context.socket(zmq.DEALER)
+        wild = with_key(context.socket(zmq.DEALER), house)
         wild.connect(f"tcp://127.0.0.1:{house.rep_port}")
         for frames in ([b"x"], [b"", b""], [b"a", b"b", b"c"], [b"", b"\xc1" * 1000]):
             wild.send_multipart(frames)
         for body in (b"", b"\xc1", b"{}", wire.encode({"op": "nosuch"}), wire.encode({"op": "read"})):
-            peer = context.socket(zmq.REQ)
+            peer = with_key(context.socket(zmq.REQ), house)
             peer.setsockopt(zmq.RCVTIMEO, 5000)
             peer.connect(f"tcp://127.0.0.1:{house.rep_port}")
             peer.send(body)

@@ -27,7 +27,11 @@ def another(house: House, name: str, folder: str) -> Daemon:
 @pytest.mark.slow
 def test_it_starts_before_the_client_worker_and_goes_on_without_it(house: House) -> None:
     """D4, D5: nothing waits for ever, and nothing that was lost is missed for long."""
-    host = house.start_host("host1", {"web1": RUNNING}, wait=False)
+    house.start()
+    host = house.start_host("host1", {"web1": RUNNING})
+    host.stop()
+    house.client_worker.stop()
+    host.start()
     until(lambda: "does not answer" in host.log)
     house.start()
     with house.connect() as cloud:
@@ -99,7 +103,7 @@ def test_a_stop_is_quick_when_there_is_nothing_to_do(house: House) -> None:
 
 def test_libvirt_that_is_not_there_is_told_and_does_not_end_it(house: House) -> None:
     house.start()
-    host = house.start_host("host1", wait=False)
+    host = house.start_host("host1")
     host.kill()
     (house.folder / "host1.xml").unlink()
     host.start()
