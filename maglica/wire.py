@@ -30,7 +30,7 @@ MAX_DEPTH = 16
 
 Message = dict[str, Any]
 
-# op -> what it must hold, and what it may hold. Who sends it: people's side first, then hosts (`OF_HOSTS`).
+# op -> what it must hold, and what it may hold. Who sends it: people's side first, then hosts.
 REQUESTS: dict[str, tuple[dict[str, type], dict[str, type]]] = {
     "ping": ({}, {}),
     "read": ({"action": str, "args": dict}, {"timeout": float}),
@@ -62,7 +62,9 @@ REQUESTS: dict[str, tuple[dict[str, type], dict[str, type]]] = {
     "part": ({"host": str, "ask": int, "part": int, "parts": int, "data": bytes}, {}),
 }
 
-OF_HOSTS = frozenset({"hello", "sync", "answer"})  # only a host's own key may send these, for itself
+# Whose key may send them. Only a host's own may speak for it; what is in neither is for whoever was invited.
+OF_HOSTS = frozenset({"hello", "sync", "answer", "part"})
+OF_PEOPLE = frozenset({"ping", "read", "submit", "wait"})
 
 
 def topic(host: str) -> bytes:

@@ -470,3 +470,11 @@ def test_reports_are_told_as_far_as_they_fit_and_at_least_one() -> None:
     assert wire.fitting(reports, 3100) == reports[:3]
     assert wire.fitting(reports, 10) == reports[:1]
     assert wire.fitting([], 10) == []
+
+
+def test_every_request_is_somebodys() -> None:
+    """Who may send what is decided by these lists: an op in none of them would be nobody's."""
+    assert wire.OF_HOSTS | wire.OF_PEOPLE | {"join"} == set(wire.REQUESTS)
+    assert not wire.OF_HOSTS & wire.OF_PEOPLE
+    for op in wire.OF_HOSTS:
+        assert "host" in wire.REQUESTS[op][0], "its key is compared with it"

@@ -147,7 +147,7 @@ class Broker:
             if who.role != keyring.HOST or who.name != message["host"]:
                 why = f"the key of {who} cannot speak for host {message['host']}"
                 self._deny(who, op, why, "every host has a key of its own: `maglica host invite`", now)
-        elif who.role == keyring.HOST:
+        elif op not in wire.OF_PEOPLE or who.role == keyring.HOST:
             self._deny(who, op, f"the key of {who} is for a host worker only", "`maglica key new` is for people", now)
 
     def _deny(self, who: Who, what: str, message: str, hint: str, now: Now) -> NoReturn:
@@ -612,7 +612,7 @@ class Broker:
         if question is not None:
             self._take_answer(question, message, now)
 
-    def _part(self, message: Message, route: Route, now: Now) -> None:
+    def _part(self, message: Message, caller: Caller, now: Now) -> None:
         """A piece of an answer that is longer than a request may be."""
         question = self._gathers.get(message["ask"])
         if question is not None:
@@ -622,7 +622,7 @@ class Broker:
                 answer = wire.decode(whole, wire.MAX_PARTS * wire.PART_BYTES)
                 wire.check({"op": "answer", "ask": 0, **answer, "host": host})
                 self._take_answer(question, {**answer, "host": host}, now)
-        self.outbox.reply(route, wire.ok(op="answer"))
+        self.outbox.reply(caller.route, wire.ok(op="answer"))
 
     def _take_answer(self, question: Gather, message: Message, now: Now) -> None:
         if message["ok"]:
