@@ -185,10 +185,13 @@ class Server:
 
         Not more than one connection's share: whoever floods makes the turn shorter, and nobody else's wait longer.
         """
-        self._poller.poll(max(0, int(timeout * 1000)))
-        for asked in _ready(self._zap, at_most):
-            self._admit(asked)
-        return [*self._subscriptions(at_most), *self._requests(at_most)]
+        readable = dict(self._poller.poll(max(0, int(timeout * 1000))))
+        # Connections and subscriptions are rare, and to find out in vain that there are none costs an exception each.
+        if self._zap in readable:
+            for asked in _ready(self._zap, at_most):
+                self._admit(asked)
+        heard = self._subscriptions(at_most) if self._xpub in readable else ()
+        return [*heard, *self._requests(at_most)]
 
     def _subscriptions(self, at_most: int) -> Iterable[Subscription | Breach]:
         for frame in _frames(self._xpub, at_most):
@@ -568,13 +571,13 @@ class Listener:
 
     def receive(self, timeout: float) -> tuple[list[wire.Message], list[wire.Message]]:
         """(publications, answers) that are ready, after waiting at most `timeout` seconds."""
-        self._poller.poll(max(0, int(timeout * 1000)))
-        try:
+        readable = dict(self._poller.poll(max(0, int(timeout * 1000))))
+        if self._bell in readable:
             os.eventfd_read(self._bell)
-        except BlockingIOError:
-            pass
-        heard = [frames[1] for frames in _ready(self._sub, 1000) if len(frames) == 2 and frames[0] in self._topics]
-        answers = [frames[-1] for frames in _ready(self._dealer, 1000) if len(frames) == 2 and frames[0] == b""]
+        published = _ready(self._sub, 1000) if self._sub in readable else ()
+        replies = _ready(self._dealer, 1000) if self._dealer in readable else ()
+        heard = [frames[1] for frames in published if len(frames) == 2 and frames[0] in self._topics]
+        answers = [frames[-1] for frames in replies if len(frames) == 2 and frames[0] == b""]
         return _decoded(heard), _decoded(answers)
 
     def send(self, message: wire.Message) -> None:

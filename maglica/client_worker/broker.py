@@ -607,10 +607,11 @@ class Broker:
         }
 
     def _answer(self, message: Message, caller: Caller, now: Now) -> None:
-        self.outbox.reply(caller.route, wire.ok(op="answer"))
         question = self._gathers.get(message["ask"])
         if question is not None:
             self._take_answer(question, message, now)
+        # After the answer to whoever asked: he waits, the host does not.
+        self.outbox.reply(caller.route, wire.ok(op="answer"))
 
     def _part(self, message: Message, caller: Caller, now: Now) -> None:
         """A piece of an answer that is longer than a request may be."""
