@@ -141,7 +141,7 @@ class Broker:
         if op == "join" or (op == "ping" and who.role != keyring.STRANGER):
             return
         if who.role == keyring.STRANGER:
-            why = f"the key {who.name} is not known here, or is no longer good"
+            why = f"the key {who.name} ({fingerprint(who.public)}) is not known here, or is no longer good"
             self._deny(who, op, why, "people get one by `maglica key new`, hosts by `maglica host invite`", now)
         if op in wire.OF_HOSTS:
             if who.role != keyring.HOST or who.name != message["host"]:

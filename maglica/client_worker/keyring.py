@@ -110,9 +110,9 @@ class Keyring:
         if self.is_open:
             return ANYBODY._replace(address=address)
         known = self._known.get(public)
-        if known is None or not known.good(ms):
+        if known is None:
             return Who(fingerprint(public), STRANGER, public, address)
-        return Who(known.name, known.role, public, address)
+        return Who(known.name, known.role if known.good(ms) else STRANGER, public, address)
 
     def admits(self, public: str, ms: int) -> bool:
         """Whether a key may connect: it is known, or somebody is expected."""
