@@ -87,7 +87,7 @@ class Broker:
         for name, journal, incarnation, facts in store.hosts():
             host = self.fleet.know(name)
             host.journal, host.incarnation, host.facts = journal, incarnation, facts
-        self._bar(now)
+        self._records.bar(now)
         self._ops: dict[str, Callable[[Message, Caller, Now], None]] = {
             "ping": self._ping,
             "read": self._read,
@@ -476,15 +476,10 @@ class Broker:
         self._audit.write(caller.who, "join", name, "done", now)
         log.info("joined host=%s key=%s address=%s", name, fingerprint(caller.who.public), caller.who.address)
         self.fleet.know(name)
-        self._bar(now)
+        self._records.bar(now)
         if ended:
             self.outbox.drop()  # whoever listened with the key before
         self.outbox.reply(caller.route, wire.ok(op="join", host=name))
-
-    def _bar(self, now: Now) -> None:
-        """Take note of which hosts have a key and which have not."""
-        for name, host in self.fleet.hosts.items():
-            host.barred = self.keyring.why_not(name, now.ms)
 
     def _hello(self, message: Message, caller: Caller, now: Now) -> None:
         name = _host_name(message)

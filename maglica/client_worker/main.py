@@ -101,7 +101,6 @@ def make_keys(settings: config.Settings, keyring: Keyring) -> Key:
     path = os.path.join(folder, keys.ADMIN_FILE)
     admin = keys.load(path) if os.path.exists(path) else None
     if admin is None or admin.server != own.public:
-        # Root on this machine may reach it by the loopback whatever address others are told.
         admin = Key(keys.ADMIN_NAME, *new_pair(), own.public, client.address, client.pub_port, client.rep_port)
         keys.save(path, admin)
         log.info("made the administrator's key file=%s", path)
