@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import subprocess
 import sys
@@ -18,11 +17,12 @@ import msgpack
 import zmq
 
 from bench import world
+from bench.bare import Curve
 from bench.figures import Figure, compare, ratio, share, timed
 from bench.pipe import Pipes
 from bench.world import HOME, House, Process
 from maglica import job
-from maglica.client_worker.store import Store
+from maglica.bus import new_pair
 from maglica.cloud import Connection
 from maglica.declare import Action, build
 from maglica.job import Job
@@ -57,7 +57,7 @@ def round_trip(size: Size) -> Iterator[Figure]:
             before = {name: world.cpu_seconds(daemon.process.pid) for name, daemon in daemons.items()}
             pairs = compare(lambda: connection.read(ping), bare, size.batch, size.turns)
         done = size.batch * (size.turns + 1)
-        yield ratio("round trip of a live read", 2.0, pairs, "bare pyzmq loop")
+        yield ratio("round trip of a live read", 2.0, pairs, "bare pyzmq loop with CURVE")
         for name, daemon in daemons.items():
             took = world.cpu_seconds(daemon.process.pid) - before[name]
             yield Figure(f"processor time of the {name} for one read", 1e6 * took / done, "us")
@@ -66,6 +66,7 @@ def round_trip(size: Size) -> Iterator[Figure]:
 def fan_out(size: Size) -> Iterator[Figure]:
     """A live read of all hosts at once, against a bare loop with as many hosts."""
     with world.house() as house, Connection(house.settings()) as connection:
+        world.enrol(house, size.hosts)
         house.start()
         world.simulate(house, size.hosts, processes=2)
         ping = build("host ping", {})
@@ -76,7 +77,7 @@ def fan_out(size: Size) -> Iterator[Figure]:
 
         with _bare(house, "crowd", size.hosts, processes=2) as bare:
             pairs = compare(ask, bare, 1, size.gathers)
-        yield ratio(f"fan-out and gather over {size.hosts} hosts", 2.0, pairs, "bare pyzmq loop")
+        yield ratio(f"fan-out and gather over {size.hosts} hosts", 2.0, pairs, "bare pyzmq loop with CURVE")
         yield Figure("the slowest of a hundred of them", 1000 * share(seconds, 99), "ms", 1000.0)
         yield Figure(f"client worker's memory with {size.hosts} hosts", _memory(house.client_worker), "MiB", 120.0)
 
@@ -93,6 +94,7 @@ def jobs(size: Size) -> Iterator[Figure]:
             yield from _burst(house, size, among)
         with world.house(client="queue_limit = 100000") as house, Connection(house.settings()) as connection:
             _fill(house, finished)
+            world.enrol(house, 8)
             house.start()
             world.simulate(house, 8, vms=25)
             yield from _sustained(house, size, among)
@@ -155,6 +157,7 @@ def memory(size: Size) -> Iterator[Figure]:
 def restart(size: Size) -> Iterator[Figure]:
     """The client worker is killed and started again while all its hosts go on."""
     with world.house() as house:
+        world.enrol(house, size.hosts)
         house.start()
         logs = world.simulate(house, size.hosts, processes=2)
         time.sleep(1.0)
@@ -200,13 +203,15 @@ MEASUREMENTS = {
 def _bare(house: House, kind: str, hosts: int, processes: int = 1) -> Iterator[Callable[[], object]]:
     """A bare client worker with bare hosts, and how to ask it."""
     pub, rep = world.free_ports(2)
-    house.add(Process("bench.bare", "server", pub, rep, hosts))
+    server, peer = new_pair(), new_pair()
+    house.add(Process("bench.bare", server.public, server.secret, "server", pub, rep, hosts))
     for number in range(processes):
         part = [hosts * number // processes, hosts * (number + 1) // processes] if kind == "crowd" else []
-        house.add(Process("bench.bare", kind, pub, rep, *part))
+        house.add(Process("bench.bare", server.public, peer.secret, kind, pub, rep, *part))
     context = zmq.Context()
     requester = context.socket(zmq.REQ)
     requester.setsockopt(zmq.REQ_RELAXED, 1)
+    Curve(server.public, peer.secret).call(requester)
     requester.connect(f"tcp://127.0.0.1:{rep}")
     question = msgpack.packb({"op": "read", "action": "host ping", "args": {}})
 
@@ -250,8 +255,7 @@ def _fill(house: House, count: int) -> None:
     """Jobs that ended some time ago, in the store of a client worker that is not running yet."""
     if not count:
         return
-    os.makedirs(house.folder / "state", mode=0o700)
-    store = Store(str(house.folder / "state" / "jobs.db"))
+    store = world.store(house)
     for number in range(count):
         record = _ended(number)
         store.add(record)

@@ -10,6 +10,7 @@ from typing import Any
 
 import zmq
 
+from bench.bare import Curve
 from maglica import job, wire
 from maglica.bus import endpoint
 from maglica.cloud import owner
@@ -26,12 +27,13 @@ class Pipes:
     """Submits jobs on some connections and hears of their ends."""
 
     def __init__(self, house: House) -> None:
-        client = house.settings().client
+        client, key = house.settings().client, house.admin()
         self._context = zmq.Context()
         self._poller = zmq.Poller()
         self._open: dict[zmq.Socket[bytes], int] = {}  # jobs under way on each connection
         for _ in range(CONNECTIONS):
             socket = self._context.socket(zmq.DEALER)
+            Curve(key.server, key.secret).call(socket)
             socket.connect(endpoint(client.address, client.rep_port))
             self._poller.register(socket, zmq.POLLIN)
             self._open[socket] = 0

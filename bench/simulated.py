@@ -1,7 +1,7 @@
 """Simulated host workers, many in one process: the real loop and real messages; no libvirt, no journal, no threads.
 
-`python3 -m bench.simulated SETTINGS FROM TO VMS LOG` is the hosts h<FROM> … h<TO - 1> with that many VMs each, until it
-is ended. A job ends the moment it is handed out; its result says when that was told. LOG gets a line for each hello and
+`python3 -m bench.simulated SETTINGS KEYS FROM TO VMS LOG` is the hosts h<FROM> … h<TO - 1> with that many VMs each, until
+it is ended. A job ends the moment it is handed out; its result says when that was told. LOG gets a line for each hello and
 each report: seconds, op, host.
 """
 
@@ -11,10 +11,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import IO, Any
 
 import zmq
 
+from bench.bare import Curve
 from bench.crowd import Crowd, waiting
 from maglica import VERSION, config, wire
 from maglica.bus import endpoint
@@ -112,8 +114,10 @@ class Runner:
 class Sockets:
     """One host's sockets, in a context that it shares with many."""
 
-    def __init__(self, crowd: Crowd, member: SimulatedHost, name: str, settings: config.Settings, log: IO[str]) -> None:
-        self._crowd, self._member, self._name = crowd, member, name
+    def __init__(
+        self, crowd: Crowd, member: SimulatedHost, name: str, curve: Curve, settings: config.Settings, log: IO[str]
+    ) -> None:
+        self._crowd, self._member, self._name, self._curve = crowd, member, name, curve
         self._client, self._log = settings.client, log
         self.sub, self.dealer = self._listen(), self._call()
 
@@ -131,6 +135,7 @@ class Sockets:
     def _socket(self, kind: int) -> zmq.Socket[bytes]:
         socket = self._crowd.context.socket(kind)
         self._crowd.watch(self._member, socket)
+        self._curve.call(socket)
         socket.setsockopt(zmq.RECONNECT_IVL, 100)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
         return socket
@@ -153,8 +158,10 @@ class Sockets:
 class SimulatedHost:
     """A host worker's own loop over such sockets."""
 
-    def __init__(self, crowd: Crowd, name: str, vms: int, settings: config.Settings, log: IO[str]) -> None:
-        self._sockets = Sockets(crowd, self, name, settings, log)
+    def __init__(
+        self, crowd: Crowd, name: str, curve: Curve, vms: int, settings: config.Settings, log: IO[str]
+    ) -> None:
+        self._sockets = Sockets(crowd, self, name, curve, settings, log)
         self._loop = Loop(self._sockets, Runner(name, vms), Memory(), settings.client.beat)  # type: ignore[arg-type]
 
     def turn(self, now: float) -> None:
@@ -175,11 +182,16 @@ def _decoded(socket: zmq.Socket[bytes]) -> Iterator[wire.Message]:
         yield wire.decode(frames[-1], wire.MAX_ANSWER_BYTES)
 
 
-def main(file: str, first: str, last: str, vms: str, log: str) -> None:
+def main(file: str, keys: str, first: str, last: str, vms: str, log: str) -> None:
     settings = config.load(file)
+    server, *pairs = Path(keys).read_text().splitlines()
+    secrets = [pair.split()[1] for pair in pairs]
     crowd = Crowd()
     with open(log, "w", encoding="ascii", buffering=1) as lines:
-        hosts = [SimulatedHost(crowd, f"h{n}", int(vms), settings, lines) for n in range(int(first), int(last))]
+        hosts = [
+            SimulatedHost(crowd, f"h{n}", Curve(server, secrets[n]), int(vms), settings, lines)
+            for n in range(int(first), int(last))
+        ]
         crowd.run(hosts)
 
 

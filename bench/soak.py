@@ -119,7 +119,7 @@ class Load:
 
     def _hosts_come_and_go(self, connection: Connection, turn: int) -> None:
         log = self._house.folder / "simulated.log"
-        hosts = Process("bench.simulated", self._house.config, 0, 10, 2, log)
+        hosts = Process("bench.simulated", self._house.config, self._house.folder / "simulated.keys", 0, 10, 2, log)
         self._stop.wait(8.0)
         hosts.stop()
         self._stop.wait(1.0)
@@ -134,6 +134,7 @@ def run(seconds: float) -> list[Figure]:
     """What came of this many seconds of load."""
     samples: dict[str, list[Sample]] = {}
     with world.house(beat="0.5s", client="keep_jobs = 60s\nread_timeout = 1s") as house:
+        world.enrol(house, 10)
         house.start()
         for host in HOSTS:
             house.start_host(host, {f"{host}-vm{number}": RUNNING for number in range(VMS)})

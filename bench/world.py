@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from maglica.bus import new_pair
+from maglica.client_worker.keyring import HOST
+from maglica.client_worker.store import Store
 from maglica.cloud import Connection
 from maglica.errors import MaglicaError
 from tests.daemons import HOME, House, free_ports
@@ -39,20 +42,42 @@ def house(*sections: str, beat: str = "2s", client: str = "", host_worker: str =
     """A client worker in a folder of its own, not started yet; everything ends with the block."""
     with tempfile.TemporaryDirectory(prefix="maglica-bench-") as folder:
         built = House(Path(folder))
-        built.configure(*sections, client=f"security = none\n{client}", host_worker=host_worker, beat=beat)
+        built.configure(*sections, client=client, host_worker=host_worker, beat=beat)
         try:
             yield built
         finally:
             built.close()
 
 
+def store(built: House) -> Store:
+    """The job store of a client worker that does not run; to be closed."""
+    os.makedirs(built.folder / "state", mode=0o700, exist_ok=True)
+    return Store(str(built.folder / "state" / "jobs.db"))
+
+
+def enrol(built: House, hosts: int) -> None:
+    """Let simulated hosts in at a client worker that is not running yet, without an invitation for each."""
+    file, known = store(built), [built.admin().server]
+    for name in (f"h{number}" for number in range(hosts)):
+        public, secret = new_pair()
+        file.put_key(public, name, HOST, "2026-01-01T00:00:00.000Z", "bench", None, None)
+        known.append(f"{public} {secret}")
+    file.commit()
+    file.close()
+    (built.folder / "simulated.keys").write_text("\n".join(known))
+
+
 def simulate(built: House, hosts: int, *, processes: int = 1, vms: int = 0) -> list[Path]:
-    """Start simulated hosts and wait until all are up; the logs of what they say."""
+    """Start simulated hosts that were enrolled, and wait until all are up; the logs of what they say."""
     logs, started = [], []
     for number in range(processes):
         first, last = hosts * number // processes, hosts * (number + 1) // processes
         logs.append(built.folder / f"simulated-{first}.log")
-        started.append(built.add(Process("bench.simulated", built.config, first, last, vms, logs[-1])))
+        started.append(
+            built.add(
+                Process("bench.simulated", built.config, built.folder / "simulated.keys", first, last, vms, logs[-1])
+            )
+        )
     with Connection(built.settings()) as connection:
 
         def up() -> bool:
