@@ -6,6 +6,8 @@ import json
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +18,7 @@ import pytest
 from maglica import wire
 from maglica.bus import Client
 from maglica.nouns import Cloud
-from tests.daemons import RUNNING, Daemon, House, until
+from tests.daemons import HOME, RUNNING, Daemon, House, until
 from tests.forward import Forward
 from tests.scripted_host import ScriptedHost
 
@@ -323,3 +325,97 @@ def test_the_doctor_names_a_second_worker_of_one_name(house: House) -> None:
     told = [finding for finding in findings(house, 0) if finding["check"] == "strangers"]
     assert [finding["state"] for finding in told] == ["warn"]
     assert "another host worker called host1 is alive" in told[0]["found"]
+
+
+# ------------------------------------------------------------------------------------------------------- clocks
+
+WRONG_CLOCK = """
+import sys, time
+
+def shifted(real, unit):
+    def told():
+        with open({file!r}) as file:
+            return real() + int(file.read()) * unit
+    return told
+
+time.time = shifted(time.time, 1)
+time.time_ns = shifted(time.time_ns, 1_000_000_000)
+sys.path.insert(0, {home!r})
+sys.argv[0] = {program!r}
+from maglica.{package}.main import main
+sys.exit(main())
+"""
+
+DAY = 86400
+
+
+class Clock:
+    """The clock on one daemon's wall, which a test sets while the daemon runs."""
+
+    def __init__(self, house: House, daemon: Daemon, package: str) -> None:
+        self._file = house.folder / f"{package}.clock"
+        self.set(0)
+        code = WRONG_CLOCK.format(file=str(self._file), home=str(HOME), program=daemon.argv[0], package=package)
+        daemon.argv = [sys.executable, "-c", code, *daemon.argv[1:]]
+
+    def set(self, seconds: int) -> None:
+        """So many seconds ahead of the others."""
+        new = self._file.with_suffix(".new")
+        new.write_text(str(seconds))
+        new.replace(self._file)
+
+
+def test_clocks_that_jump_by_a_day_change_nothing(house: House) -> None:
+    ours = Clock(house, house.client_worker, "client_worker")
+    house.start()
+    host = house.start_host("host1", {"web1": RUNNING}, wait=False)
+    host.kill()
+    theirs = Clock(house, host, "host_worker")
+    host.start()
+    states: set[str] = set()
+
+    def settled(cloud: Cloud, state: str, why: str) -> bool:
+        found = seen(cloud)
+        states.add(found[0])
+        return found[0] == state and why in found[1]
+
+    with house.connect() as cloud:
+        until(lambda: settled(cloud, "up", ""))
+        states.clear()
+        ids = []
+        for who, other in ((ours, theirs), (theirs, ours)):
+            for days in (1, -1):
+                who.set(days * DAY)
+                other.set(0)
+                ahead = (days > 0) == (who is theirs)
+                until(
+                    lambda ahead=ahead: settled(cloud, "degraded", f"{DAY} s {'ahead of' if ahead else 'behind'} the")
+                )
+                assert cloud.vm.start(name="web1")["name"] == "web1"
+                assert cloud.vm.destroy(name="web1")["name"] == "web1"
+                ids = [job["id"] for job in cloud.job.list()]
+                assert ids == sorted(ids), "order does not come from a clock"
+        theirs.set(0)
+        until(lambda: settled(cloud, "up", ""))
+        jobs = cloud.job.list()
+    assert {job["state"] for job in jobs} == {"done"}
+    assert len(jobs) == 8
+    assert states == {"up", "degraded"}, "nobody was called down"
+    assert "does not answer" not in host.log.split("accepted")[-1]
+
+
+@pytest.mark.skipif(
+    subprocess.run(["unshare", "--time", "--boottime", "1", "true"], check=False, capture_output=True).returncode != 0,
+    reason="needs time namespaces",
+)
+def test_seconds_since_boot_are_compared_with_nobody_elses(house: House) -> None:
+    """Machines were started at different times: a host whose monotonic clock is a day ahead is a host like others."""
+    house.start()
+    host = house.start_host("host1", {"web1": RUNNING}, wait=False)
+    host.kill()
+    host.argv = ["unshare", "--time", "--monotonic", str(DAY), "--boottime", str(DAY), "--fork", "--kill-child",
+                 *host.argv]  # fmt: skip
+    host.start()
+    with house.connect() as cloud:
+        until(lambda: seen(cloud) == ("up", "reports regularly"))
+        assert cloud.vm.destroy(name="web1")["changed"]
