@@ -258,6 +258,22 @@ def test_a_hup_changes_the_settings_of_a_running_client_worker(house: House) -> 
         assert (log.alive, log.process.pid) == (True, pid)
 
 
+def test_a_hup_changes_what_a_role_may(house: House) -> None:
+    house.configure("[role ci]\nbase = reader\nactions = host list")
+    house.start()
+    house.start_host("host1", {"web1": RUNNING})
+    key = str(house.folder / "ci.key")
+    assert house.cli("key", "new", "ci", "--role=ci", f"--file={key}").returncode == 0
+    assert house.cli("vm", "list", MAGLICA_KEY=key).returncode == 9
+    house.configure("[role ci]\nbase = reader\nactions = host list, vm list")
+    house.client_worker.signal(signal.SIGHUP)
+    until(lambda: house.cli("vm", "list", MAGLICA_KEY=key).returncode == 0)
+    house.configure("[role admin]\nbase = reader")
+    house.client_worker.signal(signal.SIGHUP)
+    until(lambda: "the settings stay as they were: [role admin]: that role is built in" in house.client_worker.log)
+    assert house.cli("vm", "list", MAGLICA_KEY=key).returncode == 0
+
+
 def test_a_hup_changes_the_settings_of_a_running_host_worker(house: House) -> None:
     house.start()
     host = house.start_host("host1", {"web1": RUNNING})
@@ -318,6 +334,8 @@ def test_the_doctor_without_a_client_worker(house: House) -> None:
 
 
 def test_the_doctor_names_a_second_worker_of_one_name(house: House) -> None:
+    """Where there are keys, the second one would need the key of the first."""
+    house.configure(client="security = none")
     house.start()
     house.add(ScriptedHost("host1", house.pub_port, house.rep_port, {}).start())
     second = house.start_host("host1", {}, wait=False)
@@ -368,7 +386,7 @@ class Clock:
 def test_clocks_that_jump_by_a_day_change_nothing(house: House) -> None:
     ours = Clock(house, house.client_worker, "client_worker")
     house.start()
-    host = house.start_host("host1", {"web1": RUNNING}, wait=False)
+    host = house.start_host("host1", {"web1": RUNNING})
     host.kill()
     theirs = Clock(house, host, "host_worker")
     host.start()
@@ -411,7 +429,7 @@ def test_clocks_that_jump_by_a_day_change_nothing(house: House) -> None:
 def test_seconds_since_boot_are_compared_with_nobody_elses(house: House) -> None:
     """Machines were started at different times: a host whose monotonic clock is a day ahead is a host like others."""
     house.start()
-    host = house.start_host("host1", {"web1": RUNNING}, wait=False)
+    host = house.start_host("host1", {"web1": RUNNING})
     host.kill()
     host.argv = ["unshare", "--time", "--monotonic", str(DAY), "--boottime", str(DAY), "--fork", "--kill-child",
                  *host.argv]  # fmt: skip

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from maglica import config, machine
+from maglica import config, keys, machine
 from maglica.cli import checks, output
 from maglica.cli.answer import Answer
 from maglica.cli.session import Session, look
 from maglica.declare import Action
 from maglica.errors import MaglicaError
+from maglica.keys import Key
 
 PATIENCE = 3.0  # seconds that a port has to be reached
 LOOKS = 15.0  # seconds that hosts have for a look at themselves: resolvers take their time
@@ -28,19 +29,30 @@ def doctor(action: type[Action], session: Session) -> int:
 
 def _facts(session: Session) -> checks.Facts:
     settings = session.settings
-    client = settings.client
-    facts = checks.Facts(client.address, client.pub_port, client.rep_port, settings.file)
-    facts = facts._replace(
-        ports={port: machine.port(client.address, port, PATIENCE) for port in (client.pub_port, client.rep_port)},
-        name=machine.name(client.address),
+    key, wrong = _key(settings)
+    address, pub_port, rep_port = keys.reach(settings, key)
+    facts = checks.Facts(address, pub_port, rep_port, settings.file)._replace(
+        ports={port: machine.port(address, port, PATIENCE) for port in (pub_port, rep_port)},
+        name=machine.name(address),
         folders=_own_folders(settings),
+        error=wrong.to_wire() if wrong else None,
     )
-    if facts.ports[client.rep_port] is not None:
+    if facts.error or facts.ports[rep_port] is not None:
         return facts  # nobody can be asked
     try:
         return facts._replace(**_told(session))
     except MaglicaError as error:
         return facts._replace(error=error.to_wire())
+
+
+def _key(settings: config.Settings) -> tuple[Key | None, MaglicaError | None]:
+    """The key of whoever asks, or what is wrong with it."""
+    if settings.client.security == "none":
+        return None, None
+    try:
+        return keys.own(settings.client.key, config.usual_keys(settings)), None
+    except MaglicaError as error:
+        return None, error
 
 
 def _own_folders(settings: config.Settings) -> list[dict[str, Any]]:

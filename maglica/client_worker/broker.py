@@ -103,6 +103,7 @@ class Broker:
     def change(self, settings: ClientSection, hosts: dict[str, HostSection]) -> None:
         """Other settings from now on. A host that is no longer listed stays known: `host remove` forgets it."""
         self.settings = settings
+        self._records = self._records._replace(settings=settings)
         self.weights.clear()
         self.weights.update({name: section.weight for name, section in hosts.items()})
         for name in hosts:

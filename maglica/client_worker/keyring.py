@@ -87,16 +87,20 @@ class Keyring:
     def __init__(self, store: Store, sections: dict[str, RoleSection], *, is_open: bool) -> None:
         self._store = store
         self.is_open = is_open
-        self._roles = {name: Role(name, name) for name in ROLES}
-        for name, section in sections.items():
-            if name in (*ROLES, HOST, STRANGER):
-                raise Refused("wrong_input", f"[role {name}]: that role is built in", "choose another name")
-            self._roles[name] = Role(
-                name, section.base, tuple(section.actions), tuple(section.vms), tuple(section.hosts)
-            )
+        self._roles: dict[str, Role] = {}
+        self.take_roles(sections)
         self._known: dict[str, Known] = {}
         self._invited: dict[str, Invited] = {}
         self.reload()
+
+    def take_roles(self, sections: dict[str, RoleSection]) -> None:
+        """These are the roles from now on; `Refused` leaves them as they were."""
+        roles = {name: Role(name, name) for name in ROLES}
+        for name, section in sections.items():
+            if name in (*ROLES, HOST, STRANGER):
+                raise Refused("wrong_input", f"[role {name}]: that role is built in", "choose another name")
+            roles[name] = Role(name, section.base, tuple(section.actions), tuple(section.vms), tuple(section.hosts))
+        self._roles = roles
 
     def reload(self) -> None:
         """Take everything from the store once more: what could not be committed has not happened."""

@@ -13,7 +13,7 @@ from maglica.client_worker.keyring import Keyring
 from maglica.client_worker.now import now
 from maglica.client_worker.outbox import Reply, Ring
 from maglica.client_worker.store import Store
-from maglica.config import HostSection, Settings
+from maglica.config import HostSection, RoleSection, Settings
 from maglica.errors import MaglicaError, Refused
 from maglica.keys import Key
 
@@ -23,6 +23,7 @@ log = logging.getLogger("maglica.client_worker")
 LIVE = {
     "client": frozenset({"read_timeout", "keep_jobs", "keep_audit", "queue_limit"}),
     "host": frozenset(HostSection.FIELDS),
+    "role": frozenset(RoleSection.FIELDS),
     "log": frozenset({"level"}),
     "paths": frozenset[str](),
 }
@@ -137,7 +138,13 @@ def serve(server: Server, broker: Broker, store: Store, settings: Settings) -> N
 
     def reread() -> None:
         nonlocal settings
-        settings = daemon.reread(settings, LIVE)
+        new = daemon.reread(settings, LIVE)
+        try:
+            broker.keyring.take_roles(new.roles)
+        except Refused as error:
+            log.error("the settings stay as they were: %s (%s)", error.message, error.hint)
+            return
+        settings = new
         broker.change(settings.client, settings.hosts)
 
     daemon.on_stop(stop)
