@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain, islice, repeat
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgpack
 import zmq
@@ -265,15 +265,15 @@ def _fill(house: House, count: int) -> None:
 
 
 def _ended(number: int) -> Job:
-    at = "2026-01-01T00:00:00.000Z"
     action: Action = build("vm start", {"name": f"old{number}"})
-    return Job(
-        id=f"00{number:08d}", rev=4, key=f"old-{number}", action=action.NAME, args=action.values(),
-        object=f"old{number}", host="host1", slot="quick", locks=action.locks(), limit_seconds=60.0, attempt=1,
-        state=job.DONE, owner="bench@here", reason=None, cancel=False, created_at=at, claimed_at=at, started_at=at,
-        ended_at=at, updated_at=at, step=None, progress=None, steps=[], commands=[], result={"changed": False},
-        error=None,
-    )  # fmt: skip
+    known = {
+        "id": f"00{number:08d}", "rev": 4, "key": f"old-{number}", "action": action.NAME, "args": action.values(),
+        "object": f"old{number}", "host": "host1", "slot": "quick", "locks": action.locks(), "limit_seconds": 60.0,
+        "attempt": 1, "state": job.DONE, "owner": "bench@here", "cancel": False, "steps": [], "commands": [],
+        "result": {"changed": False},
+    }  # fmt: skip
+    times = {name: "2026-01-01T00:00:00.000Z" for name in Job.__annotations__ if name.endswith("_at")}
+    return cast(Job, {**dict.fromkeys(Job.__annotations__), **times, **known})
 
 
 def _per_tenth(logs: list[Path], since: float) -> Counter[int]:

@@ -1,8 +1,8 @@
 """Simulated host workers, many in one process: the real loop and real messages; no libvirt, no journal, no threads.
 
-`python3 -m bench.simulated SETTINGS KEYS FROM TO VMS LOG` is the hosts h<FROM> … h<TO - 1> with that many VMs each, until
-it is ended. A job ends the moment it is handed out; its result says when that was told. LOG gets a line for each hello and
-each report: seconds, op, host.
+`python3 -m bench.simulated SETTINGS KEYS FROM TO VMS LOG` is the hosts h<FROM> … h<TO - 1> with that many VMs each,
+until it is ended. A job ends the moment it is handed out; its result says when that was told. LOG gets a line for each
+hello and each report: seconds, op, host.
 """
 
 from __future__ import annotations
