@@ -6,6 +6,8 @@
     web = cloud.vm.clone(image="el9.original", hostname="web1.example.jp")      # waits, gives the result
     job = cloud.vm.stop.submit(name="web1.example.jp")                          # does not wait, gives a job
     job.wait()
+    group = cloud.vm.stop.submit_many(name=["web1", "web2"])                    # one id, one progress, one cancel
+    group.wait()
 
 Errors are `maglica.Refused` (nothing was touched) and `maglica.Failed`, both with `code`, `message` and `hint`.
 A `Cloud` belongs to one thread; every thread may have its own.
@@ -15,13 +17,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 from maglica import config, job, keys, wire
 from maglica.bus import Client
 from maglica.declare import Action
-from maglica.errors import Failed, MaglicaError, from_wire
+from maglica.errors import Failed, MaglicaError, Refused, from_wire
 from maglica.job import Job
 
 # A request that waits for hosts may take this much longer than they.
@@ -41,26 +44,108 @@ class Items(list[dict[str, Any]]):
         self.observed_at: str = answer.get("observed_at", "")
 
 
-class JobHandle:
-    """A job that was submitted. It goes on whether or not anybody looks."""
+class Handle(ABC):
+    """Something that was submitted: a job, or a group of jobs. It goes on whether or not anybody looks."""
+
+    WHAT = "job"
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._heard = time.monotonic()
+
+    @property
+    @abstractmethod
+    def id(self) -> str: ...
+
+    @property
+    @abstractmethod
+    def rev(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def state(self) -> str: ...
+
+    @property
+    @abstractmethod
+    def ended(self) -> bool: ...
+
+    @abstractmethod
+    def _take(self, answer: wire.Message) -> None:
+        """Keep what the client worker told of it."""
+
+    def look(self, patience: float = 0.0, *, ended: bool = False) -> bool:
+        """Ask once how it stands; the answer is held back for at most `patience` seconds if nothing changes, or with
+        `ended` until it ends.
+
+        Tells whether something has changed. A client worker that does not answer is endured for `OUTAGE` seconds.
+        """
+        before = self.rev
+        try:
+            self._take(self._connection.wait(self.id, before, patience, ended=ended))
+        except MaglicaError as error:
+            if error.code not in {"unreachable", "timeout"} or time.monotonic() - self._heard > OUTAGE:
+                hint = f"{self.WHAT} {self.id} goes on; `maglica job attach {self.id}` follows it. {error.hint}"
+                error.hint = hint
+                raise
+            return False
+        self._heard = time.monotonic()
+        return self.rev != before
+
+    def _until_ended(self, timeout: float | None, *, ended: bool = False) -> Iterator[None]:
+        self._heard = time.monotonic()
+        until = None if timeout is None else self._heard + timeout
+        yield
+        while not self.ended:
+            left = SLICE if until is None else min(SLICE, until - time.monotonic())
+            if left <= 0:
+                raise self.overdue(timeout or 0.0)
+            if self.look(left, ended=ended):
+                yield
+
+    def overdue(self, timeout: float) -> Failed:
+        """The error that tells that somebody has waited long enough."""
+        return Failed(
+            "timeout",
+            f"{self.WHAT} {self.id} has not ended after {timeout:g} s; it is {self.state} and goes on",
+            f"`maglica job attach {self.id}` follows it, `maglica job cancel {self.id}` stops it",
+            job=self.id,
+        )
+
+    def cancel(self) -> None:
+        """Ask for it to be stopped. What it has made is undone; `wait` tells when."""
+        self._connection.call("job cancel", {"id": self.id})
+
+
+class JobHandle(Handle):
+    """One job."""
 
     def __init__(self, connection: Connection, record: Job) -> None:
-        self._connection = connection
+        super().__init__(connection)
         self.record = record
-        self._heard = time.monotonic()
 
     @property
     def id(self) -> str:
         return self.record["id"]
 
     @property
+    def rev(self) -> int:
+        return self.record["rev"]
+
+    @property
+    def state(self) -> str:
+        return self.record["state"]
+
+    @property
     def ended(self) -> bool:
         return self.record["state"] in job.FINAL
+
+    def _take(self, answer: wire.Message) -> None:
+        self.record = answer["job"]
 
     def progress(self) -> dict[str, Any]:
         """How far it is now: `state`, `step`, `done_bytes` and `total_bytes` (None where a step has no bytes)."""
         if not self.ended:
-            self.record = self._connection.wait(self.id, -1, 0.0)
+            self._take(self._connection.wait(self.id, -1, 0.0))
         told = self.record["progress"] or {}
         return {
             "state": self.record["state"],
@@ -75,49 +160,12 @@ class JobHandle:
         After `timeout` seconds `Failed("timeout")` is raised; the job goes on. A client worker that goes away for a
         short while (a restart, say) is waited for.
         """
-        return self._heard_of(timeout, ended=False)
-
-    def _heard_of(self, timeout: float | None, *, ended: bool) -> Iterator[Job]:
-        self._heard = time.monotonic()
-        until = None if timeout is None else self._heard + timeout
-        yield self.record
-        while not self.ended:
-            left = SLICE if until is None else min(SLICE, until - time.monotonic())
-            if left <= 0:
-                raise self.overdue(timeout or 0.0)
-            if self.look(left, ended=ended):
-                yield self.record
-
-    def look(self, patience: float = 0.0, *, ended: bool = False) -> bool:
-        """Ask once how the job stands; the answer is held back for at most `patience` seconds if nothing changes, or
-        with `ended` until it ends.
-
-        Tells whether something has changed. A client worker that does not answer is endured for `OUTAGE` seconds.
-        """
-        try:
-            record = self._connection.wait(self.id, self.record["rev"], patience, ended=ended)
-        except MaglicaError as error:
-            if error.code not in {"unreachable", "timeout"} or time.monotonic() - self._heard > OUTAGE:
-                error.hint = f"job {self.id} goes on; `maglica job attach {self.id}` follows it. {error.hint}"
-                raise
-            return False
-        self._heard = time.monotonic()
-        changed = record["rev"] != self.record["rev"]
-        self.record = record
-        return changed
-
-    def overdue(self, timeout: float) -> Failed:
-        """The error that tells that somebody has waited long enough."""
-        return Failed(
-            "timeout",
-            f"job {self.id} has not ended after {timeout:g} s; it is {self.record['state']} and goes on",
-            f"`maglica job attach {self.id}` follows it, `maglica job cancel {self.id}` stops it",
-            job=self.id,
-        )
+        for _ in self._until_ended(timeout):
+            yield self.record
 
     def wait(self, timeout: float | None = None) -> dict[str, Any]:
         """Wait for the end and give the result; raise the job's error when it did not end well."""
-        for _ in self._heard_of(timeout, ended=True):
+        for _ in self._until_ended(timeout, ended=True):
             pass
         return self.result()
 
@@ -127,9 +175,96 @@ class JobHandle:
             raise from_wire(self.record["error"] or {"message": f"job {self.id} ended as {self.record['state']}"})
         return self.record["result"] or {}
 
-    def cancel(self) -> None:
-        """Ask for it to be stopped. What it has made is undone; `wait` tells when."""
-        self._connection.call("job cancel", {"id": self.id})
+    def retry(self, *, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle:
+        """Ask again for the same: a new job. `Refused` unless this one has failed or was cancelled."""
+        found = self._connection.retry(self.id, reason=reason, key=idempotency_key)
+        assert isinstance(found, JobHandle)
+        return found
+
+
+class GroupHandle(Handle):
+    """Many jobs that were submitted at once.
+
+    `record`: `states` counts its jobs by state, `running` has those at work. `refused` lists the members that were
+    turned down when it was submitted, each with its `error`.
+    """
+
+    WHAT = "group"
+
+    def __init__(self, connection: Connection, record: dict[str, Any]) -> None:
+        super().__init__(connection)
+        self._members: list[dict[str, Any]] | None = record.get("members")
+        self.record = record
+
+    @property
+    def id(self) -> str:
+        return str(self.record["id"])
+
+    @property
+    def rev(self) -> int:
+        return int(self.record["rev"])
+
+    @property
+    def state(self) -> str:
+        return str(self.record["state"])
+
+    @property
+    def recorded(self) -> bool:
+        """Whether there is such a group: none was made when all of its members were refused."""
+        return self.record["id"] is not None
+
+    @property
+    def ended(self) -> bool:
+        return not self.record["open"]
+
+    def _take(self, answer: wire.Message) -> None:
+        self._members = None
+        self.record = answer["group"]
+
+    def members(self) -> list[dict[str, Any]]:
+        """Each of them as it is now: `name`, `job`, `state`, `host`, `changed`, `result`, `error`, …"""
+        if self._members is None:
+            self._members = self._connection.call("job show", {"id": self.id})["item"]["members"]
+        return self._members
+
+    def follow(self, timeout: float | None = None) -> Iterator[dict[str, Any]]:
+        """The record now, and again after changes, until all of its jobs have ended. As `JobHandle.follow`."""
+        for _ in self._until_ended(timeout):
+            yield self.record
+
+    def wait(self, timeout: float | None = None) -> list[dict[str, Any]]:
+        """Wait until all have ended and give the members.
+
+        Raises `Failed("partial")` when some did not end well, and the first one's error when none did; `members()`
+        has them all in either case.
+        """
+        for _ in self._until_ended(timeout, ended=True):
+            pass
+        return self.result()
+
+    def result(self) -> list[dict[str, Any]]:
+        """The members of a group that has ended; raises as `wait` does."""
+        members = self.members()
+        bad = [member for member in members if member["state"] != job.DONE]
+        if not bad:
+            return members
+        first = bad[0]["error"] or {"message": f"job {bad[0]['job']} ended as {bad[0]['state']}"}
+        if len(bad) == len(members):
+            raise from_wire(first)
+        names = [member["name"] for member in bad]
+        raise Failed(
+            "partial",
+            f"{len(bad)} of {len(members)} did not succeed, {names[0]} among them: {first['message']}",
+            f"`maglica job explain {self.id}` tells more, `maglica job retry {self.id} --failed` tries them again",
+            details={"failed": names},
+            job=self.id,
+        )
+
+    def retry(self, *, reason: str | None = None, idempotency_key: str | None = None) -> GroupHandle:
+        """Ask again for those that did not succeed: a new group."""
+        found = self._connection.retry(self.id, failed=True, reason=reason, key=idempotency_key)
+        assert isinstance(found, GroupHandle)
+        return found
 
 
 class Connection:
@@ -201,24 +336,82 @@ class Connection:
         plan: dict[str, Any] = self._submit(action, None, None, True)["plan"]
         return plan
 
+    def submit_group(
+        self, actions: Sequence[Action], *, reason: str | None = None, key: str | None = None
+    ) -> GroupHandle:
+        """Hand in many jobs at once: one request, one id, one progress, one cancel. All do the same to different
+        objects; one that is refused does not hold up the others.
+
+        The same `key` is the same group, also hours later.
+        """
+        names = {action.NAME for action in actions}
+        if len(names) != 1:
+            told = ", ".join(sorted(names)) or "none"
+            raise Refused("wrong_input", f"a group does one thing to many objects, not {told}", "make a group of each")
+        if len(actions) > wire.MOST_JOBS:
+            raise Refused(
+                "wrong_input", f"{len(actions)} jobs at once, more than {wire.MOST_JOBS}", "ask for fewer at once"
+            )
+        values = [action.values() for action in actions]
+        common = {name: value for name, value in values[0].items() if all(one[name] == value for one in values)}
+        each = [{name: value for name, value in one.items() if name not in common} for one in values]
+        message = {
+            "op": "submit_group", "key": key or os.urandom(16).hex(), "action": names.pop(), "args": common,
+            "each": each, "owner": owner(), "reason": reason,
+        }  # fmt: skip
+        return GroupHandle(self, self._ask(message, self._patience())["group"])
+
+    def retry(
+        self,
+        job_id: str,
+        *,
+        failed: bool = False,
+        lost: bool = False,
+        reason: str | None = None,
+        key: str | None = None,
+    ) -> JobHandle | GroupHandle:
+        """Ask again for a job that failed or was cancelled, or for those of a group.
+
+        `failed`: of a group, although others are done. `lost`: of a lost job, after somebody has looked.
+        """
+        message = {
+            "op": "retry", "key": key or os.urandom(16).hex(), "id": job_id, "owner": owner(), "reason": reason,
+            "failed": failed, "lost": lost,
+        }  # fmt: skip
+        return self._handle(self._ask(message, self._patience()))
+
+    def recover(self, job_id: str, verdict: str, reason: str) -> JobHandle:
+        """Say what became of a lost job: `success`, `failure`, or `retry` (which gives the new job)."""
+        if verdict == "retry":
+            found = self.retry(job_id, lost=True, reason=reason)
+            assert isinstance(found, JobHandle)
+            return found
+        args = {"id": job_id, "as_": verdict, "reason": reason, "owner": owner()}
+        return JobHandle(self, self.call("job settle", args)["item"])
+
+    def _patience(self) -> float:
+        return 2 * self.settings.client.read_timeout + MARGIN
+
+    def _handle(self, answer: wire.Message) -> JobHandle | GroupHandle:
+        return GroupHandle(self, answer["group"]) if "group" in answer else JobHandle(self, answer["job"])
+
     def _submit(self, action: Action, reason: str | None, key: str | None, dry_run: bool) -> wire.Message:
         message = {
             "op": "submit", "key": key or os.urandom(16).hex(), "action": action.NAME, "args": action.values(),
             "owner": owner(), "reason": reason, "dry_run": dry_run,
         }  # fmt: skip
-        return self._ask(message, 2 * self.settings.client.read_timeout + MARGIN)
+        return self._ask(message, self._patience())
 
-    def wait(self, job_id: str, rev: int, timeout: float, *, ended: bool = False) -> Job:
-        """The job's record as soon as it is newer than `rev`, with `ended` when it has ended, or after `timeout`
-        seconds.
+    def wait(self, job_id: str, rev: int, timeout: float, *, ended: bool = False) -> wire.Message:
+        """The `job` or `group` of that id as soon as it is newer than `rev`, with `ended` when it has ended, or after
+        `timeout` seconds.
         """
         message = {"op": "wait", "id": job_id, "rev": rev, "timeout": timeout, "ended": ended}
-        record: Job = self._ask(message, timeout + MARGIN)["job"]
-        return record
+        return self._ask(message, timeout + MARGIN)
 
-    def attach(self, job_id: str) -> JobHandle:
-        """The job whose id begins so."""
-        return JobHandle(self, self.wait(job_id, -1, 0.0))
+    def attach(self, job_id: str) -> JobHandle | GroupHandle:
+        """The job or group whose id begins so."""
+        return self._handle(self.wait(job_id, -1, 0.0))
 
     def ping(self) -> Items:
         """The round trip to the client worker and to each host: `name`, `role`, `round_trip_seconds`, `version`."""

@@ -44,6 +44,7 @@ class HostWorkerSection(Record):
     slots_quick: int = arg(kinds.integer(1, 64), "quick jobs side by side", default=8)
     slots_disk: int = arg(kinds.integer(1, 64), "jobs that copy disks side by side", default=2)
     slots_guest: int = arg(kinds.integer(1, 64), "jobs that work inside guests side by side", default=2)
+    slots_move: int = arg(kinds.integer(1, 64), "moves of VMs to other hosts side by side", default=1)
     pool: str | None = arg(kinds.NAME, "pool for new disks; the one with most room by default", default=None)
     memory_reserve: int = arg(kinds.SIZE, "memory that guests never get", default=512 << 20)
     pool_reserve: int = arg(kinds.SIZE, "room that every pool keeps free", default=256 << 20)

@@ -47,7 +47,7 @@ class Arg:
 
     @property
     def option(self) -> str:
-        return "--" + self.name.replace("_", "-")
+        return "--" + self.name.rstrip("_").replace("_", "-")  # `as_`, because `as` is a word of Python
 
 
 def arg(
@@ -158,7 +158,7 @@ ADMIN = "admin"
 ROLES = (READER, OPERATOR, ADMIN)
 
 # The classes of work that a host does side by side; how many of each is a setting ([host_worker] slots_…).
-SLOTS = ("quick", "disk", "guest")
+SLOTS = ("quick", "disk", "guest", "move")
 
 
 class Action(Record):
@@ -190,6 +190,15 @@ class Action(Record):
     def subject(cls) -> Arg | None:
         """The argument that names the object, where there is exactly one."""
         return next((field for field in cls.FIELDS.values() if field.subject), None)
+
+    @classmethod
+    def distinct(cls) -> str:
+        """The argument in which many jobs of this action differ: what it is about, or what it makes; '' if none."""
+        subject = cls.subject()
+        if subject:
+            return subject.name
+        found = re.search(r"\{(\w+)\}", cls.LOCKS[0]) if cls.LOCKS else None
+        return found[1] if found else ""
 
     def locks(self) -> list[str]:
         """The lock names of this very action."""

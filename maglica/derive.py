@@ -18,7 +18,7 @@ STUB_HEAD = '''"""Made from the table by `make derive`; not to be edited."""
 from typing import Any
 
 from maglica import config
-from maglica.cloud import Connection, Items, JobHandle
+from maglica.cloud import Connection, GroupHandle, Items, JobHandle
 '''
 
 
@@ -49,7 +49,7 @@ def stub(actions: list[type[Action]]) -> str:
 
 
 def _call_stub(action: type[Action]) -> str:
-    own = [parameter(field) for field in sorted(action.FIELDS.values(), key=lambda field: not field.required)]
+    own = [parameter(field) for field in _sorted(action)]
     signature = ", ".join(["self", *(["*", *own] if own else [])])
     result = "dict[str, Any]" if action.CHANGES or not action.COLUMNS else "Items"
     lines = [
@@ -60,8 +60,18 @@ def _call_stub(action: type[Action]) -> str:
     if action.CHANGES:
         extra = ["reason: str | None = None", "idempotency_key: str | None = None"]
         lines.append(f"    def submit({', '.join(['self', '*', *own, *extra])}) -> JobHandle: ...")
+        many = [_listed(field) if field.name == action.distinct() else parameter(field) for field in _sorted(action)]
+        lines.append(f"    def submit_many({', '.join(['self', '*', *many, *extra])}) -> GroupHandle: ...")
         lines.append(f"    def plan({signature}) -> dict[str, Any]: ...")
     return "\n".join(lines) + "\n"
+
+
+def _sorted(action: type[Action]) -> list[Arg]:
+    return sorted(action.FIELDS.values(), key=lambda field: not field.required)
+
+
+def _listed(field: Arg) -> str:
+    return f"{field.name}: list[{field.annotation}]"
 
 
 def _class_name(action: type[Action]) -> str:

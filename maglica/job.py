@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from collections.abc import Mapping
+from typing import Any, TypedDict, final
 
 from maglica import declare
 from maglica.errors import Refused
@@ -16,20 +17,23 @@ CANCELLED = "cancelled"
 LOST = "lost"  # its host no longer knows of it: somebody has to look
 
 FINAL = frozenset({DONE, FAILED, CANCELLED, LOST})
+OPEN = (QUEUED, CLAIMED, RUNNING)
+PARTIAL = "partial"  # of a group: some of its jobs are done, others are not and never will be
 
 # Each may follow those that it is listed with. `claimed -> queued` does not exist: a job never changes hosts, and the
-# same attempt is handed out again when its host did not get it.
+# same attempt is handed out again when its host did not get it. Out of `lost` leads only a person's verdict.
 MAY_FOLLOW: dict[str, frozenset[str]] = {
     QUEUED: frozenset(),
     CLAIMED: frozenset({QUEUED}),
     RUNNING: frozenset({CLAIMED}),
-    DONE: frozenset({CLAIMED, RUNNING}),
-    FAILED: frozenset({CLAIMED, RUNNING}),
+    DONE: frozenset({CLAIMED, RUNNING, LOST}),
+    FAILED: frozenset({CLAIMED, RUNNING, LOST}),
     CANCELLED: frozenset({QUEUED, CLAIMED, RUNNING}),
     LOST: frozenset({CLAIMED, RUNNING}),
 }
 
 
+@final
 class Job(TypedDict):
     """A job's record, as it is stored, travels and is shown. Times are RFC 3339 in UTC; unknown is None."""
 
@@ -45,9 +49,12 @@ class Job(TypedDict):
     limit_seconds: float
     attempt: int
     state: str
-    by: str  # the name of the key that asked for it
+    by: str | None  # the name of the key that asked for it; None in records of older releases
     owner: str  # user@machine, as whoever asked tells it
     reason: str | None
+    group: str | None  # the group that it was submitted in
+    retry_of: str | None  # the job that it tries again
+    verdict: dict[str, Any] | None  # of a person, about a lost job: {"as", "reason", "by", "owner", "at", "was"}
     cancel: bool  # somebody asked for it to be stopped
     created_at: str
     claimed_at: str | None
@@ -60,6 +67,28 @@ class Job(TypedDict):
     commands: list[dict[str, Any]]  # {"argv", "exit_status", "seconds", "stderr"}
     result: dict[str, Any] | None
     error: dict[str, Any] | None  # as MaglicaError.to_wire
+
+
+# What records of older releases lack; None is what it would have been.
+LATER = frozenset({"by", "group", "retry_of", "verdict"})
+
+
+@final
+class Group(TypedDict):
+    """Many jobs that were asked for at once, as it is stored. How they stand is in the jobs themselves."""
+
+    id: str
+    key: str
+    action: str
+    args: dict[str, Any]  # those that all of them have; secrets masked
+    by: str | None
+    owner: str
+    reason: str | None
+    retry_of: str | None  # the group whose failed jobs it tries again
+    created_at: str
+    # {"name", "args", "job", "error"} of each, in the order in which they were asked for; `job` is None when it was
+    # refused, with the reason in `error`. `args` has what only this one has.
+    members: list[dict[str, Any]]
 
 
 def may_become(old: str, new: str) -> bool:
@@ -82,8 +111,33 @@ def shown(record: Job) -> dict[str, Any]:
         **record,
         "args": masked(record),
         "took_seconds": _took(record),
+        "changed": changed(record),
         "message": error.get("message"),
     }
+
+
+def changed(record: Job) -> bool | None:
+    """Whether it has changed anything; None while nobody can tell."""
+    if record["state"] == DONE:
+        return bool((record["result"] or {}).get("changed", True))
+    error = record["error"] or {}
+    if (error.get("details") or {}).get("left_behind"):
+        return True
+    if error.get("kind") == "refused" or (record["state"] == CANCELLED and record["claimed_at"] is None):
+        return False  # turned down, or stopped, before anything was touched
+    return None
+
+
+def group_state(states: Mapping[str, int], count: int) -> str:
+    """The state of a group of `count` members, of which so many have jobs in these states; the others were refused."""
+    if any(states.get(state) for state in OPEN):
+        return QUEUED if sum(states.values()) == states.get(QUEUED) else RUNNING
+    if states.get(DONE) == count:
+        return DONE
+    if states.get(DONE):
+        return PARTIAL
+    ends = {state for state in (FAILED, CANCELLED, LOST) if states.get(state)}
+    return ends.pop() if len(ends) == 1 and sum(states.values()) == count else FAILED
 
 
 def _took(record: Job) -> float | None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from maglica import config, declare
-from maglica.cloud import Connection, Items, JobHandle
+from maglica.cloud import Connection, GroupHandle, Items, JobHandle
 from maglica.declare import Action, Where
+from maglica.errors import Refused
 
 
 class Call:
@@ -30,6 +31,17 @@ class Call:
     def submit(self, *, reason: str | None = None, idempotency_key: str | None = None, **values: Any) -> JobHandle:
         """Hand the job in and do not wait. The same `idempotency_key` is the same job."""
         return self._connection.submit(self._action(**values), reason=reason, key=idempotency_key)
+
+    def submit_many(
+        self, *, reason: str | None = None, idempotency_key: str | None = None, **values: Any
+    ) -> GroupHandle:
+        """Hand in one job for each name in a list, as a group, and do not wait. All else is the same for all."""
+        distinct = self._action.distinct()
+        names = values.pop(distinct, None)
+        if not isinstance(names, (list, tuple)):
+            raise Refused("wrong_input", f"{self._action.NAME}: {distinct} is no list", "give a list of names")
+        actions = [self._action(**{**values, distinct: name}) for name in names]
+        return self._connection.submit_group(actions, reason=reason, key=idempotency_key)
 
     def plan(self, **values: Any) -> dict[str, Any]:
         """What the job would do, and where. Nothing is touched."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 from maglica import config
-from maglica.cloud import Connection, Items, JobHandle
+from maglica.cloud import Connection, GroupHandle, Items, JobHandle
 
 class _AuditList:
     def __call__(self, *, last: int = 50, who: str | None = None, outcome: str | None = None, object: str | None = None) -> Items:
@@ -37,17 +37,25 @@ class _JobCancel:
     def __call__(self, *, id: str) -> dict[str, Any]:
         """Stop a job. What it has made so far is undone."""
 
+class _JobExplain:
+    def __call__(self, *, id: str) -> dict[str, Any]:
+        """Tell in plain words what was asked, where it went and why, what happened, what it waits for, what to do next."""
+
 class _JobList:
-    def __call__(self, *, last: int = 20, state: str | None = None, vm: str | None = None, host: str | None = None) -> Items:
+    def __call__(self, *, last: int = 20, state: str | None = None, vm: str | None = None, host: str | None = None, owner: str | None = None, action: str | None = None, group: str | None = None, since: float | str | None = None, until: float | str | None = None) -> Items:
         """List jobs, the newest last."""
 
 class _JobLog:
     def __call__(self, *, id: str) -> dict[str, Any]:
         """Print a job's story: its steps, the commands they ran with their exit status and last words, its end."""
 
+class _JobPrune:
+    def __call__(self, *, older_than: float | str) -> dict[str, Any]:
+        """Forget ended jobs before [client] keep_jobs does. Open ones and lost ones without a verdict stay."""
+
 class _JobShow:
     def __call__(self, *, id: str) -> dict[str, Any]:
-        """Show everything that is known of a job."""
+        """Show everything that is known of a job, or of a group and each of its jobs."""
 
 class _KeyAdd:
     def __call__(self, *, name: str, public_key: str, role: str = 'operator', expires: float | str | None = None) -> dict[str, Any]:
@@ -61,16 +69,22 @@ class _KeyRevoke:
     def __call__(self, *, name: str) -> dict[str, Any]:
         """Shut somebody out, at once: the key is good no more."""
 
+class _LockList:
+    def __call__(self, *, vm: str | None = None, host: str | None = None) -> Items:
+        """List who holds what since when, and who waits behind it. A lock ends with its job, however that ends."""
+
 class _VmClone:
     def __call__(self, *, image: str, hostname: str, on: str | None = None, start: bool = True, vcpus: int | None = None, memory: int | str | None = None, ip: str | None = None, gateway: str | None = None, dns: list[str] | str | None = None, ssh_key: str | None = None, root_password_hash: str | None = None, mac: list[str] | str | None = None, mode: str = 'full', customize: str = 'guestfs', format: str | None = None, ignore_missing: bool = False) -> dict[str, Any]:
         """Clone an image into a new VM that answers to its own name."""
     def submit(self, *, image: str, hostname: str, on: str | None = None, start: bool = True, vcpus: int | None = None, memory: int | str | None = None, ip: str | None = None, gateway: str | None = None, dns: list[str] | str | None = None, ssh_key: str | None = None, root_password_hash: str | None = None, mac: list[str] | str | None = None, mode: str = 'full', customize: str = 'guestfs', format: str | None = None, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, image: str, hostname: list[str], on: str | None = None, start: bool = True, vcpus: int | None = None, memory: int | str | None = None, ip: str | None = None, gateway: str | None = None, dns: list[str] | str | None = None, ssh_key: str | None = None, root_password_hash: str | None = None, mac: list[str] | str | None = None, mode: str = 'full', customize: str = 'guestfs', format: str | None = None, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> GroupHandle: ...
     def plan(self, *, image: str, hostname: str, on: str | None = None, start: bool = True, vcpus: int | None = None, memory: int | str | None = None, ip: str | None = None, gateway: str | None = None, dns: list[str] | str | None = None, ssh_key: str | None = None, root_password_hash: str | None = None, mac: list[str] | str | None = None, mode: str = 'full', customize: str = 'guestfs', format: str | None = None, ignore_missing: bool = False) -> dict[str, Any]: ...
 
 class _VmDestroy:
     def __call__(self, *, name: str) -> dict[str, Any]:
         """Pull the plug of a VM. Its disks stay."""
     def submit(self, *, name: str, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], reason: str | None = None, idempotency_key: str | None = None) -> GroupHandle: ...
     def plan(self, *, name: str) -> dict[str, Any]: ...
 
 class _VmInfo:
@@ -85,24 +99,28 @@ class _VmRemove:
     def __call__(self, *, name: str, keep_disks: bool = False, force: bool = False) -> dict[str, Any]:
         """Delete a VM that is shut off, with its disks; refused while another VM uses them."""
     def submit(self, *, name: str, keep_disks: bool = False, force: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], keep_disks: bool = False, force: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> GroupHandle: ...
     def plan(self, *, name: str, keep_disks: bool = False, force: bool = False) -> dict[str, Any]: ...
 
 class _VmRestart:
     def __call__(self, *, name: str, timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False) -> dict[str, Any]:
         """Shut a VM down gracefully and start it again."""
     def submit(self, *, name: str, timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> GroupHandle: ...
     def plan(self, *, name: str, timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False) -> dict[str, Any]: ...
 
 class _VmStart:
     def __call__(self, *, name: str, ignore_missing: bool = False) -> dict[str, Any]:
         """Start a VM."""
     def submit(self, *, name: str, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> GroupHandle: ...
     def plan(self, *, name: str, ignore_missing: bool = False) -> dict[str, Any]: ...
 
 class _VmStop:
     def __call__(self, *, name: str, timeout: float | str = 60.0, force: bool = False) -> dict[str, Any]:
         """Shut a VM down gracefully and wait until it is off."""
     def submit(self, *, name: str, timeout: float | str = 60.0, force: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], timeout: float | str = 60.0, force: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> GroupHandle: ...
     def plan(self, *, name: str, timeout: float | str = 60.0, force: bool = False) -> dict[str, Any]: ...
 
 class Audit:
@@ -120,14 +138,19 @@ class Image:
 
 class Job:
     cancel: _JobCancel
+    explain: _JobExplain
     list: _JobList
     log: _JobLog
+    prune: _JobPrune
     show: _JobShow
 
 class Key:
     add: _KeyAdd
     list: _KeyList
     revoke: _KeyRevoke
+
+class Lock:
+    list: _LockList
 
 class Vm:
     clone: _VmClone
@@ -145,6 +168,7 @@ class Cloud(Connection):
     image: Image
     job: Job
     key: Key
+    lock: Lock
     vm: Vm
     def __init__(self, settings: config.Settings) -> None: ...
 

@@ -20,13 +20,14 @@ from maglica.errors import Failed, MaglicaError, Refused, from_wire
 VERSION = 2  # hosts know their cluster, say hello to every start of the client worker and hear numbered beats
 OLDEST = 1  # the release before this one speaks it
 VERSIONS = tuple(range(OLDEST, VERSION + 1))
-FEATURES = ("reads", "jobs", "cancel", "beats", "cluster", "actions", "parts")
+FEATURES = ("reads", "jobs", "cancel", "beats", "cluster", "actions", "parts", "groups", "retry")
 
 MAX_BYTES = 256 * 1024  # of one request; 16 MiB of Python objects in the worst case
 PART_BYTES = 128 * 1024  # of a piece of a host's answer that is longer than a request may be
 MAX_PARTS = 32  # 4 MiB: some 10,000 domains
 MAX_ANSWER_BYTES = 16 * 1024 * 1024  # of what a client accepts from the client worker that it chose
 MAX_DEPTH = 16
+MOST_JOBS = 1000  # of one group
 
 Message = dict[str, Any]
 
@@ -38,6 +39,12 @@ REQUESTS: dict[str, tuple[dict[str, type], dict[str, type]]] = {
         {"key": str, "action": str, "args": dict, "owner": str},
         {"reason": str, "dry_run": bool},
     ),
+    # `each`: what every one has of its own, added to `args`, which all of them have
+    "submit_group": (
+        {"key": str, "action": str, "args": dict, "each": list, "owner": str},
+        {"reason": str},
+    ),
+    "retry": ({"key": str, "id": str, "owner": str}, {"reason": str, "failed": bool, "lost": bool}),
     "wait": ({"id": str, "rev": int, "timeout": float}, {"ended": bool}),
     "join": ({"host": str, "secret": str}, {"version": str}),
     "hello": (
@@ -64,7 +71,7 @@ REQUESTS: dict[str, tuple[dict[str, type], dict[str, type]]] = {
 
 # Whose key may send them. Only a host's own may speak for it; what is in neither is for whoever was invited.
 OF_HOSTS = frozenset({"hello", "sync", "answer", "part"})
-OF_PEOPLE = frozenset({"ping", "read", "submit", "wait"})
+OF_PEOPLE = frozenset({"ping", "read", "submit", "submit_group", "retry", "wait"})
 
 
 def topic(host: str) -> bytes:

@@ -132,7 +132,7 @@ def argument(field: Arg) -> str:
     if field.subject:
         about = f"{field.help}; several, ranges such as web{{1..9}} and patterns such as 'web*' too"
         return _entry(f"  {field.name.upper()}…", about, LEFT)
-    default = "" if field.default is None else f"default {_default(field)}"
+    default = "" if field.default is None or field.required else f"default {_default(field)}"
     shown = "|" in _placeholder(field) or _placeholder(field) in field.kind.choices
     below = [word for word in ("required" if field.required else default, "" if shown else field.kind.expected) if word]
     return _entry(f"  {field.option}={_placeholder(field)}", field.help, LEFT, "; ".join(below))

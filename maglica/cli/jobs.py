@@ -5,59 +5,87 @@ from __future__ import annotations
 import sys
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from maglica.cli import answer as answers
 from maglica.cli import output
 from maglica.cli.answer import Answer, Value
-from maglica.cli.progress import Watch, took
+from maglica.cli.progress import Watch, label, took
 from maglica.cli.session import Session, look, terminal_height, terminal_width
 from maglica.declare import Action
-from maglica.errors import Failed, MaglicaError, Refused
+from maglica.errors import Failed, MaglicaError, Refused, from_wire
 
 if TYPE_CHECKING:
-    from maglica.cloud import JobHandle
+    from maglica.cloud import GroupHandle, JobHandle
 
 TICK = 0.5  # seconds between two looks at a job when nothing changes
 DETACHED = 130
+MOST_COMPLAINTS = 10  # failures that are told one by one
 SEVERAL = ("name", "state", "changed", "took_seconds", "job")
 
 
 class Outcome:
-    """One name's job: how it was submitted, how it goes, how it ended."""
+    """What was asked for in one go, a job or a group of jobs: how it was submitted, how it goes, how it ended."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, handle: JobHandle | GroupHandle | None = None) -> None:
         self.name = name
-        self.handle: JobHandle | None = None
+        self.handle = handle
         self.error: MaglicaError | None = None
+
+    @property
+    def job(self) -> JobHandle | None:
+        return None if self.handle is None or self.handle.WHAT != "job" else cast("JobHandle", self.handle)
+
+    @property
+    def group(self) -> GroupHandle | None:
+        return None if self.handle is None or self.handle.WHAT != "group" else cast("GroupHandle", self.handle)
 
     @property
     def open(self) -> bool:
         return self.handle is not None and self.error is None and not self.handle.ended
 
     def close(self) -> None:
-        """The job has ended: take its error, if it has one."""
+        """It has ended: take its error, if it has one."""
         if self.handle is not None and self.error is None and self.handle.ended:
             try:
                 self.handle.result()
             except MaglicaError as error:
-                error.job = self.handle.id
+                error.job = error.job or self.handle.id
                 self.error = error
+
+    def rows(self) -> list[Value]:
+        """A row for each job."""
+        if self.group and (self.group.ended or not self.error):
+            name = self.group.id if self.group.recorded else None
+            return [{**member, "group": name} for member in self.group.members()]
+        return [_row(self)]
+
+    def failures(self) -> list[tuple[str, MaglicaError]]:
+        """The error of each job that has one, with the name of what it is about."""
+        if self.group and (self.group.ended or not self.error):
+            bad = [row for row in self.rows() if row["error"] or row["state"] in ("lost", "forgotten")]
+            return [(row["name"], from_wire(row["error"] or {"message": f"its job is {row['state']}"})) for row in bad]
+        return [(self.name, self.error)] if self.error else []
 
 
 def run(actions: list[Action], session: Session) -> int:
     """Carry out actions that are jobs; the exit status."""
     if session.options.dry_run:
         return plan(actions, session)
-    outcomes = [Outcome(answers.subject_of(action)) for action in actions]
+    outcomes: list[Outcome] = []
     try:
-        submit(actions, outcomes, session)
-        if not session.options.wait:
-            return accepted(outcomes, answers.kind(type(actions[0])), session)
-        follow(outcomes, session)
+        outcomes.append(submit(actions, session))
+        return finish(outcomes, answers.kind(type(actions[0])), session)
     except KeyboardInterrupt:
         return detached(outcomes)
-    return tell(outcomes, answers.kind(type(actions[0])), session)
+
+
+def finish(outcomes: list[Outcome], kind: str, session: Session) -> int:
+    """Wait for what was submitted, unless nobody wants to, and tell how it ended."""
+    if not session.options.wait:
+        return accepted(outcomes, kind, session)
+    follow(outcomes, session)
+    return tell(outcomes, kind, session)
 
 
 def confirm(actions: list[Action], session: Session) -> None:
@@ -96,41 +124,45 @@ def _plan(plan: Value, session: Session) -> str:
     return output.sheet({**plan, "would": would}, look(session.options))
 
 
-def submit(actions: list[Action], outcomes: list[Outcome], session: Session) -> None:
-    """Hand all of them in. One that is refused does not hold up the others."""
-    key = session.options.idempotency_key
-    away: MaglicaError | None = None
-    for action, outcome in zip(actions, outcomes, strict=True):
-        if away is not None:
-            outcome.error = away
-            continue
-        # One key is one job, so that several names make several keys of it.
-        own = f"{key}/{outcome.name}" if key and len(actions) > 1 else key
-        try:
-            outcome.handle = session.connection.submit(action, reason=session.options.reason, key=own)
-        except MaglicaError as error:
-            outcome.error = error
-            away = error if error.code == "unreachable" else None
-        if session.options.verbose and outcome.handle:
-            session.note(f"job {outcome.handle.id}: {action.NAME} {outcome.name} on {outcome.handle.record['host']}")
-    if away is not None and not any(outcome.handle for outcome in outcomes):
-        raise away
+def submit(actions: list[Action], session: Session) -> Outcome:
+    """Hand it in: several as one group. One of them that is refused does not hold up the others."""
+    options, connection = session.options, session.connection
+    if len(actions) == 1:
+        job = connection.submit(actions[0], reason=options.reason, key=options.idempotency_key)
+        if options.verbose:
+            session.note(f"job {job.id}: {label(job.record)} on {job.record['host']}")
+        return Outcome(answers.subject_of(actions[0]), job)
+    group = connection.submit_group(actions, reason=options.reason, key=options.idempotency_key)
+    if options.verbose and group.recorded:
+        session.note(f"group {group.id}: {len(actions)} × {actions[0].NAME}")
+    return Outcome(group.id if group.recorded else actions[0].NAME, group)
 
 
 def accepted(outcomes: list[Outcome], kind: str, session: Session) -> int:
-    """Print the ids of jobs that nobody waits for."""
-    records = [(outcome.name, outcome.handle.record) for outcome in outcomes if outcome.handle]
-    items = [{"name": name, "job": job["id"], "state": job["state"], "host": job["host"]} for name, job in records]
+    """Print the ids of what nobody waits for: one for a job, one for a group."""
     if len(outcomes) == 1 and outcomes[0].error:
         raise outcomes[0].error
-    text = "".join(f"{item['job']}\n" for item in items)
+    ids = [outcome.handle.id for outcome in outcomes if _recorded(outcome) and outcome.handle]
+    text = "".join(f"{name}\n" for name in ids)
+    names = ("name", "job", "state", "host")
+    groups = any(outcome.group for outcome in outcomes)
+    items = [
+        {name: row[name] for name in (*names, *(("group",) if groups else ()))}
+        for outcome in outcomes
+        for row in outcome.rows()
+        if row["job"]
+    ]
     if session.options.output == "name":
         session.write(text)
-    elif len(outcomes) == 1:
+    elif len(items) == 1 and not groups:
         session.show(Answer(kind, item=items[0], text=text))
     else:
         session.show(Answer(kind, items=items, text=text))
     return _status(outcomes, session)
+
+
+def _recorded(outcome: Outcome) -> bool:
+    return outcome.handle is not None and (outcome.group is None or outcome.group.recorded)
 
 
 def follow(outcomes: list[Outcome], session: Session, *, silent: bool = False) -> None:
@@ -175,8 +207,10 @@ def _give_up(outcomes: list[Outcome], timeout: float) -> None:
 
 
 def _draw(watch: Watch, outcomes: list[Outcome]) -> None:
-    records = [outcome.handle.record for outcome in outcomes if outcome.handle]
-    watch.show(records, time.monotonic(), [_age(record["created_at"]) for record in records])
+    records = [outcome.job.record for outcome in outcomes if outcome.job]
+    groups = [outcome.group.record for outcome in outcomes if outcome.group and outcome.group.recorded]
+    found: list[Any] = [*records, *(record for group in groups for record in group["running"])]
+    watch.show(found, time.monotonic(), [_age(record["created_at"]) for record in found], groups)
 
 
 def _age(created_at: str) -> float:
@@ -186,12 +220,17 @@ def _age(created_at: str) -> float:
 
 def detached(outcomes: list[Outcome]) -> int:
     """Ctrl-C: the jobs go on, and it is said how to come back to them."""
-    ids = [outcome.handle.id for outcome in outcomes if outcome.handle and not outcome.handle.ended]
-    if not ids:
+    left = [outcome for outcome in outcomes if outcome.handle and not outcome.handle.ended]
+    handles = [outcome.handle for outcome in left if outcome.handle]
+    if not handles:
         sys.stderr.write("\nmaglica: interrupted; `maglica job list` shows what was submitted\n")
         return DETACHED
-    what, them = (f"job {ids[0]} goes on", "it") if len(ids) == 1 else (f"{len(ids)} jobs go on", "them")
-    every = " ".join(ids)
+    every = " ".join(handle.id for handle in handles)
+    what, them = f"{len(handles)} jobs go on", "them"
+    if len(handles) == 1:
+        first, group = handles[0], left[0].group
+        several = f" with its {group.record['jobs']} jobs" if group else ""
+        what, them = f"{first.WHAT} {first.id} goes on{several}", "it"
     hints = f"  maglica job attach {every}   follows {them}\n  maglica job cancel {every}   stops {them}\n"
     sys.stderr.write(f"\nmaglica: detached; {what}\n{hints}")
     sys.stderr.flush()
@@ -200,40 +239,53 @@ def detached(outcomes: list[Outcome]) -> int:
 
 def tell(outcomes: list[Outcome], kind: str, session: Session) -> int:
     """Print how jobs ended."""
-    if len(outcomes) == 1:
+    if len(outcomes) == 1 and outcomes[0].group is None:
         return _tell_one(outcomes[0], kind, session)
-    session.show(Answer(kind, items=[_row(outcome) for outcome in outcomes], columns=SEVERAL, wide=("message",)))
+    if len(outcomes) == 1 and outcomes[0].open:
+        raise outcomes[0].error or Failed("internal_error", "the group has no outcome")
+    rows = [row for outcome in outcomes for row in outcome.rows()]
+    session.show(Answer(kind, items=rows, columns=SEVERAL, wide=("host", "message")))
     return _status(outcomes, session)
 
 
 def _tell_one(outcome: Outcome, kind: str, session: Session) -> int:
-    if outcome.handle and outcome.error and session.options.verbose:
+    if outcome.job and outcome.error and session.options.verbose:
         from maglica.cli import story
 
-        sys.stderr.write(story.story(outcome.handle.record))
-    if outcome.error or outcome.handle is None:
+        sys.stderr.write(story.story(outcome.job.record))
+    if outcome.error or outcome.job is None:
         raise outcome.error or Failed("internal_error", "the job has no outcome")
-    item = {**outcome.handle.result(), "job": outcome.handle.id}
-    return session.show(Answer(kind, item=item, observed_at=outcome.handle.record["ended_at"]))
+    item = {**outcome.job.result(), "job": outcome.job.id}
+    return session.show(Answer(kind, item=item, observed_at=outcome.job.record["ended_at"]))
 
 
 def _row(outcome: Outcome) -> Value:
-    record: Any = outcome.handle.record if outcome.handle else {}
+    record: Any = outcome.job.record if outcome.job else {}
     result = record.get("result")
     return {
         "name": record.get("object") or outcome.name,
         "state": record.get("state", "refused"),
+        "host": record.get("host"),
         "job": record.get("id"),
         "changed": bool(result.get("changed", True)) if result is not None else None if record else False,
         "took_seconds": took(record),
         "message": outcome.error.message if outcome.error else "",
         "result": result,
         "error": answers.problem(outcome.error) if outcome.error else None,
+        "group": record.get("group"),
     }
 
 
 def _status(outcomes: list[Outcome], session: Session) -> int:
     """Say what went wrong; the exit status of all together."""
-    failures = [(outcome.name, outcome.error) for outcome in outcomes if outcome.error]
-    session.complain([answers.told_of(name, error) for name, error in failures])
-    return answers.status([error for _, error in failures], len(outcomes))
+    failures = [failure for outcome in outcomes for failure in outcome.failures()]
+    session.complain([answers.told_of(name, error) for name, error in failures[:MOST_COMPLAINTS]])
+    if len(failures) > MOST_COMPLAINTS:
+        session.complain([f"and {len(failures) - MOST_COMPLAINTS} more; --output=wide shows each"])
+    return status(outcomes)
+
+
+def status(outcomes: list[Outcome]) -> int:
+    """The exit status of all together; nothing is said."""
+    failures = [error for outcome in outcomes for _, error in outcome.failures()]
+    return answers.status(failures, sum(len(outcome.rows()) for outcome in outcomes))

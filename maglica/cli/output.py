@@ -20,7 +20,7 @@ NARROWEST = 8  # columns of a terminal that a shortened column keeps
 _COLOURS = {"green": "32", "red": "31", "yellow": "33", "dim": "2"}
 _STATES = {
     **dict.fromkeys(("running", "up", "done", "ok"), "green"),
-    **dict.fromkeys(("crashed", "down", "failed", "lost", "refused", "bad"), "red"),
+    **dict.fromkeys(("crashed", "down", "failed", "lost", "refused", "partial", "bad"), "red"),
     **dict.fromkeys(
         ("degraded", "warn", "paused", "unknown", "queued", "claimed", "cancelled", "in-shutdown", "pm-suspended"),
         "yellow",

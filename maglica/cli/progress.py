@@ -8,11 +8,12 @@ from typing import Any
 
 from maglica.cli.cells import duration, printable, size
 from maglica.cli.output import cut
-from maglica.job import CLAIMED, DONE, FINAL, QUEUED, Job
+from maglica.job import CANCELLED, CLAIMED, DONE, FAILED, FINAL, LOST, QUEUED, RUNNING, Job
 
 LABEL = 32  # columns that the label gets before anything else is left out
 EVERY = 10.0  # seconds between two lines about bytes where lines are not redrawn
 WINDOW = 5.0  # seconds over which the rate is taken
+_ORDER = (QUEUED, CLAIMED, RUNNING, DONE, FAILED, CANCELLED, LOST)  # of the states in a summary
 SOON = 0.5  # seconds before which nothing sensible can be said about it
 
 
@@ -46,7 +47,7 @@ class Meter:
     def news(self, now: float) -> str | None:
         """A line when there is something new to say: another state or step, or more bytes after a while."""
         record = self.record
-        told = (record["state"], record["step"], record["cancel"])
+        told = (record["state"], record["step"], record["cancel"], _blocked(record))
         if record["state"] == CLAIMED and not record["cancel"]:
             return None  # between queued and running, and of interest to nobody
         if told == self._said:
@@ -90,9 +91,26 @@ def state(record: Job) -> str:
         return "being cancelled"
     if record["state"] == CLAIMED:
         return "starting"
-    if record["state"] in FINAL or record["state"] == QUEUED:
+    if record["state"] == QUEUED:
+        return queued(record)
+    if record["state"] in FINAL:
         return record["state"]
     return printable(record["step"] or record["state"])
+
+
+def queued(record: Any) -> str:
+    """What it waits for, and its place in the line when that is not the first."""
+    if not _blocked(record):
+        return QUEUED
+    place = record.get("position") or 1
+    line = f"queued, number {place} in line" if place > 1 else QUEUED
+    return printable(f"{line}; waits for {record['waits_for']}")
+
+
+def _blocked(record: Any) -> str:
+    """What a queued job waits for other than its turn, in a word that changes with it."""
+    told = record.get("blocked_on") or {}
+    return "" if told.get("kind") in (None, "turn") else " ".join(str(told[key]) for key in sorted(told))
 
 
 def took(record: Any) -> float | None:
@@ -133,17 +151,26 @@ def _speed(rate: float | None) -> str:
 
 
 class Watch:
-    """Draws meters on stderr."""
+    """Draws meters on stderr, and one line for all together when there are several."""
 
     def __init__(self, *, tty: bool, quiet: bool, columns: int, lines: int) -> None:
         self._tty, self._quiet, self._columns, self._lines = tty, quiet, columns, lines
         self._meters: dict[str, Meter] = {}
         self._drawn = 0
+        self._groups: Sequence[Any] = ()
+        self._told = ""
+        self._told_at = float("-inf")
 
-    def show(self, records: Sequence[Job], now: float, ages: Sequence[float]) -> None:
-        """Draw the records as they are at `now`. `ages`: how old each was when it was first seen, in seconds."""
+    def show(self, records: Sequence[Job], now: float, ages: Sequence[float], groups: Sequence[Any] = ()) -> None:
+        """Draw the records as they are at `now`. `ages`: how old each was when it was first seen, in seconds.
+
+        `groups`: those whose running jobs are among the records; all of their jobs are counted.
+        """
         for record, age in zip(records, ages, strict=True):
             self._meters.setdefault(record["id"], Meter(record, now, age)).update(record, now)
+        self._groups = groups
+        known = {record["id"] for record in records}
+        self._meters = {name: meter for name, meter in self._meters.items() if name in known}
         if self._quiet:
             return
         if self._tty:
@@ -152,30 +179,53 @@ class Watch:
             self._tell(now)
 
     def _tell(self, now: float) -> None:
+        named = {group["id"] for group in self._groups}
         for meter in self._meters.values():
-            news = meter.news(now)
+            record: Any = meter.record
+            news = meter.news(now) if record.get("group") not in named else None
             if news:
                 sys.stderr.write(f"{news}\n")
+        if self._groups:
+            self._tell_summary(now)
         sys.stderr.flush()
+
+    def _tell_summary(self, now: float) -> None:
+        """Counts change with every job: they are told now and then, and at the end."""
+        summary = self._summary()
+        ended = not any(group["open"] for group in self._groups)
+        if summary != self._told and (ended or now - self._told_at >= EVERY):
+            sys.stderr.write(f"{summary}\n")
+            self._told, self._told_at = summary, now
 
     def _redraw(self, now: float) -> None:
         meters = list(self._meters.values())
-        if len(meters) > 1:
+        several = len(meters) > 1 or bool(self._groups)
+        if several:
             meters = [meter for meter in meters if meter.record["state"] not in FINAL]
         lines = [meter.line(now, self._columns) for meter in meters]
-        if len(self._meters) > 1:
-            lines = [*lines[: self._lines - 2], self._summary()]
+        if several:
+            lines = [*lines[: self._lines - 2], cut(self._summary(), self._columns - 1)]
         self.clear()
         sys.stderr.write("\n".join(lines))
         sys.stderr.flush()
         self._drawn = len(lines)
 
     def _summary(self) -> str:
+        named = {group["id"] for group in self._groups}
         counts: dict[str, int] = {}
         for meter in self._meters.values():
-            counts[meter.record["state"]] = counts.get(meter.record["state"], 0) + 1
-        told = ", ".join(f"{count} {state}" for state, count in counts.items())
-        return cut(f"{len(self._meters)} jobs: {told}", self._columns - 1)
+            record: Any = meter.record
+            if record.get("group") not in named:
+                counts[record["state"]] = counts.get(record["state"], 0) + 1
+        for group in self._groups:
+            for state, count in group["states"].items():
+                counts[state] = counts.get(state, 0) + count
+        order = sorted(counts, key=lambda state: _ORDER.index(state) if state in _ORDER else len(_ORDER))
+        told = ", ".join(f"{counts[state]} {state}" for state in order)
+        working = counts.get(CLAIMED, 0) + counts.get(RUNNING, 0)
+        waits = next((group["first_in_line"] for group in self._groups if group["first_in_line"]), None)
+        rest = printable(f"; waiting for {waits}") if waits and not working else ""
+        return f"{sum(counts.values())} jobs: {told}{rest}"
 
     def clear(self) -> None:
         """Take away what is drawn, so that something else can be printed."""

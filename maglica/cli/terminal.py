@@ -116,7 +116,7 @@ def job_wait(actions: list[Action], session: Session) -> int:
         # How the job ended is in the exit status; that the waiting itself failed has to be said.
         if outcome.error and not (outcome.handle and outcome.handle.ended):
             session.complain([answers.told_of(outcome.name, outcome.error)])
-    return answers.status([outcome.error for outcome in outcomes if outcome.error], len(outcomes))
+    return jobs.status(outcomes)
 
 
 def job_attach(actions: list[Action], session: Session) -> int:
@@ -125,19 +125,75 @@ def job_attach(actions: list[Action], session: Session) -> int:
         jobs.follow(outcomes, session)
     except KeyboardInterrupt:
         return jobs.detached(outcomes)
-    kinds = [outcome.handle.record["action"].replace(" ", ".") for outcome in outcomes if outcome.handle]
-    return jobs.tell(outcomes, kinds[0] if len(set(kinds)) == 1 else answers.kind(type(actions[0])), session)
+    return jobs.tell(outcomes, _kind(actions, outcomes), session)
 
 
-def _attached(actions: list[Action], session: Session) -> list[jobs.Outcome]:
+def job_retry(actions: list[Action], session: Session) -> int:
+    options = session.options
+    if options.idempotency_key and len(actions) > 1:
+        raise Refused("wrong_input", "job retry: --idempotency-key with several ids", "one key for one request")
+
+    def retry(action: Action) -> jobs.Outcome:
+        values = action.values()
+        handle = session.connection.retry(
+            values["id"], failed=values["failed"], reason=options.reason, key=options.idempotency_key
+        )
+        return jobs.Outcome(values["id"], handle)
+
+    return _begun(actions, retry, session)
+
+
+def job_recover(actions: list[Action], session: Session) -> int:
+    def recover(action: Action) -> jobs.Outcome:
+        values = action.values()
+        return jobs.Outcome(values["id"], session.connection.recover(values["id"], values["as_"], values["reason"]))
+
+    if actions[0].values()["as_"] == "retry":
+        return _begun(actions, recover, session)
+    outcomes = _each(actions, recover)
+    records = [outcome.handle.record for outcome in outcomes if outcome.handle]
+    if len(outcomes) == 1:
+        record: Value = dict(records[0])
+        text = f"job {record['id']} counts as {record['state']} now\n"
+        return session.show(Answer("job.recover", item=record, text=text))
+    session.show(Answer("job.recover", items=[dict(record) for record in records], columns=("id", "state", "object")))
+    session.complain([answers.told_of(outcome.name, outcome.error) for outcome in outcomes if outcome.error])
+    return answers.status([outcome.error for outcome in outcomes if outcome.error], len(outcomes))
+
+
+def _begun(actions: list[Action], begin: Callable[[Action], jobs.Outcome], session: Session) -> int:
+    """Submit, and go on as with any job."""
+    outcomes: list[jobs.Outcome] = []
+    try:
+        outcomes += _each(actions, begin)
+        return jobs.finish(outcomes, _kind(actions, outcomes), session)
+    except KeyboardInterrupt:
+        return jobs.detached(outcomes)
+
+
+def _each(actions: list[Action], work: Callable[[Action], jobs.Outcome]) -> list[jobs.Outcome]:
+    """Do it for each name; what is wrong with one of several does not hold up the others."""
     outcomes = []
     for action in actions:
-        outcome = jobs.Outcome(answers.subject_of(action))
         try:
-            outcome.handle = session.connection.attach(outcome.name)
+            outcomes.append(work(action))
         except MaglicaError as error:
             if len(actions) == 1:
                 raise
-            outcome.error = error
-        outcomes.append(outcome)
+            outcomes.append(jobs.Outcome(answers.subject_of(action)))
+            outcomes[-1].error = error
     return outcomes
+
+
+def _attached(actions: list[Action], session: Session) -> list[jobs.Outcome]:
+    def attach(action: Action) -> jobs.Outcome:
+        name = answers.subject_of(action)
+        return jobs.Outcome(name, session.connection.attach(name))
+
+    return _each(actions, attach)
+
+
+def _kind(actions: list[Action], outcomes: list[jobs.Outcome]) -> str:
+    """What the answer is called: as that of the jobs when they are all alike."""
+    kinds = {str(outcome.handle.record["action"]).replace(" ", ".") for outcome in outcomes if outcome.handle}
+    return kinds.pop() if len(kinds) == 1 else answers.kind(type(actions[0]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from maglica.cli import output, story
+from maglica.cli import cells, output, story
 from maglica.cli.output import Look
 from maglica.declare import Action
 
@@ -24,9 +24,61 @@ def host_invite(item: Any, look: Look) -> str:
 
 
 def job_log(item: Any, look: Look) -> str:
+    if "members" in item:
+        return "\n".join([job_show({**item, "logs": []}, look), *(story.story(one) for one in item["logs"])])
     return story.story(item)
 
 
+# What most jobs have nothing to say about.
+SELDOM = ("position", "waits_for", "blocked_on", "by", "group", "retry_of", "verdict", "reason", "progress", "step")
+
+
 def job_show(item: Any, look: Look) -> str:
-    """Everything, with the arguments as they would be typed."""
-    return output.sheet({**item, "args": " ".join(story.given(item))}, look)
+    """Everything, with the arguments as they would be typed; of a group, a line for each of its jobs."""
+    kept = {name: value for name, value in item.items() if value is not None or name not in SELDOM}
+    if "members" not in item:
+        return output.sheet({**kept, "args": " ".join(story.given(item))}, look)
+    for name in ("members", "running", "logs", "key", "rev", "open", "args"):
+        kept.pop(name, None)
+    columns = ["name", "state", "host", "changed", "took_seconds", "job", "message"]
+    return f"{output.sheet(kept, look)}\n{output.table(item['members'], columns, look)}"
+
+
+def job_cancel(item: Any, look: Look) -> str:
+    if "cancelled" in item:
+        return f"group {item['id']}: {item['cancelled']} of {item['jobs']} jobs are being stopped\n"
+    if not item["changed"]:
+        stands = "is being stopped already" if item["cancel"] and item["ended_at"] is None else f"is {item['state']}"
+        return f"job {item['id']} {stands}: nothing to stop\n"
+    if item["ended_at"] is not None:
+        return f"job {item['id']} was cancelled before it began\n"
+    return f"job {item['id']} is being stopped; `maglica job attach {item['id']}` shows its end\n"
+
+
+def job_explain(item: Any, look: Look) -> str:
+    """What there is to say, in lines that fit."""
+    import textwrap
+
+    room = max(map(len, EXPLAINED.values())) + 2
+    columns = min(look.columns or 100, 100)
+    lines = textwrap.wrap(cells.printable(item["what"]), columns)
+    for name, title in EXPLAINED.items():
+        if item[name]:
+            lines += textwrap.wrap(
+                cells.printable(item[name]), columns, initial_indent=f"{title}:".ljust(room),
+                subsequent_indent=" " * room, break_long_words=False, break_on_hyphens=False,
+            )  # fmt: skip
+    return "".join(f"{line}\n" for line in lines)
+
+
+EXPLAINED = {
+    "asked": "Asked",
+    "placed": "Placed",
+    "happened": "Happened",
+    "waits_for": "Waits for",
+    "failed": "Failed",
+    "changed": "Changed",
+    "verdict": "Verdict",
+    "related": "Related",
+    "next": "Next",
+}

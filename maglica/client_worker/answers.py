@@ -7,21 +7,25 @@ import secrets
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from maglica import job, machine
+from maglica import declare, machine
 from maglica.actions.audit import AuditList
 from maglica.actions.host import HostInvite, HostList, HostRemove, HostRevoke
-from maglica.actions.job import JobCancel, JobList, JobLog, JobShow, JobStore
+from maglica.actions.job import JobCancel, JobExplain, JobList, JobLog, JobPrune, JobSettle, JobShow, JobStore
 from maglica.actions.key import KeyAdd, KeyList, KeyRevoke
+from maglica.actions.lock import LockList
+from maglica.client_worker import explain
 from maglica.client_worker.fleet import Fleet
 from maglica.client_worker.keyring import ANYBODY, Keyring, Known, Who
-from maglica.client_worker.ledger import Ledger
+from maglica.client_worker.ledger import Ledger, id_at
 from maglica.client_worker.now import Now, text
 from maglica.client_worker.outbox import Outbox
 from maglica.config import ClientSection
 from maglica.declare import Action
 from maglica.errors import Refused
-from maglica.job import Job
+from maglica.job import Group, Job
 from maglica.keys import Invitation, fingerprint
+
+Value = dict[str, Any]
 
 
 class Records(NamedTuple):
@@ -39,9 +43,20 @@ class Records(NamedTuple):
     server: str  # the client worker's own public key
     who: Who = ANYBODY  # whoever asks
 
-    def sees(self, record: Job) -> bool:
+    def sees(self, record: Job | Value) -> bool:
         """Whether the asker may know of a job."""
         return self.keyring.sees(self.who, vm=record["object"], host=record["host"])
+
+    def find_any(self, prefix: str) -> Job | Group:
+        """The job or group whose id begins so; who may not see all of a group's jobs may not see the group."""
+        found = self.ledger.find_any(prefix)
+        if "members" not in found:
+            return self.find(found["id"])
+        if not all(self.keyring.sees(self.who, vm=vm, host=host) for vm, host in self.ledger.store.about(found["id"])):
+            raise Refused(
+                "denied", f"{self.who} may not see group {found['id']}", "some of it is about other VMs or hosts"
+            )
+        return found
 
     def find(self, prefix: str) -> Job:
         """The job whose id begins so; what the asker may not see does not exist."""
@@ -54,9 +69,6 @@ class Records(NamedTuple):
         """Take note of which hosts have a key and which have not."""
         for name, host in self.fleet.hosts.items():
             host.barred = self.keyring.why_not(name, now.ms)
-
-
-Value = dict[str, Any]
 
 
 def function(action: Action) -> Callable[..., Value]:
@@ -217,19 +229,91 @@ def audit_list(want: AuditList, records: Records, now: Now) -> Value:
 
 
 def job_list(want: JobList, records: Records, now: Now) -> Value:
-    found = records.ledger.latest(want.last, state=want.state, vm=want.vm, host=want.host)
-    return {"missing_hosts": [], "items": [job.shown(record) for record in found if records.sees(record)]}
+    wanted = {name: getattr(want, name) for name in ("state", "vm", "host", "owner")}
+    wanted["action"] = declare.find(want.action.replace("-", " ", 1)).action.NAME if want.action else None
+    wanted["group"] = _group(want.group, records)["id"] if want.group else None
+    for name, seconds in (("since", want.since), ("until", want.until)):
+        wanted[name] = None if seconds is None else id_at(now.ms - int(seconds * 1000))
+    found = records.ledger.latest(want.last, now, **wanted)
+    return {"missing_hosts": [], "items": [item for item in found if records.sees(item)]}
+
+
+def _group(prefix: str, records: Records) -> Group:
+    found = records.find_any(prefix)
+    if "members" not in found:
+        raise Refused("wrong_input", f"{found['id']} is a job, not a group", "the id of a group begins with g")
+    return found
+
+
+def _told(found: Job | Group, records: Records, now: Now) -> Value:
+    """A job with all that is known of it, or a group with how each of its jobs stands."""
+    if "members" not in found:
+        return records.ledger.shown(found, now)
+    return {**records.ledger.group_shown(found, now), "members": records.ledger.members(found, now)}
 
 
 def job_show(want: JobShow, records: Records, now: Now) -> Value:
-    return {"missing_hosts": [], "item": job.shown(records.find(want.id))}
+    return {"missing_hosts": [], "item": _told(records.find_any(want.id), records, now)}
 
 
 def job_log(want: JobLog, records: Records, now: Now) -> Value:
-    return {"missing_hosts": [], "item": job.shown(records.find(want.id))}
+    found = records.find_any(want.id)
+    if "members" not in found:
+        return {"missing_hosts": [], "item": records.ledger.shown(found, now)}
+    jobs = [records.ledger.shown(record, now) for record in records.ledger.jobs_of(found)]
+    return {"missing_hosts": [], "item": {**_told(found, records, now), "logs": jobs}}
+
+
+def job_explain(want: JobExplain, records: Records, now: Now) -> Value:
+    found = records.find_any(want.id)
+    if "members" in found:
+        told = records.ledger.group_shown(found, now)
+        return {"missing_hosts": [], "item": explain.group(told, records.ledger.members(found, now))}
+    retries = records.ledger.store.retries(found["id"])
+    return {"missing_hosts": [], "item": explain.one(records.ledger.shown(found, now), retries)}
 
 
 def job_cancel(want: JobCancel, records: Records, now: Now) -> Value:
-    before = records.find(want.id)
-    changed = not before["cancel"] and before["ended_at"] is None
-    return {"missing_hosts": [], "item": {**job.shown(records.ledger.cancel(before, now)), "changed": changed}}
+    found = records.find_any(want.id)
+    if "members" in found:
+        count = records.ledger.cancel_group(found, now)
+        item = {**records.ledger.group_shown(found, now), "changed": count > 0, "cancelled": count}
+        return {"missing_hosts": [], "item": item}
+    changed = not found["cancel"] and found["ended_at"] is None
+    record = records.ledger.cancel(found, now)
+    return {"missing_hosts": [], "item": {**records.ledger.shown(record, now), "changed": changed}}
+
+
+def job_settle(want: JobSettle, records: Records, now: Now) -> Value:
+    verdict = {"as": want.as_, "reason": want.reason, "by": records.who.name, "owner": want.owner}
+    record = records.ledger.settle(records.find(want.id), verdict, now)
+    return {"missing_hosts": [], "item": records.ledger.shown(record, now)}
+
+
+def job_prune(want: JobPrune, records: Records, now: Now) -> Value:
+    count = records.ledger.store.prune(now.ms - int(want.older_than * 1000))
+    return {"missing_hosts": [], "item": {"forgotten": count, "changed": count > 0}}
+
+
+def lock_list(want: LockList, records: Records, now: Now) -> Value:
+    lines: dict[str, list[str]] = {}
+    for lock, name in records.ledger.store.locks():
+        lines.setdefault(lock, []).append(name)
+    items = []
+    for lock, line in lines.items():
+        if want.vm and not f"{lock}.".startswith(f"vm:{want.vm}."):
+            continue
+        record = records.ledger.find(line[0])
+        if not records.sees(record) or (want.host and not f"{record['host']}.".startswith(f"{want.host}.")):
+            continue
+        since = record["claimed_at"] or record["created_at"]
+        items.append(
+            {
+                "lock": lock,
+                "job": record["id"],
+                **{key: record[key] for key in ("action", "state", "host", "owner", "by", "step")},
+                "since_at": since,
+                "waiting": line[1:],
+            }
+        )
+    return {"missing_hosts": [], "items": items}

@@ -14,22 +14,25 @@ from typing import Any, NamedTuple, NoReturn
 from maglica import cluster, declare, kinds, wire
 from maglica.actions.job import JobShow
 from maglica.bus import Route
-from maglica.client_worker import answers, gather, keyring, place
+from maglica.client_worker import again, answers, gather, groups, keyring, place
 from maglica.client_worker.answers import Records
 from maglica.client_worker.audit import Audit
 from maglica.client_worker.fleet import STATES, Fleet
 from maglica.client_worker.gather import Gather, Then
 from maglica.client_worker.keyring import Keyring, Who
-from maglica.client_worker.ledger import Ledger, Submission, told
+from maglica.client_worker.ledger import GroupSubmission, Ledger, Submission
 from maglica.client_worker.now import Now
 from maglica.client_worker.outbox import Outbox
 from maglica.client_worker.store import Store
 from maglica.config import ClientSection, HostSection
 from maglica.declare import Action, Where
 from maglica.errors import Failed, MaglicaError, Refused, from_wire
-from maglica.job import Job
+from maglica.job import Group, Job
 from maglica.keys import fingerprint
 from maglica.wire import Message
+
+# What is done with what all hosts were seen to have.
+Seeing = Callable[[place.Seen, Now], None]
 
 log = logging.getLogger("maglica.client_worker")
 
@@ -69,13 +72,13 @@ class Broker:
         self.fleet = Fleet(settings.beat, now.mono)
         self.weights = {name: section.weight for name, section in hosts.items()}
         self.outbox = Outbox()
-        self._ledger = Ledger(store, self.outbox)
+        self._ledger = Ledger(store, self.outbox, self.fleet)
         self.epoch = store.next_epoch()
         self.cluster = store.cluster()
         self.life = secrets.token_hex(8)  # of this process: after a store was put back, two starts have one number
         self._gathers: dict[int, Gather] = {}
         self._askers: dict[str, list[Route]] = {}  # by key: who waits for a submission to be placed
-        self._unplaced: list[Submission] = []  # they wait for the next survey
+        self._unplaced: list[tuple[bool, Seeing]] = []  # they wait for the next survey; whether it is about room too
         self._next_survey = now.mono  # when that may be asked
         self._pruned = float("-inf")
         self._records = Records(
@@ -92,6 +95,8 @@ class Broker:
             "ping": self._ping,
             "read": self._read,
             "submit": self._submit,
+            "submit_group": self._submit_group,
+            "retry": self._retry,
             "wait": self._wait,
             "join": self._join,
             "hello": self._hello,
@@ -300,7 +305,11 @@ class Broker:
         first one's.
         """
         host, name = place.locate(
-            str(getattr(action, "name")), survey.answers, survey.missing, full_name=False, whole_fleet=False
+            str(getattr(action, "name")),
+            survey.answers,
+            survey.missing,
+            full_name=False,
+            whole_fleet=False,
         )
         self._may(who, type(action), now, vm=name, host=host)
         self._ask([host], self._renamed(action, name), now, timeout, then)
@@ -330,50 +339,64 @@ class Broker:
         return name
 
     def _submit(self, message: Message, caller: Caller, now: Now) -> None:
-        route = caller.route
         action = declare.build(message["action"], message["args"])
         if not action.CHANGES:
             raise Refused("wrong_input", f"{action.NAME} is not a job")
         self._may(caller.who, type(action), now)
-        known = self._store.job_by_key(message["key"])
-        if known:
-            _refuse_other(known, action)
-            self._may(caller.who, type(action), now, vm=known["object"], host=known["host"])
-            self.outbox.reply(route, told(known))
-            return
-        if message["key"] in self._askers:
-            self._askers[message["key"]].append(route)
-            return
-        self._refuse_full_queue()
-        if not message.get("dry_run"):
-            self._store.refuse_when_low()
         wanted = Submission(
             message["key"], action, caller.who, message["owner"], message.get("reason"), bool(message.get("dry_run"))
         )
-        self._askers[wanted.key] = [route]
-        self._unplaced.append(wanted)
+        known = self._known(wanted.key)
+        if known:
+            _refuse_other(known, action)
+            self._see(known, caller.who)
+        room, count = action.WHERE == Where.PLACED, 0 if wanted.dry_run else 1
+        self._admit(wanted.key, known, count, room, caller.route, now, lambda seen, now: self._place(wanted, seen, now))
 
-    def _refuse_full_queue(self) -> None:
-        if self._store.count_open() >= self.settings.queue_limit:
+    def _admit(
+        self, key: str, known: Job | Group | None, count: int, room: bool, route: Route, now: Now, then: Seeing
+    ) -> None:
+        """Answer what is known already; otherwise go on, once for each key, with what all hosts have.
+
+        `room`: whether it has to be known as well how much room they have.
+        """
+        if known:
+            self.outbox.reply(route, self._ledger.told(known, now))
+        elif key in self._askers:
+            self._askers[key].append(route)
+        else:
+            self._refuse_full_queue(max(1, count))
+            if count:
+                self._store.refuse_when_low()
+            self._askers[key] = [route]
+            self._unplaced.append((room, then))
+
+    def _see(self, found: Job | Group, who: Who) -> None:
+        """Refuse to tell of it whoever may not see what it is about."""
+        self._records._replace(who=who).find_any(found["id"])
+
+    def _known(self, key: str) -> Job | Group | None:
+        """What was submitted under that key."""
+        return self._store.job_by_key(key) or self._store.group_by_key(key)
+
+    def _refuse_full_queue(self, count: int) -> None:
+        found, limit = self._store.count_open(), self.settings.queue_limit
+        if found + count > limit:
+            more = f"{count} more are" if count > 1 else "more are"
             raise Refused(
                 "no_capacity",
-                f"{self.settings.queue_limit} jobs are open, more are not accepted",
+                f"{found} jobs are open and {more} not accepted: the limit is {limit}",
                 "wait for some of them; [client] queue_limit sets the limit",
             )
 
-    def _place(self, wanted: Submission, survey: Gather, now: Now) -> None:
+    def _place(self, wanted: Submission, seen: place.Seen, now: Now) -> None:
         try:
-            host, action, why = self._find_place(wanted, survey)
-            record_of = action.subject()
-            vm = str(getattr(action, record_of.name)) if record_of else getattr(action, "hostname", None)
-            self._may(wanted.who, type(action), now, vm=vm, host=host)
-            self._refuse_unable(host, action)
+            reserved = self._reserved(wanted.action, seen.surveys)
+            host, action, why = self._find_place(wanted.action, seen, reserved, wanted.who, now)
             if wanted.dry_run:
                 self._plan(wanted, host, action, why, now)
                 return
-            record = self._ledger.record(wanted, host, action, why, now)
-            self._audit.write(wanted.who, action.NAME, record["object"], "accepted", now, job=record["id"])
-            answer = told(record)
+            answer = self._ledger.told(self._record(wanted, host, action, why, now), now)
         except Exception as error:
             answer = _failure(error)
         self._answer_askers(wanted.key, answer)
@@ -394,24 +417,153 @@ class Broker:
             f"install maglica {self.version} there, and start its host worker again",
         )
 
-    def _find_place(self, wanted: Submission, survey: Gather) -> tuple[str, Action, str]:
-        action = wanted.action
-        if action.WHERE == Where.PLACED:
-            choice = self._choose(action, survey, wanted.who)
-            return choice.host, action, choice.why
-        ignore = bool(getattr(action, "ignore_missing", False))
-        host, name = place.locate(
-            str(getattr(action, "name")),
-            survey.answers,
-            survey.missing,
-            full_name=action.DESTRUCTIVE,
-            whole_fleet=action.WHOLE_FLEET and not ignore,
-        )
-        if action.WHOLE_FLEET:
-            place.refuse_double_life(name, host, survey.answers)
-        return host, self._renamed(action, name), "the VM is there"
+    def _record(self, wanted: Submission, host: str, action: Action, why: str, now: Now) -> Job:
+        record = self._ledger.record(wanted, host, action, why, now)
+        self._audit.write(wanted.who, action.NAME, record["object"], "accepted", now, job=record["id"])
+        return record
 
-    def _choose(self, action: Action, survey: Gather, who: Who) -> place.Choice:
+    def _submit_group(self, message: Message, caller: Caller, now: Now) -> None:
+        name, common, who = message["action"], message["args"], caller.who
+        if not declare.find(name).action.CHANGES:
+            raise Refused("wrong_input", f"{name} is not a job")
+        self._may(who, declare.find(name).action, now)
+        if not 0 < len(message["each"]) <= wire.MOST_JOBS:
+            raise Refused(
+                "wrong_input",
+                f"a group of {len(message['each'])} jobs: expected 1 to {wire.MOST_JOBS}",
+                "ask for fewer at once",
+            )
+        members = [groups.member(name, common, own) for own in message["each"]]
+        wanted = GroupSubmission(message["key"], name, common, members, who, message["owner"], message.get("reason"))
+        known = self._known(wanted.key)
+        if known:
+            groups.refuse_other(known, wanted)
+            self._see(known, who)
+        self._accept_group(wanted, known, caller.route, now)
+
+    def _accept_group(self, wanted: GroupSubmission, known: Job | Group | None, route: Route, now: Now) -> None:
+        room = declare.find(wanted.action).action.WHERE == Where.PLACED
+        self._admit(
+            wanted.key, known, len(wanted.members), room, route, now,
+            lambda seen, now: self._place_group(wanted, seen, now),
+        )  # fmt: skip
+
+    def _place_group(self, wanted: GroupSubmission, seen: place.Seen, now: Now) -> None:
+        """Find a place for each of them; those that have none are refused, each with its reason.
+
+        Nothing is recorded when all are refused: as with a single one, the same key may be tried again.
+        """
+        try:
+            group_id = self._ledger.group_id(now)
+            sample = next((member.action for member in wanted.members if member.action), None)
+            reserved = self._reserved(sample, seen.surveys) if sample else {}
+            told = [
+                self._place_member(wanted, number, group_id, seen, reserved, now)
+                for number in range(len(wanted.members))
+            ]
+            answer = self._ledger.told_group(group_id, wanted, told, now)
+        except Exception as error:
+            answer = _failure(error)
+        self._answer_askers(wanted.key, answer)
+
+    def _place_member(
+        self,
+        wanted: GroupSubmission,
+        number: int,
+        group_id: str,
+        seen: place.Seen,
+        reserved: dict[str, place.Reserved],
+        now: Now,
+    ) -> dict[str, Any]:
+        member = wanted.members[number]
+        told = {"name": member.name, "args": member.args, "job": None, "error": None}
+        try:
+            if member.action is None:
+                raise member.error or Refused("wrong_input", f"{wanted.action}: there is nothing to do")
+            host, action, why = self._find_place(member.action, seen, reserved, wanted.who, now)
+            one = Submission(
+                f"{group_id}/{number}", action, wanted.who, wanted.owner, wanted.reason, group=group_id,
+                retry_of=member.retry_of,
+            )  # fmt: skip
+            told["job"] = self._record(one, host, action, why, now)["id"]
+        except Exception as error:
+            if not isinstance(error, MaglicaError):
+                log.error("unexpected error in a request", exc_info=error)
+                error = Failed("internal_error", "unexpected error in the client worker", "its log has the details")
+            return {**told, "error": error.to_wire()}
+        if action.WHERE == Where.PLACED:
+            had = reserved.get(host, place.Reserved())
+            more = place.needs(_wanted(action), seen.surveys[host])
+            reserved[host] = place.Reserved(*(a + b for a, b in zip(had, more, strict=True)))
+        return told
+
+    def _retry(self, message: Message, caller: Caller, now: Now) -> None:
+        """Ask again for what did not succeed: as a new job, or a new group of new jobs. `lost`: a person says that a
+        lost job shall be tried again, and that is recorded together with the new job.
+        """
+        key, owner, reason, who = message["key"], message["owner"], message.get("reason"), caller.who
+        known = self._known(key)
+        found = self._records._replace(who=who).find_any(message["id"])
+        self._may(who, declare.find(found["action"]).action, now)
+        if known and known["retry_of"] != found["id"]:
+            raise again.other_request(known)
+        if "members" in found:
+            records = {record["id"]: record for record in self._store.jobs_of(found["id"])}
+            tried = {job_id for job_id in records if again.tried(self._store.retries(job_id))}
+            members = again.members(found, records, tried, only_failed=bool(message.get("failed"))) if not known else []
+            group = GroupSubmission(key, found["action"], {}, members, who, owner, reason, retry_of=found["id"])
+            self._accept_group(group, known, caller.route, now)
+            return
+        lost = bool(message.get("lost"))
+        if not known:
+            again.refuse(found, self._store.retries(found["id"]), lost=lost)
+        wanted = Submission(key, again.action(found["action"], found["args"]), who, owner, reason, retry_of=found["id"])
+        verdict = {"as": "retry", "reason": reason, "by": who.name, "owner": owner} if lost else None
+        room = wanted.action.WHERE == Where.PLACED
+        self._admit(
+            key, known, 1, room, caller.route, now,
+            lambda seen, now: self._place_again(found["id"], wanted, verdict, seen, now),
+        )  # fmt: skip
+
+    def _place_again(
+        self, old: str, wanted: Submission, verdict: dict[str, Any] | None, seen: place.Seen, now: Now
+    ) -> None:
+        try:
+            # Somebody else may have asked for the same while the hosts were asked.
+            record = self._ledger.find(old)
+            again.refuse(record, self._store.retries(old), lost=verdict is not None)
+        except Exception as error:
+            self._answer_askers(wanted.key, _failure(error))
+            return
+        self._place(wanted, seen, now)
+        if verdict and self._store.job_by_key(wanted.key):
+            self._ledger.settle(record, verdict, now)
+
+    def _find_place(
+        self, action: Action, seen: place.Seen, reserved: dict[str, place.Reserved], who: Who, now: Now
+    ) -> tuple[str, Action, str]:
+        """The host for it, its full name, and why there; refused when it must not be done there by `who`."""
+        if action.WHERE == Where.PLACED:
+            choice = self._choose(action, seen, reserved, who)
+            host, why = choice.host, choice.why
+        else:
+            ignore = bool(getattr(action, "ignore_missing", False))
+            host, name = place.locate(
+                str(getattr(action, "name")),
+                seen.surveys,
+                seen.missing,
+                full_name=action.DESTRUCTIVE,
+                whole_fleet=action.WHOLE_FLEET and not ignore,
+                vms=seen.vms,
+            )
+            if action.WHOLE_FLEET:
+                place.refuse_double_life(name, host, seen.vms)
+            action, why = self._renamed(action, name), "the VM is there"
+        self._may(who, type(action), now, vm=str(action.values()[action.distinct()]), host=host)
+        self._refuse_unable(host, action)
+        return host, action, why
+
+    def _choose(self, action: Action, seen: place.Seen, reserved: dict[str, place.Reserved], who: Who) -> place.Choice:
         want = _wanted(action)
         for lock in action.locks():
             for holder in self._store.holders(lock):
@@ -421,19 +573,18 @@ class Broker:
                     f"`maglica job show {holder}` tells what it does",
                 )
         ignore = bool(getattr(action, "ignore_missing", False))
-        reserved = self._reserved(survey.answers)
-        weights = {**self.weights, **{name: 0.0 for name in survey.answers if not self._able(name, action)}}
-        closed = frozenset(host for host in survey.answers if not self.keyring.sees(who, host=host))
-        return place.choose(want, survey.answers, survey.missing, weights, reserved, ignore, closed=closed)
+        weights = {**self.weights, **{name: 0.0 for name in seen.surveys if not self._able(name, action)}}
+        closed = frozenset(host for host in seen.surveys if not self.keyring.sees(who, host=host))
+        return place.choose(want, seen.surveys, seen.missing, weights, reserved, ignore, closed=closed)
 
-    def _reserved(self, surveys: dict[str, place.Survey]) -> dict[str, place.Reserved]:
-        """What open clones will take on each host and have not taken yet."""
+    def _reserved(self, action: Action, surveys: dict[str, place.Survey]) -> dict[str, place.Reserved]:
+        """What open clones will take on each host and have not taken yet; only asked when something is to be placed."""
         sums: dict[str, place.Reserved] = {}
-        for record in self._store.open_jobs():
+        if action.WHERE != Where.PLACED:
+            return sums
+        for record in self._store.open_of_action("vm clone"):
             survey = surveys.get(record["host"])
-            if record["action"] != "vm clone" or survey is None:
-                continue
-            if any(domain["name"] == record["object"] for domain in survey["domains"]):
+            if survey is None or any(domain["name"] == record["object"] for domain in survey["domains"]):
                 continue
             had = sums.get(record["host"], place.Reserved())
             more = place.needs(_wanted(declare.build(record["action"], record["args"])), survey)
@@ -457,7 +608,7 @@ class Broker:
 
     def _wait(self, message: Message, caller: Caller, now: Now) -> None:
         self._may(caller.who, JobShow, now)
-        self._records._replace(who=caller.who).find(message["id"])
+        self._records._replace(who=caller.who).find_any(message["id"])
         ended, timeout = bool(message.get("ended")), float(message["timeout"])
         self._ledger.wait(caller.route, message["id"], message["rev"], timeout, now, ended=ended)
 
@@ -550,10 +701,11 @@ class Broker:
 
         def surveyed(done: Gather, now: Now) -> None:
             self._next_survey = now.mono
-            for wanted in together:
-                self._place(wanted, done, now)
+            seen = place.Seen(done.answers, done.missing)
+            for _, then in together:
+                then(seen, now)
 
-        room = any(wanted.action.WHERE == Where.PLACED for wanted in together)
+        room = any(room for room, _ in together)
         self._ask_all(declare.build("host survey", {"room": room}), now, self.settings.read_timeout, surveyed)
 
     def _look_up(self, now: Now, timeout: float, then: Then, *, only: str = "") -> None:
@@ -656,8 +808,10 @@ def _skew(message: Message, now: Now) -> float | None:
     return None if clock is None else float(clock) - now.ms / 1000
 
 
-def _refuse_other(known: Job, action: Action) -> None:
+def _refuse_other(known: Job | Group, action: Action) -> None:
     """The same key is the same request: another one under it is a mistake of whoever chose the key."""
+    if "members" in known:
+        raise again.other_request(known)
     asked = declare.mask(action.FIELDS, action.values())
     had = declare.mask(action.FIELDS, known["args"])
     subject = action.subject()
@@ -665,12 +819,7 @@ def _refuse_other(known: Job, action: Action) -> None:
         # It was recorded with the full name that it was found to mean.
         asked[subject.name] = had.get(subject.name)
     if known["action"] != action.NAME or asked != had:
-        raise Refused(
-            "already_exists",
-            f"the idempotency key belongs to job {known['id']}, which is {known['action']} of {known['object']}",
-            "one key for one request: choose another key",
-            job=known["id"],
-        )
+        raise again.other_request(known)
 
 
 def _wanted(action: Action) -> place.Wanted:

@@ -11,31 +11,35 @@ from typing import Any, NamedTuple
 
 from maglica import declare, job, wire
 from maglica.bus import Route
-from maglica.client_worker.fleet import Host
+from maglica.client_worker import waiting
+from maglica.client_worker.fleet import Fleet, Host
 from maglica.client_worker.keyring import Who
 from maglica.client_worker.now import Now
 from maglica.client_worker.outbox import Outbox
 from maglica.client_worker.store import Store
 from maglica.declare import Action
 from maglica.errors import Failed, MaglicaError, Refused
-from maglica.job import Job
+from maglica.job import Group, Job
 from maglica.wire import Message
 
 log = logging.getLogger("maglica.client_worker")
 
 LONGEST_WAIT = 10.0  # seconds that an answer is held back for a job to change; the asker asks again
+GROUP_PAUSE = 0.2  # seconds between two answers about a group to the same asker: it changes a thousand times
+SHOWN = 50  # running jobs of a group that are told one by one while they run
 BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: sorts like the number, no letters that look alike
 EPOCH_2026_MS = 1_767_225_600_000
 
 
 class Waiter(NamedTuple):
-    """Somebody who wants to hear when a job is another than at `rev` (which a restart may have set back)."""
+    """Somebody who wants to hear when a job or group is another than at `rev` (which a restart may have set back)."""
 
     route: Route
     job: str
     rev: int
     deadline: float
     ended: bool  # nothing but its end is of interest
+    earliest: float = 0.0  # of a group: before then its changes are not told
 
 
 class Submission(NamedTuple):
@@ -46,16 +50,45 @@ class Submission(NamedTuple):
     who: Who
     owner: str
     reason: str | None
-    dry_run: bool
+    dry_run: bool = False
+    group: str | None = None
+    retry_of: str | None = None
+
+
+class Member(NamedTuple):
+    """One of many things that are asked for at once: an action, or why it cannot be one."""
+
+    name: str
+    args: dict[str, Any]  # what it has of its own
+    action: Action | None
+    error: MaglicaError | None = None
+    retry_of: str | None = None
+
+
+class GroupSubmission(NamedTuple):
+    """A request for many jobs, before they have places."""
+
+    key: str
+    action: str
+    args: dict[str, Any]  # what all of them have
+    members: list[Member]
+    who: Who
+    owner: str
+    reason: str | None
+    retry_of: str | None = None
 
 
 class Ledger:
     """All jobs, over their store."""
 
-    def __init__(self, store: Store, outbox: Outbox) -> None:
+    def __init__(self, store: Store, outbox: Outbox, fleet: Fleet) -> None:
         self.store = store
         self._outbox = outbox
-        self._waiters: dict[str, list[Waiter]] = {}  # by job
+        self._fleet = fleet
+        self._waiters: dict[str, list[Waiter]] = {}  # by job or group
+        # Changes of groups, counted since somebody first asked for them; and those with news for their waiters.
+        self._group_rev: dict[str, int] = {}
+        self._stirred: set[str] = set()
         # Progress since a job's last change of state, by id. It is not worth an fsync: after a restart the hosts tell
         # it again with their next sync.
         self._live: dict[str, Job] = {}
@@ -73,9 +106,9 @@ class Ledger:
         record = Job(
             id=self._new_id(now), rev=1, key=wanted.key, action=action.NAME, args=action.values(), object=about,
             host=host, slot=action.SLOT, locks=locks, limit_seconds=action.LIMIT, attempt=1, state=job.QUEUED,
-            by=wanted.who.name, owner=wanted.owner, reason=wanted.reason, cancel=False, created_at=now.text,
-            claimed_at=None, started_at=None, ended_at=None, updated_at=now.text, step=None, progress=None,
-            steps=[placed], commands=[], result=None, error=None,
+            by=wanted.who.name, owner=wanted.owner, reason=wanted.reason, group=wanted.group, retry_of=wanted.retry_of,
+            verdict=None, cancel=False, created_at=now.text, claimed_at=None, started_at=None, ended_at=None,
+            updated_at=now.text, step=None, progress=None, steps=[placed], commands=[], result=None, error=None,
         )  # fmt: skip
         self.store.add(record)
         log.info(
@@ -93,8 +126,37 @@ class Ledger:
     def _new_id(self, now: Now) -> str:
         """Ten characters that sort by time: eight of milliseconds since 2026, two of chance."""
         self._last_ms = max(now.ms - EPOCH_2026_MS, self._last_ms + 1)
-        digits = [BASE32[(self._last_ms >> shift) & 31] for shift in range(35, -1, -5)]
-        return "".join(digits) + secrets.choice(BASE32) + secrets.choice(BASE32)
+        return _digits(self._last_ms) + secrets.choice(BASE32) + secrets.choice(BASE32)
+
+    def group_id(self, now: Now) -> str:
+        """The id of a new group: a `g`, and what a job submitted now would be called."""
+        return "g" + self._new_id(now)
+
+    def record_group(self, group_id: str, wanted: GroupSubmission, members: list[dict[str, Any]], now: Now) -> Group:
+        """Write down a group whose jobs were written down in this same transaction."""
+        fields = declare.find(wanted.action).action.FIELDS
+        shown = [{**member, "args": declare.mask(fields, member["args"])} for member in members]
+        group = Group(
+            id=group_id, key=wanted.key, action=wanted.action, args=declare.mask(fields, wanted.args),
+            by=wanted.who.name, owner=wanted.owner, reason=wanted.reason, retry_of=wanted.retry_of,
+            created_at=now.text, members=shown,
+        )  # fmt: skip
+        self.store.add_group(group, now.ms)
+        log.info("queued group=%s action=%r jobs=%d owner=%s", group_id, wanted.action, len(members), wanted.owner)
+        return group
+
+    def find_any(self, prefix: str) -> Job | Group:
+        """The job or group whose id begins so; `Refused` when there is none, or more than one."""
+        group = self.store.group(prefix)
+        if group:
+            return group
+        candidates = self.store.groups_like(prefix)
+        if not candidates:
+            return self.find(prefix)
+        listed = [*(one["id"] for one in candidates), *(one["id"] for one in self.store.jobs_like(prefix))]
+        if len(listed) > 1:
+            raise Refused("ambiguous_name", f"job {prefix} may be {', '.join(listed)}", "give more characters")
+        return candidates[0]
 
     def find(self, prefix: str) -> Job:
         """The job whose id begins so; `Refused` when there is none, or more than one."""
@@ -107,9 +169,85 @@ class Ledger:
             raise Refused("unknown_entity", f"there is no job {prefix}", "`maglica job list` shows the latest")
         return self._newest(candidates[0])
 
-    def latest(self, last: int, *, state: str | None, vm: str | None, host: str | None) -> list[Job]:
-        """The newest jobs that fit, the newest last."""
-        return [self._newest(record) for record in self.store.list_jobs(last, state=state, vm=vm, host=host)]
+    def latest(self, last: int, now: Now, **wanted: str | None) -> list[Message]:
+        """The newest jobs that fit, the newest last, as a list shows them. `Store.list_jobs` says what is `wanted`."""
+        found = [self._newest(record) for record in self.store.list_jobs(last, **wanted)]
+        return [_brief(self.shown(record, now)) for record in found]
+
+    def shown(self, record: Job, now: Now) -> Message:
+        """A job as people see it, with what it waits for."""
+        queued = self._waiting(record, now) if record["state"] == job.QUEUED else waiting.NOTHING
+        return {**job.shown(record), **queued._asdict()}
+
+    def told(self, found: Job | Group, now: Now) -> Message:
+        """The answer that holds a job or a group."""
+        if "members" in found:
+            return wire.ok(group=self.group_shown(found, now))
+        return wire.ok(job=self.shown(found, now))
+
+    def _waiting(self, record: Job, now: Now) -> waiting.Waiting:
+        """Looked up at this moment, never stored: it changes with every job that ends."""
+        host = self._fleet.hosts.get(record["host"])
+        if host is None or self._fleet.state(host, now.mono) == "down":
+            why = "is not known any more" if host is None else f"is down: {self._fleet.why(host, now.mono)}"
+            return waiting.for_host(record, self.store.count_ahead(record), why)
+        for lock in record["locks"]:
+            holder = self.store.lock_before(lock, record["id"])
+            if holder:
+                return waiting.for_lock(record, self.store.count_ahead(record), lock, self._job(holder))
+        working = self.store.working(record["host"], record["slot"])
+        return waiting.for_slot(record, self.store.count_ahead(record), working)
+
+    def group_shown(self, group: Group, now: Now) -> Message:
+        """A group as those see it who wait for it: how many of its jobs are in which state, and those that run."""
+        states = self.store.states_of(group["id"])
+        refused = sum(member["job"] is None for member in group["members"])
+        running = [
+            self._newest(record)
+            for state in (job.RUNNING, job.CLAIMED)
+            for record in self.store.some_of(group["id"], state, SHOWN)
+        ]
+        waits = self.store.some_of(group["id"], job.QUEUED, 1)
+        return {
+            **{key: value for key, value in group.items() if key != "members"},
+            "rev": self._group_rev.setdefault(group["id"], now.ms),
+            "state": job.group_state(states, len(group["members"])),
+            "jobs": len(group["members"]),
+            "states": {**states, **({"refused": refused} if refused else {})},
+            "open": sum(states.get(state, 0) for state in job.OPEN),
+            "first_in_line": self.shown(waits[0], now)["waits_for"] if waits else None,
+            "running": [_brief(self.shown(record, now)) for record in running[:SHOWN]],
+        }
+
+    def told_group(self, group_id: str, wanted: GroupSubmission, members: list[dict[str, Any]], now: Now) -> Message:
+        """Write the group down, unless all of its members were refused; the answer that tells how each fared."""
+        if any(member["job"] for member in members):
+            group = self.record_group(group_id, wanted, members, now)
+            return wire.ok(group={**self.group_shown(group, now), "members": self.members(group, now)})
+        told = [self._member(member, None, now) for member in members]
+        return wire.ok(group={
+            "id": None, "action": wanted.action, "rev": 0, "state": job.FAILED, "jobs": len(told), "open": 0,
+            "states": {"refused": len(told)}, "first_in_line": None, "running": [], "members": told,
+        })  # fmt: skip
+
+    def members(self, group: Group, now: Now) -> list[Message]:
+        """Each member of a group with how it stands or ended."""
+        records = {record["id"]: record for record in self.jobs_of(group)}
+        return [self._member(member, records.get(member["job"] or ""), now) for member in group["members"]]
+
+    def _member(self, member: dict[str, Any], record: Job | None, now: Now) -> Message:
+        if record is None:
+            error = member["error"]
+            return {
+                "name": member["name"], "state": "refused" if error else "forgotten", "host": None,
+                "changed": False if error else None, "took_seconds": None, "job": member["job"], "step": None,
+                "waits_for": None, "message": error["message"] if error else None, "result": None, "error": error,
+            }  # fmt: skip
+        shown = self.shown(record, now)
+        names = ("state", "host", "changed", "took_seconds")
+        rest = ("step", "waits_for", "message", "result", "error")
+        told = {name: shown[name] for name in names}, {name: shown[name] for name in rest}
+        return {"name": record["object"] or member["name"], **told[0], "job": record["id"], **told[1]}
 
     def _job(self, job_id: str) -> Job | None:
         return self._live.get(job_id) or self.store.job(job_id)
@@ -130,29 +268,86 @@ class Ledger:
             self._outbox.ring(record["host"])
         return record
 
-    def wait(self, route: Route, prefix: str, rev: int, timeout: float, now: Now, *, ended: bool = False) -> None:
-        """Answer with a job as soon as it is another than at `rev`, or has ended, or after `timeout` seconds. With
-        `ended` only the end counts.
-        """
-        record = self.find(prefix)
-        waiter = Waiter(route, record["id"], rev, now.mono + min(timeout, LONGEST_WAIT), ended)
-        if _hears(waiter, record):
-            self._outbox.reply(route, told(record))
+    def jobs_of(self, group: Group) -> list[Job]:
+        """The jobs of a group, as far as they are not forgotten."""
+        return [self._newest(record) for record in self.store.jobs_of(group["id"])]
+
+    def cancel_group(self, group: Group, now: Now) -> int:
+        """Ask for all jobs of a group to be stopped; how many it concerns."""
+        count = 0
+        for record in self.jobs_of(group):
+            if record["state"] not in job.FINAL and not record["cancel"]:
+                self.cancel(record, now)
+                count += 1
+        return count
+
+    def settle(self, record: Job, verdict: dict[str, Any], now: Now) -> Job:
+        """Write down what a person says became of a lost job. `verdict`: `as` is `success`, `failure` or `retry`."""
+        if record["state"] != job.LOST:
+            raise Refused(
+                "wrong_state",
+                f"job {record['id']} is {record['state']}, not lost: its record needs no verdict",
+                f"`maglica job explain {record['id']}` tells what became of it",
+            )
+        record["verdict"] = {**verdict, "at": now.text, "was": record["error"]}
+        said = f"{verdict['owner']} looked and said: {verdict['as']} ({verdict['reason']})"
+        log.info("verdict job=%s as=%s owner=%s", record["id"], verdict["as"], verdict["owner"])
+        if verdict["as"] == "success":
+            record["error"], record["result"] = None, {"name": record["object"], "changed": None, "note": said}
+            self._move(record, job.DONE, now)
         else:
-            self._waiters.setdefault(record["id"], []).append(waiter)
+            was = (record["error"] or {}).get("message", "lost")
+            record["error"] = Failed("lost", f"{was}; {said}", job=record["id"]).to_wire()
+            self._move(record, job.FAILED, now)
+        return record
+
+    def wait(self, route: Route, prefix: str, rev: int, timeout: float, now: Now, *, ended: bool = False) -> None:
+        """Answer with a job or group as soon as it is another than at `rev`, or has ended, or after `timeout` seconds.
+        With `ended` only the end counts.
+        """
+        found = self.find_any(prefix)
+        deadline = now.mono + min(timeout, LONGEST_WAIT)
+        if "members" in found:
+            answer = self.told(found, now)
+            waiter = Waiter(route, found["id"], rev, deadline, ended, min(now.mono + GROUP_PAUSE, deadline))
+            hears = not answer["group"]["open"] or (answer["group"]["rev"] != rev and not ended)
+        else:
+            waiter = Waiter(route, found["id"], rev, deadline, ended)
+            hears = _hears(waiter, found)
+            answer = self.told(found, now) if hears else {}
+        if hears:
+            self._outbox.reply(route, answer)
+        else:
+            self._waiters.setdefault(found["id"], []).append(waiter)
 
     def tick(self, now: Now) -> None:
-        """Answer those who have waited long enough."""
-        late = [waiter for waiters in self._waiters.values() for waiter in waiters if now.mono >= waiter.deadline]
-        for waiter in late:
+        """Answer those who have waited long enough, and those whose groups have changed."""
+        for waiters in list(self._waiters.values()):
+            self._answer([waiter for waiter in waiters if now.mono >= waiter.deadline], now)
+        for group_id in self._stirred & self._waiters.keys():
+            over = not any(self.store.states_of(group_id).get(state) for state in job.OPEN)
+            mine = self._waiters[group_id]
+            self._answer([one for one in mine if over or (now.mono >= one.earliest and not one.ended)], now)
+        self._stirred &= self._waiters.keys()
+
+    def _answer(self, waiters: list[Waiter], now: Now) -> None:
+        """Tell those who wait for one and the same how it stands."""
+        if not waiters:
+            return
+        try:
+            answer = self.told(self.find_any(waiters[0].job), now)
+        except MaglicaError as error:
+            answer = wire.failure(error)
+        for waiter in waiters:
             self._leave(waiter)
-            try:
-                self._outbox.reply(waiter.route, told(self.find(waiter.job)))
-            except MaglicaError as error:
-                self._outbox.reply(waiter.route, wire.failure(error))
+            self._outbox.reply(waiter.route, answer)
 
     def deadlines(self) -> list[float]:
-        return [waiter.deadline for waiters in self._waiters.values() for waiter in waiters]
+        return [
+            waiter.earliest if name in self._stirred and not waiter.ended else waiter.deadline
+            for name, waiters in self._waiters.items()
+            for waiter in waiters
+        ]
 
     def _leave(self, waiter: Waiter) -> None:
         self._waiters[waiter.job].remove(waiter)
@@ -245,7 +440,8 @@ class Ledger:
             raise Refused("wrong_state", f"job {record['id']} is {record['state']} and cannot become {state}")
         record["state"] = state
         stamp = {job.CLAIMED: "claimed_at", job.RUNNING: "started_at"}.get(state, "ended_at")
-        record[stamp] = now.text  # type: ignore[literal-required]
+        if record["verdict"] is None:  # a verdict comes later than the end that it is about
+            record[stamp] = now.text  # type: ignore[literal-required]
         if state in job.FINAL:
             # Secrets are needed no more, and the record outlives both daemons.
             masked = job.masked(record)
@@ -272,7 +468,25 @@ class Ledger:
         record["updated_at"] = now.text
         for waiter in [one for one in self._waiters.get(record["id"], []) if _hears(one, record)]:
             self._leave(waiter)
-            self._outbox.reply(waiter.route, told(record))
+            self._outbox.reply(waiter.route, self.told(record, now))
+        group = record["group"]
+        if group in self._group_rev:  # nobody has asked for the others
+            self._group_rev[group] += 1
+            self._stirred.add(group)
+
+
+def id_at(ms: int) -> str:
+    """What ids of that moment begin with; `ms` since 1970."""
+    return _digits(max(0, ms - EPOCH_2026_MS))
+
+
+def _digits(ms: int) -> str:
+    return "".join(BASE32[(ms >> shift) & 31] for shift in range(35, -1, -5))
+
+
+def _brief(shown: Message) -> Message:
+    """A job as one of many: `job show` and `job log` have the rest."""
+    return {name: value for name, value in shown.items() if name not in ("steps", "commands")}
 
 
 def _hears(waiter: Waiter, record: Job) -> bool:
@@ -291,11 +505,6 @@ def _ms(job_id: str) -> int:
 def _count(value: Any) -> int:
     """A number that a host told; 0 for what is none."""
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
-
-
-def told(record: Job) -> Message:
-    """The answer that holds a job."""
-    return wire.ok(job=job.shown(record))
 
 
 # What a host may tell of a job, and of which type: it is kept for years and shown to people.
@@ -318,7 +527,7 @@ def _refuse_malformed(report: Any) -> None:
 def _take_progress(record: Job, report: dict[str, Any]) -> None:
     record["step"] = report.get("step") or record["step"]
     record["progress"] = report.get("progress")
-    placed = [step for step in record["steps"] if step["name"] == "place"]
+    placed = [step for step in record["steps"] if step.get("name") == "place"]
     record["steps"] = placed + list(report.get("steps") or [])
     record["commands"] = list(report.get("commands") or [])
 

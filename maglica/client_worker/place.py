@@ -7,6 +7,7 @@ A survey is what `host survey` of one host gave:
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from maglica.declare import nearest
@@ -41,6 +42,22 @@ class Choice(NamedTuple):
     host: str
     why: str
     refused: dict[str, str]
+
+
+# Where each VM is, by its full name: the hosts that have one of that name, and its state there.
+Index = dict[str, list[tuple[str, str]]]
+
+
+class Seen:
+    """What all hosts told in one survey, and who did not."""
+
+    def __init__(self, surveys: dict[str, Survey], missing: dict[str, str]) -> None:
+        self.surveys, self.missing = surveys, missing
+
+    @cached_property
+    def vms(self) -> Index:
+        """Made when it is needed first: a survey that makes no sense is told to whoever needs it."""
+        return index(self.surveys)
 
 
 # What an overlay needs at once; it grows as its guest writes.
@@ -127,18 +144,34 @@ def needs(want: Wanted, survey: Survey) -> Reserved:
     return Reserved(1, want.memory_bytes or int(image["memory_bytes"]), disk)
 
 
+def index(surveys: dict[str, Survey]) -> Index:
+    """All VMs by their names: made once, also when a thousand of them are looked for."""
+    found: Index = {}
+    for at, survey in surveys.items():
+        for domain in survey["domains"]:
+            found.setdefault(str(domain["name"]), []).append((at, str(domain["state"])))
+    return found
+
+
 def locate(
-    name: str, surveys: dict[str, Survey], missing: dict[str, str], *, full_name: bool, whole_fleet: bool
+    name: str,
+    surveys: dict[str, Survey],
+    missing: dict[str, str],
+    *,
+    full_name: bool,
+    whole_fleet: bool,
+    vms: Index | None = None,
 ) -> tuple[str, str]:
     """(host, full name) of the VM that `name` means: NAME, NAME@HOST, or NAME up to a dot unless `full_name`.
 
-    With `whole_fleet` the answer is refused while a host does not answer: the VM may be there too.
+    With `whole_fleet` the answer is refused while a host does not answer: the VM may be there too. `vms`: where all
+    VMs are, for whoever looks for many.
     """
     bare, _, host = name.partition("@")
     _refuse_unknown_host(host or None, surveys, missing)
-    looked = [(at, survey["domains"]) for at, survey in surveys.items() if host in ("", at)]
-    found = [(at, bare) for at, domains in looked for domain in domains if domain["name"] == bare]
-    everything = [] if found else [(at, str(domain["name"])) for at, domains in looked for domain in domains]
+    vms = index(surveys) if vms is None else vms
+    found = [(at, bare) for at, _ in vms.get(bare, []) if host in ("", at)]
+    everything = [] if found else [(at, vm) for vm in vms for at, _ in vms[vm] if host in ("", at)]
     if not found and not full_name:
         found = [place for place in everything if place[1].startswith(bare + ".")]
     if len(found) > 1:
@@ -151,16 +184,15 @@ def locate(
     return found[0]
 
 
-def refuse_double_life(name: str, host: str, surveys: dict[str, Survey]) -> None:
+def refuse_double_life(name: str, host: str, vms: Index) -> None:
     """Refuse to bring a VM to life on a host while one of its name lives on another: they may share disks."""
-    for other, survey in surveys.items():
-        for domain in survey["domains"]:
-            if other != host and domain["name"] == name and domain["state"] != "shut-off":
-                raise Refused(
-                    "wrong_state",
-                    f"{name} is {domain['state']} on {other}; a VM must not run on two hosts",
-                    f"stop {name}@{other} first, or rename one of them",
-                )
+    for other, state in vms.get(name, []):
+        if other != host and state != "shut-off":
+            raise Refused(
+                "wrong_state",
+                f"{name} is {state} on {other}; a VM must not run on two hosts",
+                f"stop {name}@{other} first, or rename one of them",
+            )
 
 
 def _not_found(

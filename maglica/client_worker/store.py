@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 
 from maglica.ballast import Ballast, free_bytes
 from maglica.errors import Failed, Refused
-from maglica.job import FINAL, Job
+from maglica.job import FINAL, LATER, Group, Job
 
 log = logging.getLogger("maglica.client_worker")
 
@@ -66,16 +66,31 @@ CREATE INDEX audit_ms ON audit (ms);
 CREATE INDEX job_unfinished ON job (id) WHERE state IN ('queued', 'claimed', 'running');
 CREATE INDEX job_queued ON job (host, slot, id) WHERE state = 'queued';
 """,
+    # Groups, and lists that read no record but those that they show.
+    """
+ALTER TABLE job ADD COLUMN owner TEXT;
+ALTER TABLE job ADD COLUMN family TEXT;
+ALTER TABLE job ADD COLUMN retry_of TEXT;
+UPDATE job SET owner = json_extract(record, '$.owner');
+CREATE INDEX job_list ON job (id, state, object, host, action, owner, family);
+CREATE INDEX job_family ON job (family, state) WHERE family IS NOT NULL;
+CREATE INDEX job_retry ON job (retry_of) WHERE retry_of IS NOT NULL;
+CREATE TABLE family (id TEXT PRIMARY KEY, key TEXT NOT NULL UNIQUE, created_ms INTEGER NOT NULL, record TEXT NOT NULL)
+    WITHOUT ROWID;
+""",
 ]
 SCHEMA_VERSION = len(STEPS)
 
 OPEN = "state IN ('queued', 'claimed', 'running')"
 
+# What is needed of a job without reading its record stands in columns. `family` is its group: GROUP is a word of SQL.
+COLUMNS = "id, key, host, state, slot, object, action, owner, family, retry_of, journal, ended_ms, record"
+
 SQL = {
     "job": "SELECT record FROM job WHERE id = ?",
     "job by key": "SELECT record FROM job WHERE key = ?",
     "jobs by prefix": "SELECT record FROM job WHERE id >= ? AND id < ? ORDER BY id LIMIT 5",
-    "put job": "INSERT INTO job VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    "put job": f"INSERT INTO job ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     "set job": "UPDATE job SET state = ?, journal = coalesce(?, journal), ended_ms = ?, record = ? WHERE id = ?",
     "last id": "SELECT max(id) FROM job",
     "count open": f"SELECT count(*) FROM job WHERE {OPEN}",
@@ -84,6 +99,7 @@ SQL = {
         f"SELECT record FROM job WHERE host = ? AND state IN ('claimed', 'running') AND {OPEN} ORDER BY id"
     ),
     "open": f"SELECT record FROM job WHERE {OPEN} ORDER BY id",
+    "open of action": f"SELECT record FROM job WHERE action = ? AND {OPEN} ORDER BY id",
     "journal of job": "SELECT journal FROM job WHERE id = ?",
     "hosts behind lock": (
         "SELECT DISTINCT job.host FROM lock JOIN job ON job.id = lock.job WHERE lock.name = ? AND job.state = 'queued'"
@@ -94,9 +110,17 @@ SQL = {
         " SELECT 1 FROM lock AS mine JOIN lock AS other ON other.name = mine.name"
         " WHERE mine.job = job.id AND other.job < mine.job) ORDER BY id LIMIT ?"
     ),
+    "count ahead": "SELECT count(*) FROM job WHERE host = ? AND state = 'queued' AND slot = ? AND id < ?",
+    "working": f"SELECT id FROM job WHERE host = ? AND state <> 'queued' AND slot = ? AND {OPEN} ORDER BY id",
+    "retries": "SELECT record FROM job WHERE retry_of = ? ORDER BY id",
     "put lock": "INSERT INTO lock VALUES (?, ?)",
     "free locks": "DELETE FROM lock WHERE job = ?",
     "lock holders": "SELECT name, job FROM lock WHERE name = ? ORDER BY job",
+    "lock before": "SELECT name, job FROM lock WHERE name = ? AND job < ? ORDER BY job LIMIT 1",
+    "locks": (
+        f"SELECT lock.name, lock.job FROM job CROSS JOIN lock WHERE lock.job = job.id AND job.{OPEN}"
+        " ORDER BY lock.name, lock.job"
+    ),
     "hosts": "SELECT name, journal, incarnation, facts FROM host ORDER BY name",
     "put host": (
         "INSERT INTO host VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE"
@@ -104,7 +128,7 @@ SQL = {
     ),
     "remove host": "DELETE FROM host WHERE name = ?",
     # The newest one stays: hosts compare it with what they were handed, and ids go on from it.
-    "old jobs": "DELETE FROM job WHERE ended_ms < ? AND id < (SELECT max(id) FROM job)",
+    "old jobs": "DELETE FROM job WHERE ended_ms < ? AND state <> 'lost' AND id < (SELECT max(id) FROM job)",
     "keys": "SELECT public, name, role, created_at, created_by, expires_ms, revoked_at FROM key ORDER BY created_at",
     "put key": "INSERT OR REPLACE INTO key VALUES (?, ?, ?, ?, ?, ?, ?)",
     "invitations": (
@@ -126,6 +150,17 @@ SQL = {
     "quick check": "PRAGMA quick_check(1)",
     "cluster": "SELECT value FROM meta WHERE name = 'cluster'",
     "put cluster": "INSERT OR IGNORE INTO meta VALUES ('cluster', ?)",
+    "old families": (
+        "DELETE FROM family WHERE created_ms < ? AND NOT EXISTS (SELECT 1 FROM job WHERE job.family = family.id)"
+    ),
+    "put family": "INSERT INTO family VALUES (?, ?, ?, ?)",
+    "family": "SELECT record FROM family WHERE id = ?",
+    "family by key": "SELECT record FROM family WHERE key = ?",
+    "families by prefix": "SELECT record FROM family WHERE id >= ? AND id < ? ORDER BY id LIMIT 5",
+    "states of family": "SELECT state, count(*) FROM job WHERE family = ? GROUP BY state",
+    "jobs of family": "SELECT record FROM job WHERE family = ? ORDER BY id",
+    "about of family": "SELECT object, host FROM job WHERE family = ?",
+    "some of family": "SELECT record FROM job WHERE family = ? AND state = ? ORDER BY id LIMIT ?",
     "epoch": "SELECT value FROM meta WHERE name = 'epoch'",
     "set epoch": "UPDATE meta SET value = value + 1 WHERE name = 'epoch'",
 }
@@ -325,7 +360,7 @@ class Store:
     # ---------------------------------------------------------------------------------------------- jobs
 
     def _jobs(self, name: str, *values: Any) -> list[Job]:
-        return [cast(Job, json.loads(row[0])) for row in self._rows(name, *values)]
+        return [_job(row[0]) for row in self._rows(name, *values)]
 
     def job(self, job_id: str) -> Job | None:
         return next(iter(self._jobs("job", job_id)), None)
@@ -341,7 +376,7 @@ class Store:
         """Record a new job and take its locks."""
         self._write(
             "put job", job["id"], job["key"], job["host"], job["state"], job["slot"], job["object"], job["action"],
-            None, None, json.dumps(job),
+            job["owner"], job["group"], job["retry_of"], None, None, json.dumps(job),
         )  # fmt: skip
         for lock in job["locks"]:
             self._write("put lock", lock, job["id"])
@@ -373,6 +408,9 @@ class Store:
         """The open jobs that a host has been given."""
         return self._jobs("handed of host", host)
 
+    def open_of_action(self, action: str) -> list[Job]:
+        return self._jobs("open of action", action)
+
     def claimable(self, host: str, slot: str, at_most: int) -> list[Job]:
         """Queued jobs of this host that hold the first place for each of their locks, the oldest first."""
         return self._jobs("claimable", host, slot, at_most) if at_most > 0 else []
@@ -381,23 +419,106 @@ class Store:
         """The hosts of the jobs that wait for a lock."""
         return [row[0] for row in self._rows("hosts behind lock", lock)]
 
+    def count_ahead(self, job: Job) -> int:
+        """How many queued jobs of the same host and class were submitted before this one."""
+        return int(next(self._rows("count ahead", job["host"], job["slot"], job["id"]))[0])
+
+    def working(self, host: str, slot: str) -> list[str]:
+        """The jobs that have a slot of that class on that host."""
+        return [row[0] for row in self._rows("working", host, slot)]
+
+    def retries(self, job_id: str) -> list[Job]:
+        """The jobs that try this one again."""
+        return self._jobs("retries", job_id)
+
     def holders(self, lock: str) -> list[str]:
         """The jobs that hold or wait for a lock, the holder first."""
         return [row[1] for row in self._rows("lock holders", lock)]
 
-    def list_jobs(self, last: int, *, state: str | None, vm: str | None, host: str | None) -> list[Job]:
-        """The newest jobs that fit, the newest last."""
-        wanted = {"state": state, "object": vm, "host": host}
-        terms = [f"{column} = ?" for column, value in wanted.items() if value]
-        values = [value for value in wanted.values() if value]
-        where = f"WHERE {' AND '.join(terms)}" if terms else ""
-        statement = f"SELECT record FROM job {where} ORDER BY id DESC LIMIT ?"
-        rows = self._guarded(lambda: self._db.execute(statement, [*values, last]).fetchall())
-        return [cast(Job, json.loads(row[0])) for row in reversed(rows)]
+    def lock_before(self, lock: str, job_id: str) -> str | None:
+        """The job that holds a lock which this later one wants; None when it is its own turn."""
+        return next((row[1] for row in self._rows("lock before", lock, job_id)), None)
+
+    def locks(self) -> Iterator[tuple[str, str]]:
+        """(lock, job) of all open jobs: by lock, its holder first and then those who wait, in their order."""
+        return ((name, found) for name, found in self._rows("locks"))
+
+    def list_jobs(
+        self,
+        last: int,
+        *,
+        state: str | None = None,
+        vm: str | None = None,
+        host: str | None = None,
+        owner: str | None = None,
+        action: str | None = None,
+        group: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+    ) -> list[Job]:
+        """The newest jobs that fit, the newest last.
+
+        `state` may be `open` or `ended`. `vm` and `host` may be shortened to a part before a dot, `owner` to the part
+        before the @. `since`, `until`: ids, which sort by time.
+        """
+        wanted: list[tuple[str, list[Any]]] = [
+            _of_state(state),
+            _beginning("object", vm, "."),
+            _beginning("host", host, "."),
+            _beginning("owner", owner, "@"),
+            ("action = ?", [action]),
+            ("family = ?", [group]),
+            ("id >= ?", [since]),
+            ("id < ?", [until]),
+        ]
+        kept = [(term, values) for term, values in wanted if None not in values]
+        where = " AND ".join(["1", *(term for term, _ in kept)])
+        # What fits is found in an index that is small however big the records are; they are read afterwards.
+        newest = f"SELECT id FROM job WHERE {where} ORDER BY id DESC LIMIT ?"
+        statement = f"SELECT record FROM job WHERE id IN ({newest}) ORDER BY id"
+        values = [value for _, found in kept for value in found]
+        return [_job(row[0]) for row in self._guarded(lambda: self._db.execute(statement, [*values, last]).fetchall())]
 
     def prune(self, ended_before_ms: int) -> int:
-        """Forget jobs that ended before a time (milliseconds since 1970); how many."""
-        return self._write("old jobs", ended_before_ms)
+        """Forget jobs that ended before a time (milliseconds since 1970), and groups none of whose jobs is known any
+        more; how many jobs. A lost one is kept until somebody has decided what became of it.
+        """
+        count = self._write("old jobs", ended_before_ms)
+        self._write("old families", ended_before_ms)
+        return count
+
+    # -------------------------------------------------------------------------------------------- groups
+
+    def _groups(self, name: str, *values: Any) -> list[Group]:
+        return [cast(Group, json.loads(row[0])) for row in self._rows(name, *values)]
+
+    def add_group(self, group: Group, created_ms: int) -> None:
+        self._write("put family", group["id"], group["key"], created_ms, json.dumps(group))
+
+    def group(self, group_id: str) -> Group | None:
+        return next(iter(self._groups("family", group_id)), None)
+
+    def group_by_key(self, key: str) -> Group | None:
+        return next(iter(self._groups("family by key", key)), None)
+
+    def groups_like(self, prefix: str) -> list[Group]:
+        """At most five groups whose id begins so."""
+        return self._groups("families by prefix", prefix, prefix + "~")
+
+    def states_of(self, group_id: str) -> dict[str, int]:
+        """How many jobs of a group are in which state."""
+        return {state: int(count) for state, count in self._rows("states of family", group_id)}
+
+    def jobs_of(self, group_id: str) -> list[Job]:
+        return self._jobs("jobs of family", group_id)
+
+    def about(self, group_id: str) -> list[tuple[str | None, str]]:
+        """What each job of a group is about, and on which host it is."""
+        return [(vm, host) for vm, host in self._rows("about of family", group_id)]
+
+    def some_of(self, group_id: str, state: str, at_most: int) -> list[Job]:
+        """The first jobs of a group that are in that state."""
+        return self._jobs("some of family", group_id, state, at_most)
 
     # --------------------------------------------------------------------------------------------- hosts
 
@@ -441,3 +562,23 @@ class Store:
     def prune_audit(self, before_ms: int) -> None:
         """Forget what was asked before then."""
         self._write("old audit", before_ms)
+
+
+def _job(text: str) -> Job:
+    """A record as it was written, with what records of older releases lack."""
+    found = json.loads(text)
+    return cast(Job, {**found, **dict.fromkeys(LATER - found.keys())})
+
+
+def _of_state(state: str | None) -> tuple[str, list[Any]]:
+    if state in ("open", "ended"):
+        marks = ", ".join("?" * len(FINAL))
+        return f"state {'NOT ' if state == 'open' else ''}IN ({marks})", sorted(FINAL)
+    return "state = ?", [state]
+
+
+def _beginning(column: str, value: str | None, end: str) -> tuple[str, list[Any]]:
+    """The condition that a column is this value, or begins with it and `end`."""
+    if value is None:
+        return "", [None]
+    return f"({column} = ? OR ({column} > ? AND {column} < ?))", [value, value + end, value + chr(ord(end) + 1)]

@@ -226,8 +226,8 @@ class Runner:
         if not self.accepting or not self._journal_writes():
             return dict.fromkeys(SLOTS, 0)
         settings = self.host.settings
-        size = {"quick": settings.slots_quick, "disk": settings.slots_disk, "guest": settings.slots_guest}
-        return {slot: max(0, size[slot] - taken.count(slot)) for slot in SLOTS}
+        sizes = {slot: int(settings.values()[f"slots_{slot}"]) for slot in SLOTS}
+        return {slot: max(0, size - taken.count(slot)) for slot, size in sizes.items()}
 
     def _journal_writes(self) -> bool:
         """Whether jobs can be noted; said once when that changes."""

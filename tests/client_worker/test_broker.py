@@ -584,8 +584,9 @@ def test_an_answer_is_not_held_back_for_ever(office: Office, host: Worker) -> No
     assert short.job == now, "unchanged: that says that the job is there, and so is the client worker"
     assert long.answer is None
     office.sleep(LONGEST_WAIT - 2.0)
-    assert long.job == now
-    assert office.wait(id, now["rev"], -5.0).job == now
+    assert long.job["rev"] == now["rev"]
+    assert long.job["blocked_on"] == {"kind": "host", "host": "host1"}, "it was silent all the time"
+    assert office.wait(id, now["rev"], -5.0).job["rev"] == now["rev"]
 
 
 def test_the_end_is_told_whatever_was_known(office: Office, host: Worker) -> None:

@@ -415,13 +415,13 @@ def test_a_vm_does_not_live_on_two_hosts(state: str) -> None:
     """D19: whoever says NAME@HOST knows that there are two; both of them running is another matter."""
     fleet = {"host1": survey(domain("twin"), domain("db1")), "host2": survey(domain("twin", state))}
     with pytest.raises(Refused, match=f"twin is {state} on host2") as refused:
-        place.refuse_double_life("twin", "host1", fleet)
+        place.refuse_double_life("twin", "host1", place.index(fleet))
     assert refused.value.code == "wrong_state"
-    place.refuse_double_life("twin", "host2", fleet)
-    place.refuse_double_life("db1", "host1", fleet)
+    place.refuse_double_life("twin", "host2", place.index(fleet))
+    place.refuse_double_life("db1", "host1", place.index(fleet))
 
 
 def test_a_vm_that_is_off_everywhere_may_be_brought_to_life_anywhere() -> None:
     fleet = {"host1": survey(domain("twin")), "host2": survey(domain("twin"))}
     for host in fleet:
-        place.refuse_double_life("twin", host, fleet)
+        place.refuse_double_life("twin", host, place.index(fleet))

@@ -46,6 +46,8 @@ def record(number: int, **more: Any) -> Job:
         "slot": "quick",
         "locks": ["vm:web1"],
         "state": job.QUEUED,
+        "owner": "me@desk",
+        **dict.fromkeys(job.LATER),
     }
     return Job(**{**usual, **more})  # type: ignore[typeddict-item]
 
