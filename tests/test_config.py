@@ -137,7 +137,7 @@ def test_settings_are_frozen() -> None:
 def test_the_example_that_is_shipped_shows_the_defaults(tmp_path: Path) -> None:
     text = (HOME / "etc" / "maglica.conf.example").read_text()
     load(tmp_path, text)
-    settings = load(tmp_path, re.sub(r"(?m)^#(?=\w+ = )", "", text))
+    settings = load(tmp_path, re.sub(r"(?m)^#(?=\w+ = |\[)", "", text))
     shown = re.findall(r"(?m)^#(\w+) = ", text)
     assert shown
     for name, section in config.SECTIONS.items():
