@@ -2,18 +2,24 @@
 
 One connection per process, shared by all threads (libvirt allows it), opened at the first use and again when it broke:
 the test driver keeps its world per connection, so a second one would see another.
+
+Nothing here waits for ever: a call that has not come back at its deadline is given up and left in its thread, and the
+next ones get a new connection. libvirt's own keepalive is not used, see docs/design.md.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from functools import partial
 from typing import Any, TypeVar
 
 from maglica.errors import Failed, MaglicaError, Refused
 from maglica.host_worker import domain_xml
+from maglica.host_worker.deadline import Calls, Overdue
 from maglica.host_worker.domain_xml import Domain
 
 try:
@@ -23,15 +29,30 @@ except ImportError:  # said at the first use, in words that help
 
 T = TypeVar("T")
 
+OPEN_WITHIN = 5.0  # seconds that a connection may take, and that anybody waits for one
+ANSWER_WITHIN = 15.0  # seconds that a question may take: a list of some thousand domains takes some
+OBEY_WITHIN = 300.0  # seconds that an order may take: a guest with much memory starts for minutes
+MOST_HUNG = 16  # calls left to themselves; each holds a thread
+SETTLE = 1.0  # seconds that orders which may still be on their way have, before a new connection is used
+
 # virDomainState -> the words of the tables
 STATES = ("unknown", "running", "idle", "paused", "in-shutdown", "shut-off", "crashed", "pm-suspended")
 
 
-class Hypervisor:
-    """What we ask of libvirt, in plain values. Sizes in bytes."""
+class Hung(Failed):
+    """libvirt has not answered in time; whether it will, nobody knows."""
 
-    def __init__(self, uri: str) -> None:
+
+class Hypervisor:
+    """What we ask of libvirt, in plain values. Sizes in bytes. `answer_within`: seconds that a question may take."""
+
+    def __init__(self, uri: str, *, answer_within: float = ANSWER_WITHIN) -> None:
         self.uri = uri
+        self._answer_within = answer_within
+        self._calls = Calls(MOST_HUNG)
+        self._opening: Future[Any] | None = None
+        self._opening_since = 0.0
+        self._in_doubt = False  # an order was sent, and the connection broke before its answer
         self.driver = uri.split(":")[0].split("+")[0]
         self._connection: Any = None
         self._lock = threading.Lock()
@@ -47,18 +68,53 @@ class Hypervisor:
     # ------------------------------------------------------------------------------------- connection
 
     def _connect(self) -> Any:
+        """The connection. One thread opens it; a libvirtd that hangs would swallow every thread that tries."""
         with self._lock:
-            if self._connection is None:
-                self._connection = self._opened()
-            return self._connection
+            if self._connection is not None:
+                return self._connection
+            if self._opening is None:
+                self._opening = Future()
+                self._opening_since = time.monotonic()
+                threading.Thread(target=self._open, args=(self._opening,), name="libvirt open", daemon=True).start()
+            opening = self._opening
+            left = self._opening_since + OPEN_WITHIN - time.monotonic()
+        try:
+            return opening.result(max(0.0, left))
+        except TimeoutError:
+            raise self._silent(time.monotonic() - self._opening_since) from None
+
+    def _open(self, opening: Future[Any]) -> None:
+        try:
+            connection = self._opened()
+        except BaseException as error:
+            with self._lock:
+                self._opening = None
+            opening.set_exception(error)
+            return
+        with self._lock:
+            self._connection, self._opening, self._in_doubt = connection, None, False
+        opening.set_result(connection)
 
     def _opened(self) -> Any:
         if libvirt is None:
             raise Failed("environment_error", "the libvirt module for Python is missing", "install python3-libvirt")
         try:
-            return libvirt.open(self.uri)
+            connection = libvirt.open(self.uri)
+            if self._in_doubt:
+                # What was sent on the connection that broke is carried out by a libvirtd that moves again. It shall
+                # come before what is asked, or undone, from here on.
+                time.sleep(SETTLE)
+                connection.getLibVersion()
         except libvirt.libvirtError as error:
             raise self._unreachable(error) from None
+        return connection
+
+    def _silent(self, seconds: float) -> Hung:
+        return Hung(
+            "host_down",
+            f"libvirt: has not answered for {seconds:.0f} s ({self.uri})",
+            "libvirtd is there but hangs: `systemctl status libvirtd`, its log, and the storage it uses",
+        )
 
     def _unreachable(self, error: Exception) -> Failed:
         return Failed(
@@ -70,17 +126,36 @@ class Hypervisor:
     def _ask(self, question: Callable[[Any], T]) -> T:
         """Ask something that may be asked twice: a connection that broke since is opened again."""
         try:
-            return self._tell(question)
+            return self._call(question, self._answer_within)
         except Failed as failed:
-            if failed.code != "host_down":
+            if failed.code != "host_down" or isinstance(failed, Hung):
                 raise
-            return self._tell(question)
+            return self._call(question, self._answer_within)
 
     def _tell(self, order: Callable[[Any], T]) -> T:
         """Give an order, once."""
+        given: list[bool] = []
+
+        def give(connection: Any) -> T:
+            given.append(True)
+            return order(connection)
+
+        try:
+            return self._call(give, OBEY_WITHIN)
+        except Failed as failed:
+            if failed.code == "host_down" and given:
+                self._in_doubt = True
+                failed.message += "; whether it did what it was told is not known"
+            raise
+
+    def _call(self, work: Callable[[Any], T], within: float) -> T:
         connection = self._connect()
         try:
-            return order(connection)
+            return self._calls.run(lambda: work(connection), within)
+        except Overdue:
+            if self.has_files:  # the test driver has no other world
+                self._forget(connection)  # it serves few calls at a time: the next shall not queue behind this one
+            raise self._silent(within) from None
         except libvirt.libvirtError as error:
             if not self._alive(connection):
                 self._forget(connection)
