@@ -6,13 +6,14 @@ NAME ?= lab
 ONLY ?=
 DURATION ?= 1h
 PYTEST_OPTIONS ?=
+FUZZ_SECONDS ?= 60
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 KEEP := MAGLICA_LAB_DIR,MAGLICA_LAB_CACHE,MAGLICA_LAB_NAME
 ROOT := $(shell [ "$$(id -u)" -eq 0 ] || { command -v sudo >/dev/null && echo "sudo --preserve-env=$(KEEP)"; })
 
 .NOTPARALLEL:
-.PHONY: help deps venv demo lab lab-down test test-fast lint bench soak derive clean
+.PHONY: help deps venv demo lab lab-down test test-fast faults fuzz lint bench soak derive clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -46,6 +47,12 @@ test: deps venv ## all tests; the lab's need root
 
 test-fast: venv ## the tests without the lab, in under a minute
 	@$(PYTHON) -m pytest -p no:cacheprovider -m 'not lab and not slow' $(PYTEST_OPTIONS)
+
+faults: venv ## every fault, many times: an hour on two cores
+	@MAGLICA_TEST_LONG=1 $(PYTHON) -m pytest -p no:cacheprovider tests/faults tests/fuzz tests/client_worker/test_interleavings.py $(PYTEST_OPTIONS)
+
+fuzz: venv ## coverage-guided fuzzing of the decoder and of the doors: make fuzz FUZZ_SECONDS=600
+	@$(PYTHON) -m tests.fuzz $(FUZZ_SECONDS)
 
 lint: venv ## ruff and mypy --strict
 	@$(PYTHON) -m ruff check .
