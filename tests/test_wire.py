@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -496,3 +498,30 @@ def test_every_request_is_somebodys() -> None:
     assert not wire.OF_HOSTS & wire.OF_PEOPLE
     for op in wire.OF_HOSTS:
         assert "host" in wire.REQUESTS[op][0], "its key is compared with it"
+
+
+BIG = b"\xdd" + (60_000).to_bytes(4, "big") + b"\x80" * 60_000
+BROKEN = {
+    "cut off": (b"\x81\xa1a" + BIG)[:-1],
+    "not UTF-8": b"\x82\xa1a\x92" + BIG + b"\xa1\xff\xa1b\x01",
+    "half a character": b"\x81\xa1a\x92" + BIG + b"\xa3\xed\xa0\x80",
+    "a list as key": b"\x81\xa1a\x92" + BIG + b"\x81\x90\x01",
+    "a number as key": b"\x81\xa1a\x92" + BIG + b"\x81\x01\x01",
+    "an extension": b"\x81\xa1a\x92" + BIG + b"\xd4\x05a",
+    "half a timestamp": b"\x81\xa1a\x92" + BIG + b"\xc7\x00\xff",
+    "no type at all": b"\x81\xa1a\x92" + BIG + b"\xc1",
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_broken_messages_leave_nothing_behind(how: str) -> None:
+    """msgpack's decoder never frees what it had made when it gives up: 4 MiB for each of these."""
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    refused(BROKEN[how])
+    before = resident()
+    for _ in range(40):
+        assert refused(BROKEN[how]).code == "wrong_input"
+    assert resident() < before + (40 << 20)
