@@ -119,7 +119,8 @@ def shown(record: Job) -> dict[str, Any]:
 def changed(record: Job) -> bool | None:
     """Whether it has changed anything; None while nobody can tell."""
     if record["state"] == DONE:
-        return bool((record["result"] or {}).get("changed", True))
+        told = (record["result"] or {}).get("changed", True)
+        return None if told is None else bool(told)
     error = record["error"] or {}
     if (error.get("details") or {}).get("left_behind"):
         return True

@@ -267,7 +267,7 @@ def _row(outcome: Outcome) -> Value:
         "state": record.get("state", "refused"),
         "host": record.get("host"),
         "job": record.get("id"),
-        "changed": bool(result.get("changed", True)) if result is not None else None if record else False,
+        "changed": record["changed"] if record else False,
         "took_seconds": took(record),
         "message": outcome.error.message if outcome.error else "",
         "result": result,
