@@ -129,8 +129,8 @@ def decode(data: bytes, limit: int = MAX_BYTES) -> Message:
         message = _unpacked(data)
     except msgpack.StackError:  # its own limit, which no nesting can pass: it decodes without recursion
         raise _nested() from None
-    except Exception:  # whatever msgpack raises, the bytes were no message
-        raise _unreadable() from None
+    except Exception:  # whatever msgpack raises, the bytes were no message; what it had made goes with its error
+        message = _NOT_ALLOWED
     if message is _NOT_ALLOWED:
         raise _unreadable()
     if not isinstance(message, dict):

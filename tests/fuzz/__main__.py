@@ -6,6 +6,7 @@ again.
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import tempfile
@@ -58,6 +59,7 @@ def _run(name: str, seconds: int, kept: Path) -> bool:
 def _fuzz(atheris: object, name: str, options: list[str]) -> None:
     with atheris.instrument_imports(include=["maglica"]):  # type: ignore[attr-defined]
         from tests.fuzz.targets import TARGETS
+    logging.getLogger("maglica").setLevel(logging.CRITICAL)
     atheris.Setup([sys.argv[0], *options], TARGETS[name]())  # type: ignore[attr-defined]
     atheris.Fuzz()  # type: ignore[attr-defined]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import math
 import os
 import random
@@ -138,5 +137,3 @@ TARGETS: dict[str, Callable[[], Callable[[bytes], None]]] = {
     "answer": lambda: answer,
     "doors": Doors,
 }
-
-logging.getLogger("maglica").setLevel(logging.CRITICAL)  # refusals are what is looked for, thousands of them
