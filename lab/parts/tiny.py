@@ -87,8 +87,9 @@ tries=$1
 while [ "$tries" -gt 0 ]; do
     address=$(ip -4 -o addr show scope global | sed -n 's|.* inet \\([0-9.]*\\)/.*|\\1|p' | head -n 1)
     if [ -n "$address" ]; then
-        [ "$1" -eq 1 ] || printf '\\r\\n' > /dev/console  # the login prompt is there already
-        printf 'maglica-guest: hostname=%s address=%s\\r\\n' "$(hostname)" "$address" > /dev/console
+        # The login prompt may be there, or come at this moment: a line of its own, written at once
+        [ "$1" -eq 1 ] || begin='\\r\\n'
+        printf "${begin}maglica-guest: hostname=%s address=%s\\r\\n" "$(hostname)" "$address" | cat > /dev/console
         exit 0
     fi
     tries=$((tries - 1))
