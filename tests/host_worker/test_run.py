@@ -15,6 +15,7 @@ import pytest
 
 from maglica import wire
 from maglica.config import HostWorkerSection
+from maglica.declare import SLOTS
 from maglica.errors import Failed, from_wire
 from maglica.host_worker import commands, run
 from maglica.host_worker.host import Host
@@ -270,7 +271,7 @@ def test_what_a_sync_says_of_jobs(place: Place) -> None:
         "have": [],
         "done": [],
         "progress": [],
-        "free": {"quick": 8, "disk": 2, "guest": 2},
+        "free": {"quick": 8, "disk": 2, "guest": 2, "move": 1},
     }
     started, go_on = threading.Event(), threading.Event()
 
@@ -583,7 +584,7 @@ def test_a_stop_lets_jobs_end_and_takes_no_more(place: Place) -> None:
     stopping = threading.Thread(target=place.runner.stop, args=(10.0,))
     stopping.start()
     until(lambda: not place.runner.accepting)
-    assert place.runner.state()["free"] == {"quick": 0, "disk": 0, "guest": 0}
+    assert place.runner.state()["free"] == dict.fromkeys(SLOTS, 0)
     place.begin("vm start", id="job2", name="web2")
     place.on_wake = lambda: None
     go_on.set()
