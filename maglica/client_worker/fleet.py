@@ -102,8 +102,7 @@ class Fleet:
             found.append(f"can call but does not hear: no beat of the client worker for {now - host.hears:.0f} s")
         if host.facts.get("libvirt") not in (None, "ok"):
             found.append(str(host.facts["libvirt"]))
-        if host.facts.get("trouble"):
-            found.append(str(host.facts["trouble"]))
+        found += [str(host.facts[word]) for word in ("trouble", "notice") if host.facts.get(word)]
         if host.skew is not None and abs(host.skew) > MUCH_SKEW:
             found.append(skewed(host.skew))
         return found

@@ -191,6 +191,8 @@ class Ledger:
         if host is None or self._fleet.state(host, now.mono) == "down":
             why = "is not known any more" if host is None else f"is down: {self._fleet.why(host, now.mono)}"
             return waiting.for_host(record, self.store.count_ahead(record), why)
+        if host.facts.get("trouble"):  # it takes no jobs while it lasts
+            return waiting.for_host(record, self.store.count_ahead(record), f"says: {host.facts['trouble']}")
         for lock in record["locks"]:
             holder = self.store.lock_before(lock, record["id"])
             if holder:

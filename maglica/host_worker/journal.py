@@ -135,7 +135,8 @@ class Journal:
         except BaseException:
             self._db.close()
             raise
-        self._ballast.fill(BALLAST)
+        if not self._ballast.fill(BALLAST):
+            self.trouble = self._no_room(f"less than {2 * BALLAST >> 20} MiB are free")
 
     @property
     def mark(self) -> str:
@@ -285,9 +286,12 @@ class Journal:
 
     def _noticed_full(self, error: Exception) -> None:
         """Let the ballast go. What a failed commit left in the WAL goes too: it would look like damage."""
-        said = "what was kept for that is used up now" if self._ballast.release() else "nothing more can be noted"
-        self.trouble = f"no job can begin: the journal's disk is full ({error}); {said}: make room for {self.path}"
+        self._ballast.release()
+        self.trouble = self._no_room(str(error))
         self._settle()
+
+    def _no_room(self, why: str) -> str:
+        return f"no job can begin: the journal's disk is full ({why}): make room for {self.path}"
 
     def recovered(self) -> bool:
         """Whether jobs may begin: tried again when there was no room, which counts as back when the ballast is."""
