@@ -32,7 +32,7 @@ RESEND = 10.0  # seconds after which an unanswered request is given again
 # somebody sends faster waits in his own TCP connection, not in our memory.
 UNREAD = 16  # whole messages of one connection that wait for the loop, each of up to wire.MAX_BYTES
 UNSENT = 64  # answers that wait for one connection to read them
-SHARE = 16  # messages of one connection in one turn of the loop
+SHARE = 4  # messages of one connection in one turn of the loop
 SHARE_BYTES = wire.MAX_BYTES  # the same in bytes
 
 Route = tuple[bytes, ...]
@@ -145,6 +145,8 @@ class Server:
         socket = self._open(zmq.XPUB)
         # Limits what subscribers send; what we publish is not limited by it. 64 to 256 would break a CURVE handshake.
         socket.setsockopt(zmq.MAXMSGSIZE, 1024)
+        socket.setsockopt(zmq.RCVHWM, UNREAD)
+        socket.setsockopt(zmq.RCVBUF, 16 * 1024)
         socket.setsockopt(zmq.SNDHWM, 10000)
         # Every subscription is shown to us, and takes effect when we say so.
         socket.setsockopt(zmq.XPUB_MANUAL, 1)

@@ -33,6 +33,12 @@ class ClientSection(Record):
     keep_audit: float = arg(kinds.DURATION, "how long it is kept who asked for what", default=180 * 86400.0)
     store_reserve: int = arg(kinds.SIZE, "free room of its disk below which no jobs are accepted", default=64 << 20)
     queue_limit: int = arg(kinds.integer(1, 1_000_000), "open jobs beyond which new ones are refused", default=10_000)
+    request_rate: int = arg(
+        kinds.integer(10, 1_000_000), "requests a second beyond which one peer is turned down", default=5000
+    )
+    memory_limit: int = arg(
+        kinds.SIZE, "of the client worker; from half of it on, peers that pile up are cut off", default=512 << 20
+    )
 
 
 class HostWorkerSection(Record):

@@ -9,7 +9,9 @@ import os
 from maglica import VERSION, config, daemon, keys, wire
 from maglica.bus import Request, Server, Subscription, new_pair
 from maglica.client_worker.broker import Broker
+from maglica.client_worker.guard import Guard
 from maglica.client_worker.keyring import Keyring
+from maglica.client_worker.limits import Rates
 from maglica.client_worker.now import now
 from maglica.client_worker.outbox import Reply, Ring
 from maglica.client_worker.store import Store
@@ -147,8 +149,13 @@ def serve(server: Server, broker: Broker, store: Store, settings: Settings) -> N
         settings = new
         broker.change(settings.client, settings.hosts)
 
+    guard = Guard(
+        settings.client.pub_port, settings.client.rep_port, settings.client.memory_limit, lambda: server.emptied, rouse
+    )
+    rates = Rates(settings.client.request_rate)
     daemon.on_stop(stop)
     duties = daemon.Duties(lambda: broker.status(now()), reread, rouse)
+    guard.start()
     daemon.notify("READY=1")
     while running:
         duties.turn(now().mono)
@@ -156,11 +163,19 @@ def serve(server: Server, broker: Broker, store: Store, settings: Settings) -> N
         _emptied(wake)
         for event in events:
             if isinstance(event, Request):
-                broker.request(event.body, event.route, now(), event.public, event.address)
+                guard.heard(event.fd)
+                who = event.public or event.route[0].hex()
+                if rates.admit(who, len(event.body), now().mono):
+                    broker.request(event.body, event.route, now(), event.public, event.address)
+                else:
+                    broker.outbox.reply(event.route, _too_often(rates))
+                    if rates.overdrawn(who, now().mono):
+                        guard.flooding(event.fd)
             elif isinstance(event, Subscription):
                 broker.subscribed(event.topic)
             else:
-                log.warning("a subscriber at %s sent a message; all begin anew", event.address)
+                whose = keys.fingerprint(event.public) if event.public else "-"
+                log.warning("a subscriber sent a message, all begin anew address=%s key=%s", event.address, whose)
         broker.tick(now())
         _send(server, broker, store)
         if store.fatal:
@@ -168,7 +183,18 @@ def serve(server: Server, broker: Broker, store: Store, settings: Settings) -> N
             raise store.fatal
         _tidy(store, idle=not events)
     daemon.notify("STOPPING=1")
+    guard.close()
     log.info("stopped")
+
+
+def _too_often(rates: Rates) -> wire.Message:
+    return wire.failure(
+        Refused(
+            "no_capacity",
+            f"more than {rates.per_second} requests within a second are not accepted from one peer",
+            "try again in a second; [client] request_rate sets the limit",
+        )
+    )
 
 
 def _emptied(wake: int) -> None:

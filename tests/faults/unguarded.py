@@ -1,0 +1,25 @@
+"""The client worker without its guard and with libzmq's own limits: what the guarded one is compared with."""
+
+from __future__ import annotations
+
+import sys
+
+from maglica import bus
+from maglica.client_worker import main
+from maglica.client_worker.guard import Guard
+
+
+class Blind(Guard):
+    """Looks at nothing."""
+
+    def start(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+if __name__ == "__main__":
+    main.Guard = Blind  # type: ignore[misc]
+    bus.UNREAD = bus.UNSENT = 1000
+    sys.exit(main.main())
