@@ -8,7 +8,8 @@ import subprocess
 
 import pytest
 
-from maglica.config import HostWorkerSection
+from maglica import kinds
+from maglica.config import ClientSection, HostWorkerSection
 from tests.daemons import HOME
 
 UNITS = {"client": 30, "host": 50}  # exposure, times ten, that systemd's tool may find at most
@@ -60,3 +61,9 @@ def test_guests_outlive_their_host_worker() -> None:
     service = unit("host")["Service"]
     assert service["KillMode"] == "mixed"
     assert float(service["TimeoutStopSec"]) > HostWorkerSection().stop_grace + 10
+
+
+def test_the_guard_acts_before_systemd_does() -> None:
+    service = unit("client")["Service"]
+    assert kinds.SIZE.check(service["MemoryMax"]) == ClientSection().memory_limit
+    assert int(service["LimitNOFILE"]) >= 65536

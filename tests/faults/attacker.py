@@ -6,7 +6,8 @@ It says on stdout, as one JSON line at its end, what it did: bytes sent, connect
 side closed. `--watch` and `--stop-at` end it when that process has grown to so many MiB: an attack that succeeds must
 not take the machine with it.
 
-A peer of the library would not do: libzmq sends nothing of a message before its last part was given to it.
+Without keys it speaks by itself, because libzmq sends nothing of a message before its last part was given to it. With
+`--key=FILE` libzmq does it, and a message without an end is one of 1.3 GB, whose parts share one buffer.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ import time
 from collections.abc import Callable, Iterator
 
 import msgpack
+import zmq
+
+from maglica import keys
 
 LONG, MORE, COMMAND = 2, 1, 4  # ZMTP's flags of a frame
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -194,6 +198,45 @@ class Attack:
         for peer in peers:
             peer.close()
 
+    def keyed(self) -> None:
+        """The same through libzmq, with a key that is accepted. It connects again by itself."""
+        key = keys.load(self.options.key)
+        context = zmq.Context()
+        kind = zmq.XSUB if self.options.attack == "subscriptions" else zmq.DEALER
+        peers = []
+        for _ in range(self.options.peers):
+            peer = context.socket(kind)
+            peer.setsockopt(zmq.SNDHWM, 50)
+            peer.setsockopt(zmq.CURVE_SERVERKEY, key.server.encode())
+            peer.setsockopt(zmq.CURVE_PUBLICKEY, key.public.encode())
+            peer.setsockopt(zmq.CURVE_SECRETKEY, key.secret.encode())
+            peer.connect(f"tcp://127.0.0.1:{self.options.port}")
+            peers.append(peer)
+        part, empty, number = bytes(65536), b"", 0
+        while not self.over():
+            for peer in peers:
+                if self.options.attack == "endless":
+                    self._send(peer, [part] * 20_000)
+                elif self.options.attack == "crumbs":
+                    self._send(peer, [empty] * 200_000)
+                elif self.options.attack == "pings":
+                    self._send(peer, [b"", msgpack.packb({"v": 1, "op": "ping"})])
+                elif self.options.attack == "subscriptions":
+                    number += 1
+                    self._send(peer, [b"\x01" + (b"%016x" % (number * 0x9E3779B97F4A7C15 % 2**64)) * 6])
+            if self.options.attack not in ("pings", "subscriptions"):
+                time.sleep(0.05)
+        context.destroy(linger=0)
+
+    def _send(self, peer: zmq.Socket[bytes], parts: list[bytes]) -> None:
+        try:
+            for part in parts[:-1]:
+                peer.send(part, zmq.SNDMORE | zmq.NOBLOCK, copy=len(part) < 1000)
+            peer.send(parts[-1], zmq.NOBLOCK)
+            self.sent += sum(map(len, parts))
+        except zmq.Again:
+            pass
+
     def idle(self) -> None:
         """Connections that say hello and then nothing, as many as can be had."""
         held: dict[socket.socket, None] = {}
@@ -232,11 +275,17 @@ def main() -> int:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--peers", type=int, default=1)
+    parser.add_argument("--key", metavar="FILE")
     parser.add_argument("--again", action="store_true", help="connect again when cut off")
     parser.add_argument("--watch", type=int, default=0, metavar="PID")
     parser.add_argument("--stop-at", type=int, default=600, metavar="MIB")
     attack = Attack(parser.parse_args())
-    (attack.idle if attack.options.attack == "idle" else attack.stream)()
+    if attack.options.key:
+        attack.keyed()
+    elif attack.options.attack == "idle":
+        attack.idle()
+    else:
+        attack.stream()
     print(
         json.dumps(
             {

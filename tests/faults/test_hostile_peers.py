@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from maglica import keys
 from maglica.errors import MaglicaError
 from tests.daemons import HOME, Daemon, House
 from tests.faults.attacker import resident
@@ -121,6 +122,19 @@ def test_what_has_no_end_is_cut_off(open_house: House, what: str, reason: str) -
     assert "address=127.0.0.1" in open_house.client_worker.log
     pid = open_house.client_worker.process.pid
     until(lambda: resident(pid) < 100 * MIB, 10, "what it took is given back")
+
+
+@pytest.mark.parametrize(("what", "reason"), ENDLESS)
+def test_a_key_is_no_excuse(house: House, what: str, reason: str) -> None:
+    house.start()
+    key = house.folder / "keys" / keys.ADMIN_FILE
+    with honest(house) as other:
+        attack(house, what, f"--key={key}", seconds=2.0)
+        before = other.answered
+        until(lambda: other.answered > before + 10)
+    assert f"reason={reason}" in house.client_worker.log
+    assert other.peak < 200 * MIB, f"{other.peak // MIB} MiB"
+    assert other.failed == 0
 
 
 @pytest.mark.parametrize(("what", "reason"), ENDLESS)
