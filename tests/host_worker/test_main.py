@@ -109,7 +109,7 @@ def test_libvirt_that_is_not_there_is_told_and_does_not_end_it(house: House) -> 
     host.start()
     with house.connect() as cloud:
         until(lambda: cloud.host.list() and cloud.host.list()[0]["state"] == "degraded")
-        assert cloud.host.list()[0]["why"].startswith("libvirt: unreachable")
+        until(lambda: "libvirt: unreachable" in cloud.host.list()[0]["why"])  # a busy machine has other troubles, too
         answer = cloud.vm.list()
         assert list(answer) == []
         assert answer.missing_hosts[0]["why"].startswith("libvirt: unreachable")

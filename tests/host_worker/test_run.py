@@ -17,7 +17,7 @@ from maglica import wire
 from maglica.config import HostWorkerSection
 from maglica.declare import SLOTS
 from maglica.errors import Failed, from_wire
-from maglica.host_worker import commands, run
+from maglica.host_worker import commands, run, signs
 from maglica.host_worker.host import Host
 from maglica.host_worker.hypervisor import Hypervisor
 from maglica.host_worker.journal import Journal
@@ -495,6 +495,94 @@ def test_what_is_seen_now_is_told(place: Place) -> None:
     )
     assert from_wire(place.told("job2")["error"]).message.endswith("Now web2 is shut-off")
     place.told("job3")
+
+
+def killed(place: Place, action: str, **args: Any) -> None:
+    """Let a job do its last effect and come no further, as if the process had ended there; then the next start."""
+
+    def end() -> None:
+        signed = [entry.sign for entry in place.journal.entries() if entry.sign]
+        if signed and signs.seen(signed[0], place.hypervisor):
+            place.on_wake = lambda: None
+            place.runner._stopping.set()
+            place.journal.close()  # nothing more can be noted
+
+    place.on_wake = end
+    place.begin(action, **args)
+    until(lambda: not place.runner._works)
+    place.journal = Journal(str(place.folder / "journal.db"))
+    assert [entry.outcome for entry in place.journal.entries()] == [None]
+    place.runner = place.new_runner()
+    place.runner.recover()
+
+
+@pytest.mark.parametrize(
+    ("action", "args", "expected"),
+    [
+        ("vm start", {"name": "web2"}, {"name": "web2", "host": "host1", "state": "running", "changed": True}),
+        ("vm destroy", {"name": "web1"}, {"name": "web1", "host": "host1", "state": "shut-off", "changed": True}),
+        ("vm stop", {"name": "web1"}, {"name": "web1", "host": "host1", "state": "shut-off", "changed": True}),
+        ("vm restart", {"name": "web1"}, {"name": "web1", "host": "host1", "state": "running", "changed": True}),
+        ("vm remove", {"name": "web2"}, {"name": "web2", "changed": True, "deleted": ["/default-pool/web2.img"]}),
+        ("vm clone", CLONE, {"name": "new1", "state": "running", "image": IMAGE, "mode": "full"}),
+        ("vm clone", {**CLONE, "start": False}, {"name": "new1", "state": "shut-off"}),
+    ],
+)
+def test_a_job_whose_whole_effect_is_seen_after_a_crash_is_done(
+    place: Place, action: str, args: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    """Killed after the last effect and before its end was noted: it is neither undone nor told as failed."""
+    killed(place, action, **args)
+    told = place.told()
+    assert (told["state"], told["error"]) == ("done", None)
+    assert expected.items() <= told["result"].items()
+    assert "its next start saw that all was done" in told["steps"][-1]["note"]
+    assert place.journal.jobs_to_undo() == []
+    if action == "vm clone":
+        assert place.hypervisor.state("new1") == expected["state"]
+        assert "new1.img" in place.volumes()
+    elif action != "vm remove":
+        assert place.hypervisor.state(args["name"]) == expected["state"]
+
+
+def test_a_job_whose_effect_is_not_seen_after_a_crash_is_taken_back(place: Place) -> None:
+    """Killed after the definition and before the start."""
+    before = place.volumes()
+    place.journal.begin("job1", 1, "vm clone", "new1")
+    place.journal.put_undo("job1", 1, "undefine", {"uuid": UUID})
+    place.hypervisor.define(domain("new1", uuid=UUID))
+    sign = {"what": "runs", "args": {"name": "new1", "uuid": UUID}, "result": {}}
+    place.journal.step("job1", "start", sign)
+    place.runner.recover()
+    told = place.told()
+    assert (told["state"], from_wire(told["error"]).code) == ("failed", "lost")
+    assert "what the job had made was undone" in from_wire(told["error"]).message
+    assert "new1" not in place.names()
+    assert place.volumes() == before
+
+
+@pytest.mark.parametrize(
+    "sign",
+    [
+        {"what": "runs", "args": {"name": "web1", "uuid": UUID}, "result": {}},  # another domain of that name
+        {"what": "runs", "args": {"name": "nosuch"}, "result": {}},
+        {"what": "is_off", "args": {"name": "nosuch"}, "result": {}},
+        {"what": "is_off", "args": {"name": "web1"}, "result": {}},
+        {"what": "defined", "args": {"uuid": UUID}, "result": {}},
+        {"what": "has_name", "args": {"path": "/nosuch", "inode": 1}, "result": {}},
+        {"what": "of another release", "args": {"x": 1}, "result": {}},
+    ],
+)
+def test_what_is_not_seen_is_no_sign(place: Place, sign: dict[str, Any]) -> None:
+    assert not signs.seen(sign, place.hypervisor)
+
+
+def test_a_file_with_its_final_name_is_a_sign(place: Place) -> None:
+    path = place.folder / "export.vmdk"
+    path.write_text("x")
+    sign = {"what": "has_name", "args": {"path": str(path), "inode": path.stat().st_ino}, "result": {}}
+    assert signs.seen(sign, place.hypervisor)
+    assert not signs.seen({**sign, "args": {"path": str(path), "inode": 1}}, place.hypervisor)
 
 
 def test_after_a_crash_an_end_that_was_noted_is_told_as_it_was(place: Place) -> None:
