@@ -7,6 +7,22 @@ from datetime import datetime
 from typing import Any
 
 UNKNOWN = "?"
+# What many things simply do not have: None says so, and not that nobody knows it.
+ABSENT = frozenset(
+    (
+        "message",
+        "waits_for",
+        "position",
+        "first_in_line",
+        "group",
+        "reason",
+        "by",
+        "step",
+        "retry_of",
+        "verdict",
+        "error",
+    )
+)
 SUFFIXES = ("_bytes", "_seconds", "_at")
 SPELLED = {
     word.lower(): word
@@ -38,7 +54,7 @@ def cell(key: str, value: Any, now: datetime) -> str:
 
 def _text(key: str, value: Any, now: datetime) -> str:
     if value is None:
-        return UNKNOWN
+        return "" if key in ABSENT else UNKNOWN
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (int, float)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -30,7 +31,19 @@ def job_log(item: Any, look: Look) -> str:
 
 
 # What most jobs have nothing to say about.
-SELDOM = ("position", "waits_for", "blocked_on", "by", "group", "retry_of", "verdict", "reason", "progress", "step")
+SELDOM = (
+    "first_in_line",
+    "position",
+    "waits_for",
+    "blocked_on",
+    "by",
+    "group",
+    "retry_of",
+    "verdict",
+    "reason",
+    "progress",
+    "step",
+)
 
 
 def job_show(item: Any, look: Look) -> str:
@@ -64,8 +77,9 @@ def job_explain(item: Any, look: Look) -> str:
     lines = textwrap.wrap(cells.printable(item["what"]), columns)
     for name, title in EXPLAINED.items():
         if item[name]:
+            text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", lambda found: cells.when(found[0], look.now), item[name])
             lines += textwrap.wrap(
-                cells.printable(item[name]), columns, initial_indent=f"{title}:".ljust(room),
+                cells.printable(text), columns, initial_indent=f"{title}:".ljust(room),
                 subsequent_indent=" " * room, break_long_words=False, break_on_hyphens=False,
             )  # fmt: skip
     return "".join(f"{line}\n" for line in lines)

@@ -119,7 +119,7 @@ def _changed(shown: Told) -> str | None:
         return "it did what was asked" if shown["changed"] else "nothing"
     if shown["state"] == job.LOST or shown["verdict"]:
         return "unknown: its host forgot it"
-    return "what it had made was undone"
+    return f"what it had made was undone; `maglica job log {shown['id']}` tells what ran"
 
 
 def _verdict(verdict: Told | None) -> str | None:

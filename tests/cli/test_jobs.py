@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from maglica.cloud import GroupHandle
 from maglica.errors import Failed
 from tests.cli.typing_in import Typed
 from tests.daemons import House, until
@@ -279,3 +280,143 @@ def test_a_client_worker_that_dies_while_several_are_submitted(house: House, hos
     jobs = json.loads(house.cli("job", "list", "-o", "json").stdout)["items"]
     assert len(jobs) == (5 if running.returncode == 0 else 0)
     assert {job["group"] for job in jobs} == set(out.split())
+
+
+# ------------------------------------------------------------------------------------------------ groups
+
+
+def begun(house: House, host: ScriptedHost, *words: str) -> str:
+    """A group that was submitted without waiting, once its host has its jobs; its id."""
+    done = house.cli("vm", "stop", *words, "--no-wait")
+    until(lambda: all(host.job(name) for name in words if name in host.vms), 30, "the host has the jobs")
+    return done.stdout.strip()
+
+
+def test_a_group_is_shown_waited_for_and_explained_as_one(house: House, host: ScriptedHost) -> None:
+    group = begun(house, host, "web1", "web2")
+    done = house.cli("job", "wait", group, "--timeout=0.3s")
+    assert (done.returncode, done.stdout) == (7, "")
+    assert f"group {group} has not ended after 0.3 s; it is" in done.stderr
+    waiting = house.spawn("job", "wait", group)
+    host.end(given(host, "web1"), stopped("web1"))
+    host.end(given(host, "web2"), error=Failed("environment_error", "web2 does not obey", "use --force").to_wire())
+    assert waiting.communicate(timeout=30) == ("", "")
+    assert waiting.returncode == 10, "partly done"
+    shown = house.cli("job", "show", group).stdout.splitlines()
+    assert shown[0].split() == ["ID:", group]
+    assert not any(line.startswith("First in line") for line in shown), "nothing waits"
+    assert [line.split()[:3] for line in shown[-2:]] == [["web1", "done", "host1"], ["web2", "failed", "host1"]]
+    told = house.cli("job", "explain", group).stdout
+    assert told.splitlines()[0] == f"group {group}, vm stop of 2: 1 done, 1 failed"
+    assert f"`maglica job retry {group} --failed`" in " ".join(told.split())
+    tree = json.loads(house.cli("job", "explain", group, "-o", "json").stdout)
+    assert (tree["kind"], tree["item"]["state"]) == ("job.explain", "partial")
+    assert house.cli("job", "log", group).stdout.count("\njob ") == 2
+    wide = house.cli("job", "list", f"--group={group}", "-o", "name").stdout
+    assert len(wide.split()) == 2
+
+
+def test_the_failed_ones_of_a_group_are_asked_for_again(house: House, host: ScriptedHost) -> None:
+    group = begun(house, host, "web1", "web2")
+    host.end(given(host, "web1"), stopped("web1"))
+    host.end(given(host, "web2"), error=Failed("environment_error", "no").to_wire())
+    assert house.cli("job", "wait", group).returncode == 10
+    assert house.cli("job", "retry", group).returncode == 5, "one of them is done"
+    until(lambda: host.job("web2") is None, 30, "the host has forgotten the first try")
+    running = house.spawn("job", "retry", group, "--failed", "-o", "json")
+    host.end(given(host, "web2"), stopped("web2"))
+    out, err = running.communicate(timeout=30)
+    assert running.returncode == 0, err
+    (item,) = json.loads(out)["items"]
+    assert (item["name"], item["state"]) == ("web2", "done")
+    assert json.loads(house.cli("job", "show", item["job"], "-o", "json").stdout)["item"]["retry_of"] is not None
+
+
+def test_a_group_is_followed_in_any_terminal_and_survives_a_restart(house: House, host: ScriptedHost) -> None:
+    group = begun(house, host, "web{1..5}")
+    with Typed(house, "job", "attach", group) as typed:
+        typed.see("5 jobs: ")
+        house.client_worker.kill()
+        house.start()
+        for name in host.vms:
+            host.end(given(host, name), stopped(name))
+        assert typed.end(60) == 0
+        assert [line.split()[1] for line in typed.screen[2:7]] == ["done"] * 5
+    with Typed(house, "job", "attach", group) as typed:
+        assert typed.end() == 0
+
+
+def test_a_group_is_stopped_as_one(house: House, host: ScriptedHost) -> None:
+    group = begun(house, host, "web1", "web2")
+    done = house.cli("job", "cancel", group)
+    assert done.stdout == f"group {group}: 2 of 2 jobs are being stopped\n"
+    until(lambda: len(host.cancelled) == 2, 10, "the host hears of it")
+    for name in ("web1", "web2"):
+        host.end(given(host, name), error=Failed("cancelled", "the job was cancelled").to_wire())
+    assert house.cli("job", "wait", group).returncode == 1
+    assert house.cli("lock", "list", "-o", "name").stdout == ""
+
+
+def test_members_that_are_refused_are_told_at_once(house: House, host: ScriptedHost) -> None:
+    done = house.cli("vm", "stop", "web1", "nope", "--no-wait", "-o", "jsonl")
+    assert done.returncode == 10
+    (item,) = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (item["name"], item["group"][0]) == ("web1", "g")
+    assert "there is no VM nope" in done.stderr
+    assert house.cli("vm", "stop", *(f"x{number}" for number in range(1001))).returncode == 2
+
+
+def test_what_a_queued_job_waits_for_is_told_while_it_waits(house: House, host: ScriptedHost) -> None:
+    first = house.cli("vm", "stop", "web1", "--no-wait").stdout.strip()
+    given(host, "web1")
+    second = house.cli("vm", "restart", "web1", "--no-wait").stdout.strip()
+    with Typed(house, "job", "attach", second, columns=120) as typed:
+        typed.see(f"vm restart web1: queued; waits for VM web1, held by job {first}")
+        typed.interrupt()
+        assert typed.end() == 130
+    running = house.spawn("job", "attach", second)
+    assert house.cli("job", "list", "--state=queued", "-o", "wide").stdout.count(f"held by job {first}") == 1
+    (lock,) = json.loads(house.cli("lock", "list", "-o", "json").stdout)["items"]
+    assert (lock["lock"], lock["job"], lock["waiting"]) == ("vm:web1", first, [second])
+    assert house.cli("job", "cancel", second).stdout == f"job {second} was cancelled before it began\n"
+    assert running.communicate(timeout=30)[1].startswith(
+        f"vm restart web1: queued; waits for VM web1, held by job {first}"
+    )
+    assert running.returncode == 1
+    assert house.cli("job", "cancel", second).stdout == f"job {second} is cancelled: nothing to stop\n"
+
+
+def test_a_lost_job_waits_for_a_verdict(house: House, host: ScriptedHost) -> None:
+    lost = house.cli("vm", "stop", "web1", "--no-wait").stdout.strip()
+    host.progress(given(host, "web1"), "shut down")
+    until(lambda: "running" in house.cli("job", "list").stdout)
+    host.jobs.clear()  # it forgets what it was doing
+    until(lambda: "lost" in house.cli("job", "list").stdout)
+    told = " ".join(house.cli("job", "explain", lost).stdout.split())
+    assert f"maglica job recover {lost} --as=success|failure|retry" in told
+    assert house.cli("job", "retry", lost).returncode == 5
+    assert house.cli("job", "recover", lost, "--as=maybe", "--reason=x").returncode == 2
+    done = house.cli("job", "recover", lost, "--as=success", "--reason=it is off, I looked")
+    assert (done.returncode, done.stdout) == (0, f"job {lost} counts as done now\n")
+    assert house.cli("job", "recover", lost, "--as=failure", "--reason=x").returncode == 5
+    assert "it is off, I looked" in house.cli("job", "explain", lost).stdout
+    assert house.cli("job", "prune", "--older-than=0s", "-o", "json").returncode == 0
+
+
+def test_the_library_has_groups(house: House, host: ScriptedHost) -> None:
+    with house.connect() as cloud:
+        group = cloud.vm.stop.submit_many(name=["web1", "web2"], timeout="5s", reason="why", idempotency_key="k")
+        assert cloud.vm.stop.submit_many(name=["web1", "web2"], timeout="5s", idempotency_key="k").id == group.id
+        host.end(given(host, "web1"), stopped("web1"))
+        host.end(given(host, "web2"), error=Failed("environment_error", "no").to_wire())
+        with pytest.raises(Failed) as failed:
+            group.wait(30)
+        assert (failed.value.code, failed.value.details) == ("partial", {"failed": ["web2"]})
+        assert [member["state"] for member in group.members()] == ["done", "failed"]
+        until(lambda: host.job("web2") is None, 30, "the host has forgotten the first try")
+        again = group.retry()
+        host.end(given(host, "web2"), stopped("web2"))
+        assert [member["name"] for member in again.wait(30)] == ["web2"]
+        attached = cloud.attach(group.id)
+        assert isinstance(attached, GroupHandle)
+        assert attached.state == "partial"
