@@ -12,12 +12,16 @@ from tests.faults.stage import Stage
 
 
 @pytest.fixture
-def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    """Daemons that can be made to die, in a folder of their own; nothing is started yet."""
-    # Clients of this process ask again sooner than people's do: times are shortened, nothing else.
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients of this process ask again sooner than people's do: times are shortened, nothing else."""
     monkeypatch.setattr(bus, "PATIENCE", 0.2)
     monkeypatch.setattr(bus, "KNOCK", 0.1)
     monkeypatch.setattr(bus, "RESEND", 0.2)
+
+
+@pytest.fixture
+def stage(tmp_path: Path, impatience: None) -> Iterator[Stage]:
+    """Daemons that can be made to die, in a folder of their own; nothing is started yet."""
     found = Stage(tmp_path)
     try:
         yield found

@@ -48,6 +48,7 @@ class Stage(House):
         self.accepted: dict[str, str] = {}  # key -> job, as it was answered
         self.asked: dict[str, VmMark] = {}
         self.cancelled: set[str] = set()
+        self.passing = set(PASSING)
         self.last: dict[str, dict[str, Any]] = {}  # all jobs, when everything had ended
         self._supervisors: list[threading.Thread] = []
         self._closing = threading.Event()
@@ -137,7 +138,7 @@ class Stage(House):
         try:
             self.accepted[key] = cloud.submit(self.asked[key], key=key).id
         except MaglicaError as error:
-            if error.code not in PASSING:
+            if error.code not in self.passing:
                 raise
             return False
         return True
