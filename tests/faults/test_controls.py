@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.faults.mutations import MUTATIONS
@@ -17,7 +19,7 @@ CAUGHT: dict[str, list[tuple[dict[str, list[int]], str]]] = {
     "no_locks": [({}, "overlap")],
     "handed_out_once": [({"hw.after_claim": [1, 2, 5]}, "is claimed")],
     "told_once": [({"cw.before_commit.ended": [1, 2, 5]}, "not within")],
-    "journal_after_the_fact": [({"hw.after_effect": [1, 2, 5, 17]}, "made 1 2 times")],
+    "journal_after_the_fact": [({"hw.after_effect": [1, 2, 5, 17]}, "made 1 2 times|is lost")],
     "nothing_taken_back": [({}, "are there"), ({"hw.after_effect": [1, 2, 5]}, "are there")],
 }
 
@@ -31,7 +33,7 @@ def test_a_defect_is_noticed(stage: Stage, defect: str, crash: dict[str, list[in
     stage.open()
     stage.submit(40)
     found = stage.audit(5.0)
-    assert any(complaint in line for line in found), found
+    assert any(re.search(complaint, line) for line in found), found
 
 
 def test_every_defect_has_a_control() -> None:
