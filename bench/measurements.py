@@ -167,7 +167,8 @@ def restart(size: Size) -> Iterator[Figure]:
         with Connection(house.settings()) as connection:
             world.wait_until(lambda: world.hosts_up(connection) >= size.hosts, 60, "all hosts after the restart")
         took = time.monotonic() - began
-        yield Figure(f"client worker's restart until all {size.hosts} hosts are up", took, "s", 15.0)
+        used = f"{world.cpu_seconds(house.client_worker.process.pid):.1f} s of its processor time"
+        yield Figure(f"client worker's restart until all {size.hosts} hosts are up", took, "s", 15.0, note=used)
         time.sleep(1.0)
         busiest = max(_per_tenth(logs, began).values())
         note = f"{100 * busiest / size.hosts:.0f} % of the hosts"

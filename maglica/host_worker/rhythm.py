@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable
 
 ANSWER_WITHIN = 2.0  # seconds; after that the sockets are made anew and everything is told again
+PATIENT = 2  # times that this doubles while there is no answer
 PROGRESS_EVERY = 0.5  # seconds between two reports of progress
 UNHEARD = 3  # beats without a publication, while answers come, after which the ear is made anew
 DOUBLINGS = 4  # times that this doubles while it does not help
@@ -25,7 +26,7 @@ class Rhythm:
         self._asked: float | None = None  # when the request that is out was sent
         self._due = 0.0  # when the next one is to be sent
         self._answered = 0.0  # when the last answer came
-        self._ear = 0.0  # when something was heard last, or the ear was made
+        self._ear: float | None = None  # when something was heard last, or the ear was made
         self._ears = 0  # made in vain, one after the other
         self._patience = UNHEARD * beat
 
@@ -37,9 +38,16 @@ class Rhythm:
     def pause(self, now: float) -> float:
         """Seconds until there is something to do."""
         if self._asked is not None:
-            return max(0.0, self._asked + ANSWER_WITHIN - now)
+            return max(0.0, self._asked + self._answer_within - now)
         # Progress that came right after the last report waits here for its turn.
         return min(PROGRESS_EVERY, max(0.0, self._due - now))
+
+    @property
+    def _answer_within(self) -> float:
+        """Seconds that a request waits; longer after each one in vain. A client worker to which a thousand hosts come
+        back at once needs seconds for their handshakes, and new sockets would make it begin with ours once more.
+        """
+        return ANSWER_WITHIN * 2.0 ** min(self.failures, PATIENT)
 
     def due(self, now: float) -> bool:
         return not self.waiting and now >= self._due
@@ -54,6 +62,8 @@ class Rhythm:
 
     def asks(self, now: float) -> None:
         self._asked = now
+        if self._ear is None:
+            self._ear = now  # it is as old as the first question: before that nothing could be heard
 
     def answered(self, now: float) -> None:
         self._asked, self.failures = None, 0
@@ -62,7 +72,7 @@ class Rhythm:
 
     def unanswered(self, now: float) -> bool:
         """Whether the request that is out has waited long enough."""
-        return self._asked is not None and now - self._asked >= ANSWER_WITHIN
+        return self._asked is not None and now - self._asked >= self._answer_within
 
     def reconnects(self, now: float) -> None:
         """All sockets are new: ask again, a little later each time, and at a moment of one's own (full jitter)."""
@@ -78,7 +88,7 @@ class Rhythm:
 
     def deaf(self, now: float) -> bool:
         """Whether answers have been coming for a while and no publication has: it can call but does not hear."""
-        return self.listens and self._answered - self._ear >= self._patience
+        return self.listens and self._ear is not None and self._answered - self._ear >= self._patience
 
     def listens_anew(self, now: float) -> None:
         """The ear is a new one. It is given more time every time it does not help."""

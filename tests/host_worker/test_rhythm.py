@@ -121,3 +121,29 @@ def test_an_ear_that_does_not_help_is_made_less_and_less_often() -> None:
     assert max(gaps) <= UNHEARD * BEAT * 2**DOUBLINGS + 2 * BEAT, "but it is never given up"
     found.heard(now)
     assert found.deaf(talk(found, now, now + (UNHEARD + 2) * BEAT, heard=False)), "one beat makes up for all"
+
+
+def test_a_new_ear_is_not_deaf_because_the_machine_has_been_up_for_long() -> None:
+    found = rhythm()
+    found.asks(1_000_000.0)
+    found.answered(1_000_000.1)
+    assert not found.deaf(1_000_000.1)
+    end = talk(found, 1_000_000.2, 1_000_000.0 + UNHEARD * BEAT + BEAT, heard=False)
+    assert found.deaf(end)
+
+
+def test_who_is_not_answered_is_patient_the_next_time() -> None:
+    """A client worker that is busy with everybody's handshakes is not made to begin with them again."""
+    found, now, waited = rhythm(), 100.0, []
+    for _ in range(4):
+        found.asks(now)
+        waited.append(found.pause(now))
+        assert not found.unanswered(now + waited[-1] - 0.01)
+        assert found.unanswered(now + waited[-1])
+        now += waited[-1]
+        found.reconnects(now)
+    assert waited == [ANSWER_WITHIN, 2 * ANSWER_WITHIN, 4 * ANSWER_WITHIN, 4 * ANSWER_WITHIN]
+    found.asks(now)
+    found.answered(now)
+    found.asks(now)
+    assert found.unanswered(now + ANSWER_WITHIN)
