@@ -96,6 +96,9 @@ SECTIONS: dict[str, type[Record]] = {
     "log": LogSection,
 }
 
+# Roles that no section can define: people's, a host's, and that of somebody who is not known.
+BUILT_IN = (*ROLES, "host", "stranger")
+
 # Sections of which there may be many: [host NAME], [role NAME].
 NAMED: dict[str, type[Record]] = {"host": HostSection, "role": RoleSection}
 
@@ -205,7 +208,8 @@ def reread(
     """Read the file again.
 
     `live`: the sections that matter to this process, and the keys of each that may change while it runs; `host` among
-    them stands for all [host NAME]. Raises `Refused` as `load` does; the old settings are as good as before then.
+    them stands for all [host NAME], `role` for all [role NAME]. Raises `Refused` as `load` does; the old settings are
+    as good as before then.
     """
     new = load(old.file, overrides)
     changed, waits = [], []
@@ -326,7 +330,10 @@ def _section_type(title: str, text: str, file: str) -> type[Record]:
 def _own_name(title: str, text: str, file: str) -> str:
     """The NAME of a [host NAME] or [role NAME]."""
     try:
-        return str(kinds.HOST.check(title.split(None, 1)[1]))
+        name = str(kinds.HOST.check(title.split(None, 1)[1]))
+        if title.startswith("role") and name in BUILT_IN:
+            raise ValueError("that role is built in")
+        return name
     except ValueError as error:
         where = f"{file}:{_line(text, title)}"
         raise Refused("wrong_input", f"{where}: [{title}]: {error}", f"expected {kinds.HOST.expected}") from None

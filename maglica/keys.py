@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from maglica.errors import Failed, Refused
@@ -80,24 +81,30 @@ TOKEN_PREFIX = "maglica1-"
 def invitation(token: str) -> Invitation:
     """The invitation in a token; `Refused` when it is none, or was damaged on its way."""
     import base64
-    import binascii
     import zlib
+
+    from maglica import kinds
 
     told = token.strip().removeprefix(TOKEN_PREFIX)
     try:
         packed = base64.urlsafe_b64decode(told + "=" * (-len(told) % 4))
         words = packed[4:].decode().split(" ")
+        host, secret, server, address, pub_port, rep_port = words
+        found = Invitation(
+            kinds.HOST.check(host), secret, kinds.PUBLIC_KEY.check(server), kinds.ADDRESS.check(address),
+            kinds.PORT.check(pub_port), kinds.PORT.check(rep_port),
+        )  # fmt: skip
         whole = zlib.crc32(packed[4:]) == int.from_bytes(packed[:4], "big") and token.strip() != told
-    except (binascii.Error, UnicodeError, ValueError):
-        words, whole = [], False
-    if not whole or len(words) != 6 or not is_key(words[2]) or not (words[4] + words[5]).isdigit():
+    except ValueError:  # binascii.Error and UnicodeError are some
+        whole = False
+    if not whole:
         # The token itself is never repeated: it may be good but for one letter.
         raise Refused(
             "wrong_input",
             "this is no invitation, or not all of it",
             "copy the whole word that `maglica host invite NAME` printed",
         )
-    return Invitation(words[0], words[1], words[2], words[3], int(words[4]), int(words[5]))
+    return found
 
 
 def digest(secret: str) -> str:
@@ -151,16 +158,28 @@ def save(path: str, key: Key) -> None:
     fresh = path + ".new"
     try:
         os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
-        fd = os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        # Never into a file that is there: somebody else may have put it there, and read it afterwards.
+        with suppress(FileNotFoundError):
+            os.unlink(fresh)
+        fd = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         with open(fd, "w", encoding="utf-8") as file:
             file.write("\n".join(lines) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        os.rename(fresh, path)
+        settle(fresh, path)
     except OSError as error:
-        raise Failed(
-            "environment_error", f"cannot write the key {path}: {error.strerror}", "check [paths] keys"
-        ) from None
+        hint = "is the folder there, and may you write to it?"
+        raise Failed("environment_error", f"cannot write the key {path}: {error.strerror}", hint) from None
+
+
+def settle(fresh: str, path: str) -> None:
+    """Give a key file its name, so that a power cut does not take it back."""
+    os.rename(fresh, path)
+    folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def load(path: str) -> Key:

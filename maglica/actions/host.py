@@ -54,7 +54,7 @@ class HostRevoke(Action):
     name: str = arg(kinds.HOST, "the host", subject=True, values_of="host")
 
 
-@action(where=Where.EVERY, hidden=True)
+@action(where=Where.EVERY, role=ADMIN, hidden=True)
 class HostSurvey(Action):
     """Tell what placement and look-up need to know: domains, images, memory, processors, pools."""
 

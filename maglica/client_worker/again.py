@@ -12,6 +12,7 @@ from maglica.errors import MaglicaError, Refused, from_wire
 from maglica.job import Group, Job
 
 MASK = "***"
+OTHER_KEY = "one key for one request: choose another key"
 
 
 def other_request(known: Job | Group) -> Refused:
@@ -20,10 +21,7 @@ def other_request(known: Job | Group) -> Refused:
         what = f"group {known['id']}, which is {known['action']} of {len(known['members'])} objects"
     else:
         what = f"job {known['id']}, which is {known['action']} of {known['object']}"
-    return Refused(
-        "already_exists", f"the idempotency key belongs to {what}", "one key for one request: choose another key",
-        job=known["id"],
-    )  # fmt: skip
+    return Refused("already_exists", f"the idempotency key belongs to {what}", OTHER_KEY, job=known["id"])
 
 
 def tried(retries: Iterable[Job]) -> Job | None:

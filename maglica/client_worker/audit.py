@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 
-from maglica.client_worker.keyring import Who
+from maglica.client_worker.keyring import STRANGER, Who
 from maglica.client_worker.now import Now
 from maglica.client_worker.store import Store
+from maglica.errors import Refused
 
 log = logging.getLogger("maglica.client_worker")
 
-DENIALS = 20  # of one key from one address that are written down in a minute
+DENIALS = 20  # of one known key, or of unknown ones from one address, that are written down in a minute
+STRANGERS = 60  # the same of all unknown keys together: who may make keys and addresses fills the disk with neither
 MINUTE = 60.0
+LONGEST = 500  # characters of a message or a name: what it repeats may be as long as a message of the bus
 
 
 class Audit:
@@ -19,7 +22,7 @@ class Audit:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._denials: dict[tuple[str, str], int] = {}
+        self._denials: dict[str, int] = {}
         self._since = float("-inf")
 
     def write(
@@ -28,18 +31,38 @@ class Audit:
     ) -> None:  # fmt: skip
         """Note what somebody did. `outcome`: done, accepted (a job), refused, denied."""
         self._store.put_audit(
-            now.ms, now.text, who.name, who.role, who.address, action, about, job, outcome, message
+            now.ms, now.text, who.name, who.role, who.address, action, about and about[:LONGEST], job, outcome,
+            message and message[:LONGEST],
         )  # fmt: skip
 
     def denied(self, who: Who, action: str, about: str | None, message: str, now: Now) -> None:
         """Note what somebody may not do. Whoever tries again and again fills neither the disk nor the log."""
+        last = self._worth(who, now)
+        if last is not None:
+            short = message[:LONGEST]
+            log.warning(
+                "denied key=%s role=%s address=%s action=%r: %s", who.name, who.role, who.address, action, short
+            )
+            self.write(who, action, about, "denied", now, message=short[: LONGEST - len(last)] + last)
+
+    def turned_down(self, who: Who, action: str, about: str | None, error: Refused, now: Now) -> None:
+        """Note what somebody asked for and did not get, and why."""
+        if error.code == "denied":
+            self.denied(who, action, about, error.message, now)
+        elif self._worth(who, now) is not None:
+            self.write(who, action, about, "refused", now, message=error.message)
+
+    def _worth(self, who: Who, now: Now) -> str | None:
+        """What is said beside one more of these, or None when there were enough of them in this minute."""
         if now.mono - self._since > MINUTE:
             self._denials.clear()
             self._since = now.mono
-        again = self._denials.get((who.public, who.address), 0) + 1
-        self._denials[who.public, who.address] = again
-        if again > DENIALS:
-            return
-        last = "; more of it in this minute is not written down" if again == DENIALS else ""
-        log.warning("denied key=%s role=%s address=%s action=%r: %s", who.name, who.role, who.address, action, message)
-        self.write(who, action, about, "denied", now, message=message + last)
+        counted = [(who.name, DENIALS)]
+        if who.role == STRANGER:
+            counted = [(f"from {who.address}", DENIALS), ("from anywhere", STRANGERS)]
+        if any(self._denials.get(one, 0) >= most for one, most in counted):
+            return None
+        for one, _ in counted:
+            self._denials[one] = self._denials.get(one, 0) + 1
+        full = any(self._denials[one] == most for one, most in counted)
+        return "; more of it in this minute is not written down" if full else ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from maglica import cluster, declare, kinds, wire
 from maglica.actions.job import JobShow
@@ -36,7 +36,11 @@ Seeing = Callable[[place.Seen, Now], None]
 
 log = logging.getLogger("maglica.client_worker")
 
+T = TypeVar("T")
+
 MOMENT = 0.05  # seconds that a submission waits for the survey before its own to end
+STRANGERS_KEPT_MS = 7 * 86400 * 1000  # how long it is kept what nobody known has tried
+IMAGE = ".original"  # a VM that is called so is an image
 
 
 class Caller(NamedTuple):
@@ -44,6 +48,14 @@ class Caller(NamedTuple):
 
     route: Route
     who: Who
+
+
+class Askers(NamedTuple):
+    """A submission that is being placed: whose, what he said, and where its answer goes."""
+
+    public: str
+    said: Message
+    routes: list[Route]
 
 
 class Broker:
@@ -77,7 +89,7 @@ class Broker:
         self.cluster = store.cluster()
         self.life = secrets.token_hex(8)  # of this process: after a store was put back, two starts have one number
         self._gathers: dict[int, Gather] = {}
-        self._askers: dict[str, list[Route]] = {}  # by key: who waits for a submission to be placed
+        self._askers: dict[str, Askers] = {}  # by key: who waits for a submission to be placed
         self._unplaced: list[tuple[bool, Seeing]] = []  # they wait for the next survey; whether it is about room too
         self._next_survey = now.mono  # when that may be asked
         self._pruned = float("-inf")
@@ -161,11 +173,20 @@ class Broker:
         raise Refused("denied", message, hint)
 
     def _may(self, who: Who, action: type[Action], now: Now, *, vm: str | None = None, host: str | None = None) -> None:
-        """Ask the keyring, and write down when it says no."""
+        """Ask the keyring, and write down when it says no.
+
+        What the key is good for is looked up once more: hosts were asked meanwhile, and it may have been revoked.
+        """
+        who = self.keyring.who(who.public, who.address, now.ms)
+        self._noted(who, action.NAME, vm or host, now, lambda: self.keyring.may(who, action, vm=vm, host=host))
+
+    def _noted(self, who: Who, what: str, about: str | None, now: Now, work: Callable[[], T]) -> T:
+        """Do some work; when it is denied to whoever asks for it, write that down."""
         try:
-            self.keyring.may(who, action, vm=vm, host=host)
+            return work()
         except Refused as error:
-            self._audit.denied(who, action.NAME, vm or host, error.message, now)
+            if error.code == "denied":
+                self._audit.denied(who, what, about, error.message, now)
             raise
 
     def admits(self, public: str, address: str, now: Now) -> bool:
@@ -173,7 +194,10 @@ class Broker:
         good = self.keyring.admits(public, now.ms)
         if not good:
             who = Who(fingerprint(public), keyring.STRANGER, public, address)
-            self._audit.denied(who, "connect", None, "unknown key", now)
+            try:
+                self._audit.denied(who, "connect", None, "unknown key", now)
+            except MaglicaError as error:
+                log.error("%s", error.message)  # it stays outside all the same
         return good
 
     def may_hear(self, public: str, topic: bytes, now: Now) -> bool:
@@ -218,7 +242,8 @@ class Broker:
     def _prune(self, now: Now) -> None:
         try:
             self._store.prune(now.ms - int(self.settings.keep_jobs * 1000))
-            self._store.prune_audit(now.ms - int(self.settings.keep_audit * 1000))
+            keep = int(self.settings.keep_audit * 1000)
+            self._store.prune_audit(now.ms - keep, now.ms - min(keep, STRANGERS_KEPT_MS), keyring.STRANGER)
         except MaglicaError as error:
             log.error("old jobs were not forgotten: %s", error.message)
 
@@ -259,30 +284,38 @@ class Broker:
 
         host = action.values().get("host")
         if action.WHERE == Where.NAMED:
-            name = self._known_host(str(getattr(action, "name")))
+            name = self._known_host(str(getattr(action, "name")), caller.who)
             self._may(caller.who, type(action), now, host=name)
-            self._ask([name], action, now, timeout, finish(gather.only))
+            self._ask([name], action, now, timeout, finish(self._only(caller.who)))
         elif action.WHERE == Where.OWNER:
             self._look_up(now, timeout, located, only=str(getattr(action, "name")).partition("@")[2])
         elif host is not None:
-            name = self._known_host(host)
+            name = self._known_host(host, caller.who)
             self._may(caller.who, type(action), now, host=name)
             asked = type(action)(**{**action.values(), "host": name})
             self._ask([name], asked, now, timeout, finish(self._merged(action, caller.who)))
         else:
-            self._ask_all(action, now, timeout, finish(self._merged(action, caller.who)))
+            self._ask_all(action, now, timeout, finish(self._merged(action, caller.who)), who=caller.who)
 
     def _own(self, action: Action, who: Who, now: Now) -> dict[str, Any]:
         """What the client worker answers by itself. Whatever is not only a look at something is written down."""
-        about = next((str(value) for value in action.values().values() if value is not None), None)
+        subject = action.subject()
+        about = str(getattr(action, subject.name)) if subject else None
+        if action.NOUN == "host" and about is not None:
+            self._may(who, type(action), now, host=about)
+        records = self._records._replace(who=who)
+        if action.ROLE == declare.READER or action.VERB in ("list", "store"):
+            return self._noted(who, action.NAME, about, now, lambda: answers.function(action)(action, records, now))
         try:
-            value = answers.function(action)(action, self._records._replace(who=who), now)
+            value = answers.function(action)(action, records, now)
         except Refused as error:
-            if error.code == "denied":
-                self._audit.denied(who, action.NAME, about, error.message, now)
+            self._audit.turned_down(who, action.NAME, about, error, now)
             raise
-        if action.ROLE != declare.READER and action.VERB != "list":
-            self._audit.write(who, action.NAME, about, "done", now)
+        others = [name for name, field in action.FIELDS.items() if not field.subject]
+        told = {name: value for name, value in action.public().items() if name in others and value is not None}
+        given = ", ".join(f"{name}={value}" for name, value in told.items()) or None
+        item = value.get("item") or {}
+        self._audit.write(who, action.NAME, item.get("object", about), "done", now, job=item.get("id"), message=given)
         return value
 
     def _merged(self, action: Action, who: Who) -> Callable[[Gather], dict[str, Any]]:
@@ -290,29 +323,64 @@ class Broker:
 
         def merge(done: Gather) -> dict[str, Any]:
             value = gather.merge(done)
-            vms = action.NOUN == "vm"
+            # Images are for everybody. Among all that is shut off there are VMs, which are not.
+            vms = action.NOUN == "vm" or bool(action.values().get("all"))
             value["items"] = [
                 item
                 for item in value["items"]
-                if self.keyring.sees(who, vm=str(item.get("name")) if vms else None, host=str(item["host"]))
+                if (not vms or self._sees_vm(who, item, action.NOUN)) and self.keyring.sees(who, host=item["host"])
             ]
             return value
 
         return merge
 
+    def _sees_vm(self, who: Who, item: dict[str, Any], noun: str) -> bool:
+        name = str(item.get("name"))
+        return (noun == "image" and name.endswith(IMAGE)) or self.keyring.sees(who, vm=name)
+
+    def _only(self, who: Who) -> Callable[[Gather], dict[str, Any]]:
+        """What one host told of itself, as far as the asker may see it."""
+
+        def only(done: Gather) -> dict[str, Any]:
+            value = gather.only(done)
+            if isinstance(value["item"].get("vms"), list):
+                value["item"]["vms"] = [vm for vm in value["item"]["vms"] if self._sees_vm(who, vm, "vm")]
+            return value
+
+        return only
+
     def _read_of_owner(self, action: Action, survey: Gather, who: Who, now: Now, timeout: float, then: Then) -> None:
         """Where the VM is, is known now: ask there. This question has its own time; another host may have used up the
         first one's.
         """
-        host, name = place.locate(
-            str(getattr(action, "name")),
-            survey.answers,
-            survey.missing,
-            full_name=False,
-            whole_fleet=False,
-        )
+        seen = place.Seen(survey.answers, survey.missing)
+        host, name = self._locate(who, str(getattr(action, "name")), seen, full_name=False, whole_fleet=False)
         self._may(who, type(action), now, vm=name, host=host)
         self._ask([host], self._renamed(action, name), now, timeout, then)
+
+    def _locate(self, who: Who, name: str, seen: place.Seen, *, full_name: bool, whole_fleet: bool) -> tuple[str, str]:
+        """(host, full name) of the VM that a name means to whoever asks: what is not for him neither makes it
+        ambiguous nor is suggested. Only its full name, or NAME@HOST, finds something that will be denied.
+        """
+        if self.keyring.sees_all(who):
+            return place.locate(
+                name, seen.surveys, seen.missing, full_name=full_name, whole_fleet=whole_fleet, vms=seen.vms
+            )
+        own = {
+            host: {**survey, "domains": [vm for vm in survey["domains"] if self._sees_vm(who, vm, "vm")]}
+            for host, survey in seen.surveys.items()
+            if self.keyring.sees(who, host=host)
+        }
+        missing = {host: why for host, why in seen.missing.items() if whole_fleet or self.keyring.sees(who, host=host)}
+        try:
+            return place.locate(name, own, missing, full_name=full_name, whole_fleet=whole_fleet)
+        except Refused as error:
+            if error.code != "unknown_entity":
+                raise
+            try:
+                return place.locate(name, seen.surveys, {}, full_name=True, whole_fleet=False, vms=seen.vms)
+            except Refused:
+                raise error from None
 
     @staticmethod
     def _renamed(action: Action, name: str) -> Action:
@@ -328,12 +396,13 @@ class Broker:
         except Exception as error:
             self.outbox.reply(route, _failure(error))
 
-    def _known_host(self, name: str) -> str:
+    def _known_host(self, name: str, who: Who) -> str:
         if name not in self.fleet.hosts:
-            candidates = [known for known in self.fleet.hosts if known.startswith(name + ".")]
+            seen = [known for known in self.fleet.hosts if self.keyring.sees(who, host=known)]
+            candidates = [known for known in seen if known.startswith(name + ".")]
             if len(candidates) == 1:
                 return candidates[0]
-            close = declare.nearest(name, self.fleet.hosts)
+            close = declare.nearest(name, seen)
             hint = f"did you mean {close}?" if close else "`maglica host list` shows them"
             raise Refused("unknown_entity", f"there is no host {name}", hint)
         return name
@@ -348,32 +417,48 @@ class Broker:
         )
         known = self._known(wanted.key)
         if known:
+            self._see(known, caller.who, now)
             _refuse_other(known, action)
-            self._see(known, caller.who)
         room, count = action.WHERE == Where.PLACED, 0 if wanted.dry_run else 1
-        self._admit(wanted.key, known, count, room, caller.route, now, lambda seen, now: self._place(wanted, seen, now))
+        self._admit(message, known, count, room, caller, now, lambda seen, now: self._place(wanted, seen, now))
 
     def _admit(
-        self, key: str, known: Job | Group | None, count: int, room: bool, route: Route, now: Now, then: Seeing
+        self,
+        message: Message,
+        known: Job | Group | None,
+        count: int,
+        room: bool,
+        caller: Caller,
+        now: Now,
+        then: Seeing,
     ) -> None:
         """Answer what is known already; otherwise go on, once for each key, with what all hosts have.
 
         `room`: whether it has to be known as well how much room they have.
         """
+        key, route = message["key"], caller.route
+        asked = self._askers.get(key)
         if known:
             self.outbox.reply(route, self._ledger.told(known, now))
-        elif key in self._askers:
-            self._askers[key].append(route)
+        elif asked:
+            if (asked.public, asked.said) != (caller.who.public, message):
+                raise Refused("already_exists", "the idempotency key belongs to another request", again.OTHER_KEY)
+            asked.routes.append(route)
         else:
             self._refuse_full_queue(max(1, count))
             if count:
                 self._store.refuse_when_low()
-            self._askers[key] = [route]
+            self._askers[key] = Askers(caller.who.public, message, [route])
             self._unplaced.append((room, then))
 
-    def _see(self, found: Job | Group, who: Who) -> None:
+    def _see(self, found: Job | Group, who: Who, now: Now) -> None:
         """Refuse to tell of it whoever may not see what it is about."""
-        self._records._replace(who=who).find_any(found["id"])
+        self._find(found["id"], who, now)
+
+    def _find(self, prefix: str, who: Who, now: Now) -> Job | Group:
+        """The job or the group whose id begins so, if it may be seen."""
+        records = self._records._replace(who=who)
+        return self._noted(who, JobShow.NAME, prefix, now, lambda: records.find_any(prefix))
 
     def _known(self, key: str) -> Job | Group | None:
         """What was submitted under that key."""
@@ -398,6 +483,9 @@ class Broker:
                 return
             answer = self._ledger.told(self._record(wanted, host, action, why, now), now)
         except Exception as error:
+            if isinstance(error, Refused) and error.code != "denied" and not wanted.dry_run:
+                about = str(wanted.action.values()[wanted.action.distinct()])
+                self._audit.turned_down(wanted.who, wanted.action.NAME, about, error, now)
             answer = _failure(error)
         self._answer_askers(wanted.key, answer)
 
@@ -437,14 +525,16 @@ class Broker:
         wanted = GroupSubmission(message["key"], name, common, members, who, message["owner"], message.get("reason"))
         known = self._known(wanted.key)
         if known:
+            self._see(known, who, now)
             groups.refuse_other(known, wanted)
-            self._see(known, who)
-        self._accept_group(wanted, known, caller.route, now)
+        self._accept_group(wanted, known, message, caller, now)
 
-    def _accept_group(self, wanted: GroupSubmission, known: Job | Group | None, route: Route, now: Now) -> None:
+    def _accept_group(
+        self, wanted: GroupSubmission, known: Job | Group | None, message: Message, caller: Caller, now: Now
+    ) -> None:
         room = declare.find(wanted.action).action.WHERE == Where.PLACED
         self._admit(
-            wanted.key, known, len(wanted.members), room, route, now,
+            message, known, len(wanted.members), room, caller, now,
             lambda seen, now: self._place_group(wanted, seen, now),
         )  # fmt: skip
 
@@ -503,8 +593,10 @@ class Broker:
         """
         key, owner, reason, who = message["key"], message["owner"], message.get("reason"), caller.who
         known = self._known(key)
-        found = self._records._replace(who=who).find_any(message["id"])
+        found = self._find(message["id"], who, now)
         self._may(who, declare.find(found["action"]).action, now)
+        if known:
+            self._see(known, who, now)
         if known and known["retry_of"] != found["id"]:
             raise again.other_request(known)
         if "members" in found:
@@ -512,7 +604,7 @@ class Broker:
             tried = {job_id for job_id in records if again.tried(self._store.retries(job_id))}
             members = again.members(found, records, tried, only_failed=bool(message.get("failed"))) if not known else []
             group = GroupSubmission(key, found["action"], {}, members, who, owner, reason, retry_of=found["id"])
-            self._accept_group(group, known, caller.route, now)
+            self._accept_group(group, known, message, caller, now)
             return
         lost = bool(message.get("lost"))
         if not known:
@@ -521,7 +613,7 @@ class Broker:
         verdict = {"as": "retry", "reason": reason, "by": who.name, "owner": owner} if lost else None
         room = wanted.action.WHERE == Where.PLACED
         self._admit(
-            key, known, 1, room, caller.route, now,
+            message, known, 1, room, caller, now,
             lambda seen, now: self._place_again(found["id"], wanted, verdict, seen, now),
         )  # fmt: skip
 
@@ -544,24 +636,29 @@ class Broker:
     ) -> tuple[str, Action, str]:
         """The host for it, its full name, and why there; refused when it must not be done there by `who`."""
         if action.WHERE == Where.PLACED:
+            self._may_copy(action, seen, who, now)
             choice = self._choose(action, seen, reserved, who)
             host, why = choice.host, choice.why
         else:
             ignore = bool(getattr(action, "ignore_missing", False))
-            host, name = place.locate(
-                str(getattr(action, "name")),
-                seen.surveys,
-                seen.missing,
-                full_name=action.DESTRUCTIVE,
-                whole_fleet=action.WHOLE_FLEET and not ignore,
-                vms=seen.vms,
-            )
+            name, whole = str(getattr(action, "name")), action.WHOLE_FLEET and not ignore
+            host, name = self._locate(who, name, seen, full_name=action.DESTRUCTIVE, whole_fleet=whole)
             if action.WHOLE_FLEET:
                 place.refuse_double_life(name, host, seen.vms)
             action, why = self._renamed(action, name), "the VM is there"
         self._may(who, type(action), now, vm=str(action.values()[action.distinct()]), host=host)
         self._refuse_unable(host, action)
         return host, action, why
+
+    def _may_copy(self, action: Action, seen: place.Seen, who: Who, now: Now) -> None:
+        """A clone goes where its asker may be, and is made of what he may see. Images are for everybody; any other VM
+        shows what is on its disks to whoever clones it.
+        """
+        self._may(who, type(action), now, host=getattr(action, "on"))
+        image = str(getattr(action, "image"))
+        found = [vm for survey in seen.surveys.values() for vm in survey["domains"] if vm["name"] == image]
+        if not found or not all(vm.get("image") for vm in found):
+            self._may(who, type(action), now, vm=image)
 
     def _choose(self, action: Action, seen: place.Seen, reserved: dict[str, place.Reserved], who: Who) -> place.Choice:
         want = _wanted(action)
@@ -603,14 +700,17 @@ class Broker:
         self._ask([host], action, now, self.settings.read_timeout, answered, plan=True)
 
     def _answer_askers(self, key: str, message: Message) -> None:
-        for route in self._askers.pop(key, []):
+        asked = self._askers.pop(key, None)
+        for route in asked.routes if asked else []:
             self.outbox.reply(route, message)
 
     def _wait(self, message: Message, caller: Caller, now: Now) -> None:
-        self._may(caller.who, JobShow, now)
-        self._records._replace(who=caller.who).find_any(message["id"])
+        record = self._find(message["id"], caller.who, now)
+        if record["by"] != caller.who.name:
+            # Whoever may ask for a job may see what becomes of it.
+            self._may(caller.who, JobShow, now)
         ended, timeout = bool(message.get("ended")), float(message["timeout"])
-        self._ledger.wait(caller.route, message["id"], message["rev"], timeout, now, ended=ended)
+        self._ledger.wait(caller.route, record["id"], message["rev"], timeout, now, ended=ended)
 
     # ---------------------------------------------------------------------------------------- hosts' side
 
@@ -625,7 +725,7 @@ class Broker:
         except Refused as error:
             self._audit.denied(caller.who, "join", name, error.message, now)
             raise
-        self._audit.write(caller.who, "join", name, "done", now)
+        self._audit.write(self.keyring.who(caller.who.public, caller.who.address, now.ms), "join", name, "done", now)
         log.info("joined host=%s key=%s address=%s", name, fingerprint(caller.who.public), caller.who.address)
         self.fleet.know(name)
         self._records.bar(now)
@@ -716,10 +816,13 @@ class Broker:
         else:
             self._ask_all(survey, now, timeout, then)
 
-    def _ask_all(self, action: Action, now: Now, timeout: float, then: Then) -> None:
-        """Put a question to every host; those that are down count as missing at once."""
-        silent = self.fleet.silent(now.mono)
-        self._ask(self.fleet.answering(now.mono), action, now, timeout, then, silent=silent)
+    def _ask_all(self, action: Action, now: Now, timeout: float, then: Then, *, who: Who | None = None) -> None:
+        """Put a question to every host, or to those that `who` may see; who is down counts as missing at once."""
+        asked, silent = self.fleet.answering(now.mono), self.fleet.silent(now.mono)
+        if who:
+            asked = [host for host in asked if self.keyring.sees(who, host=host)]
+            silent = {host: why for host, why in silent.items() if self.keyring.sees(who, host=host)}
+        self._ask(asked, action, now, timeout, then, silent=silent)
 
     def _ask(
         self,
@@ -769,7 +872,7 @@ class Broker:
             whole = question.part(host, message["part"], message["parts"], message["data"])
             if whole is not None:
                 answer = wire.decode(whole, wire.MAX_PARTS * wire.PART_BYTES)
-                wire.check({"op": "answer", "ask": 0, **answer, "host": host})
+                wire.check({**answer, "op": "answer", "ask": 0, "host": host})
                 self._take_answer(question, {**answer, "host": host}, now)
         self.outbox.reply(caller.route, wire.ok(op="answer"))
 

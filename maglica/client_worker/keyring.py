@@ -49,6 +49,10 @@ class Role(NamedTuple):
     def rank(self) -> int:
         return ROLES.index(self.base)
 
+    @property
+    def narrowed(self) -> bool:
+        return any(patterns != ("*",) for patterns in (self.actions, self.vms, self.hosts))
+
 
 class Known(NamedTuple):
     """A key that was let in; the row of the store."""
@@ -147,6 +151,18 @@ class Keyring:
                 hint = f"this role is for{what or ''} {', '.join(patterns)}: [role {role.name}] of the client worker"
                 raise Refused("denied", f"{who} may not {action.NAME}{about}", hint)
 
+    def may_give(self, who: Who, role: str) -> None:
+        """Raise `Refused` unless `who` may give keys of that role: nobody gives more than he has."""
+        own = self._roles.get(who.role)
+        if own is None or (own.narrowed and own.name != role):
+            hint = f"the role {who.role} is narrowed in the settings: its own keys are all that it can give"
+            raise Refused("denied", f"{who} may not give a key of the role {role}", hint)
+
+    def sees_all(self, who: Who) -> bool:
+        """Whether lists show everything to somebody."""
+        role = self._roles.get(who.role)
+        return role is not None and not role.narrowed
+
     def sees(self, who: Who, *, vm: str | None = None, host: str | None = None) -> bool:
         """Whether lists show something of that VM, or of that host, to somebody."""
         role = self._roles.get(who.role)
@@ -164,7 +180,10 @@ class Keyring:
             close = nearest(role, self._roles)
             hint = f"did you mean {close}?" if close else f"known are {', '.join(self._roles)}"
             raise Refused("wrong_input", f"there is no role {role}", hint)
-        if self._good_person(name, now.ms):
+        had = self._good_person(name, now.ms)
+        if had and (had.public, had.role, had.created_by) == (public, role, by):
+            return had  # asked again: the answer was lost
+        if had:
             raise Refused("already_exists", f"{name} has a key", f"`maglica key revoke {name}` first, or another name")
         if public in self._known:
             raise Refused("already_exists", f"that key is known as {self._known[public].name}", "make a new pair")
@@ -183,15 +202,19 @@ class Keyring:
             raise Refused("protected", f"{name} is the last administrator", "make another key with --role=admin before")
         return self._put(known._replace(revoked_at=now.text))
 
-    def first_administrator(self, name: str, public: str, now: Now) -> None:
-        """The key that the client worker made for root on its machine; what had that name before is good no more."""
+    def first_administrator(self, name: str, public: str, now: Now) -> bool:
+        """The key that the client worker made for root on its machine; what had that name before is good no more.
+
+        False when it was revoked: it stays so.
+        """
         known = self._known.get(public)
-        if known and known.good(now.ms):
-            return
+        if known:
+            return known.good(now.ms)
         for one in self.people():
             if one.name == name and one.good(now.ms):
                 self._put(one._replace(revoked_at=now.text))
         self._put(Known(public, name, ADMIN, now.text, CLIENT_WORKER, None, None))
+        return True
 
     def _good_person(self, name: str, ms: int) -> Known | None:
         return next((one for one in self.people() if one.name == name and one.good(ms)), None)
@@ -244,7 +267,7 @@ class Keyring:
                 f"it was withdrawn by a newer one, or is for another host: `maglica host invite {host}`",
             )
         if invited.used_at is not None:
-            if invited.used_by == who.public and who.role == HOST:
+            if invited.used_by == who.public and (who.role, who.name) == (HOST, host):
                 return False
             raise Refused(
                 "denied",
@@ -254,8 +277,9 @@ class Keyring:
         if not invited.good(now.ms):
             hint = f"`maglica host invite {host}` makes a new one"
             raise Refused("denied", f"the invitation of host {host} expired at {text(invited.expires_ms)}", hint)
-        if who.role not in (STRANGER, HOST):
-            raise Refused("denied", f"the key of {who} cannot become a host's", "a host makes a key of its own")
+        if who.public in self._known:
+            # Somebody's own, another host's, or one that was shut out: whoever has it has it for something else.
+            raise Refused("denied", f"the key of {who} cannot become a host's", "a host makes a new key of its own")
         ended = self.revoke_host(host, now)
         self._expect(invited._replace(used_at=now.text, used_by=who.public, address=who.address))
         self._put(Known(who.public, host, HOST, now.text, invited.created_by, None, None))

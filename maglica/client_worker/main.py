@@ -107,7 +107,8 @@ def make_keys(settings: config.Settings, keyring: Keyring) -> Key:
         admin = Key(keys.ADMIN_NAME, *new_pair(), own.public, client.address, client.pub_port, client.rep_port)
         keys.save(path, admin)
         log.info("made the administrator's key file=%s", path)
-    keyring.first_administrator(admin.name, admin.public, now())
+    if not keyring.first_administrator(admin.name, admin.public, now()):
+        log.warning("the key in %s was revoked; without that file the next start makes another one", path)
     return own
 
 

@@ -82,9 +82,9 @@ def choose(
     _refuse_unknown_host(want.on, surveys, missing)
     _refuse_taken(want, surveys)
     _refuse_partial_view(want.hostname, missing, ignore_missing)
+    surveys = {host: survey for host, survey in surveys.items() if host not in closed}
     _refuse_image(want, surveys, missing)
     reasons = {host: unfit(want, survey, reserved.get(host, Reserved())) for host, survey in surveys.items()}
-    reasons |= dict.fromkeys(closed, "not for the role of whoever asks")
     if want.on is None:
         reasons |= {host: "weight 0" for host in surveys if not reasons[host] and weights.get(host, 10.0) <= 0}
     fitting = [host for host in surveys if not reasons[host] and want.on in (None, host)]

@@ -146,7 +146,7 @@ SQL = {
         " WHERE who = coalesce(?, who) AND outcome = coalesce(?, outcome) AND object IS coalesce(?, object)"
         " ORDER BY n DESC LIMIT ?"
     ),
-    "old audit": "DELETE FROM audit WHERE ms < ?",
+    "old audit": "DELETE FROM audit WHERE ms < ? OR (ms < ? AND role = ? AND outcome = 'denied')",
     "quick check": "PRAGMA quick_check(1)",
     "cluster": "SELECT value FROM meta WHERE name = 'cluster'",
     "put cluster": "INSERT OR IGNORE INTO meta VALUES ('cluster', ?)",
@@ -559,9 +559,9 @@ class Store:
         """The newest entries that fit, the newest first: what was put without its ms."""
         return list(self._rows("audit", who, outcome, about, last))
 
-    def prune_audit(self, before_ms: int) -> None:
-        """Forget what was asked before then."""
-        self._write("old audit", before_ms)
+    def prune_audit(self, before_ms: int, denied_before_ms: int, role: str) -> None:
+        """Forget what was asked before then, and what was denied to that role before another time."""
+        self._write("old audit", before_ms, denied_before_ms, role)
 
 
 def _job(text: str) -> Job:

@@ -79,6 +79,6 @@ def _joined(invited: Invitation, folder: str, name: str | None) -> tuple[str, Ke
         client.ask(message, JOIN_WITHIN)
     finally:
         client.close()
-    os.rename(coming, path)
+    keys.settle(coming, path)
     log.info("joined host=%s client=%s key=%s; --join is needed no more", key.name, invited.address, path)
     return key.name, key
