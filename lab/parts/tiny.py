@@ -71,7 +71,7 @@ sed -E -e "s/ inet dhcp.*/&${added:+\\n$added}/" \\
     -e 's|(address +)([0-9.]+)/([0-9]+)|\\1\\2\\n    bnmask \\3|' \\
     /etc/network/interfaces > /run/network/interfaces
 ifup -a -i /run/network/interfaces > /run/ifup.log 2>&1
-/sbin/announce 1 || /sbin/announce 600 &
+/sbin/announce 1 || { /sbin/announce 600 & }
 """
 
 STOP = """#!/bin/sh
