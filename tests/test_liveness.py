@@ -437,3 +437,19 @@ def test_seconds_since_boot_are_compared_with_nobody_elses(house: House) -> None
     with house.connect() as cloud:
         until(lambda: seen(cloud) == ("up", "reports regularly"))
         assert cloud.vm.destroy(name="web1")["changed"]
+
+
+def test_whoever_may_only_read_gets_what_he_may_know(house: House) -> None:
+    house.start()
+    house.start_host("localhost", {"web1": RUNNING})
+    key = str(house.folder / "carl.key")
+    assert house.cli("key", "new", "carl", "--role=reader", f"--file={key}").returncode == 0
+    done = house.cli("doctor", "-o", "json", timeout=60, MAGLICA_KEY=key)
+    found = {finding["check"]: finding for finding in json.loads(done.stdout)["items"]}
+    assert done.returncode == 0
+    assert found["client worker"]["state"] == "warn"
+    assert "was not examined" in found["client worker"]["found"]
+    assert found["hosts"]["state"] == "ok"
+    done = house.cli("doctor", "-o", "json", timeout=60, MAGLICA_KEY=str(house.folder / "nothing.key"))
+    assert done.returncode == 1
+    assert "cannot read the key" in done.stdout

@@ -37,6 +37,7 @@ class Facts(NamedTuple):
     settings_file: str | None = None
     ports: dict[int, str | None] = {}  # port -> why it cannot be reached
     error: Value | None = None  # of the client worker's first answer, as MaglicaError.to_wire
+    denied: Value | None = None  # why only administrators hear the rest, as MaglicaError.to_wire
     version: str | None = None  # the client worker's
     store: Value | None = None  # what `job store` tells
     hosts: list[Value] = []  # `host list`
@@ -69,6 +70,9 @@ def client_worker(facts: Facts) -> Found:
     if facts.error is not None:
         cure = facts.error["hint"] or "on that machine: `journalctl -u maglica-client-worker`"
         yield Finding(BAD, "client worker", facts.address, facts.error["message"], cure)
+    elif facts.denied is not None:
+        text = f"answers, but was not examined: {facts.denied['message']}"
+        yield Finding(WARN, "client worker", facts.address, text, facts.denied["hint"])
     elif facts.store is not None:
         told = f"answers; start {facts.store['epoch']} of cluster {facts.store['cluster']}"
         yield Finding(OK, "client worker", facts.address, told)

@@ -63,15 +63,21 @@ def _own_folders(settings: config.Settings) -> list[dict[str, Any]]:
 
 def _told(session: Session) -> dict[str, Any]:
     connection = session.connection
-    version = connection.hello()["version"]
-    before = machine.clock()
-    store = connection.call("job store", {})["item"]
-    after = machine.clock()
+    told: dict[str, Any] = {
+        "version": connection.hello()["version"],
+        "hosts": connection.call("host list", {})["items"],
+    }
+    try:
+        before = machine.clock()
+        store = connection.call("job store", {})["item"]
+        after = machine.clock()
+        checked = connection.call("host check", {}, LOOKS)
+    except MaglicaError as error:
+        if error.code != "denied":
+            raise
+        return {**told, "denied": error.to_wire()}
     # Half of the way there and back is the best guess of when the other one looked at its clock.
     clock = (before + after) / 2 - store["clock"]
-    hosts = connection.call("host list", {})["items"]
-    checked = connection.call("host check", {}, LOOKS)
     return {
-        "version": version, "store": store, "hosts": hosts, "clock": clock, "checked": checked["items"],
-        "missing": checked["missing_hosts"],
+        **told, "store": store, "clock": clock, "checked": checked["items"], "missing": checked["missing_hosts"],
     }  # fmt: skip

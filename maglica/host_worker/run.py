@@ -78,7 +78,7 @@ class Runner:
                 return
             log.info("begin job=%s action=%r vm=%s", job_id, handed["action"], handed.get("object"))
             told = self._outcome(handed, work)
-            self._end(job_id, told)
+            self._end(job_id, told, handed.get("object"))
         except MaglicaError as error:
             # The journal itself failed: nothing was begun, and the client worker hands the job out again when there are
             # slots. Not at once: a full disk would make the two of them spin.
@@ -101,7 +101,7 @@ class Runner:
         except MaglicaError as error:
             return outcome(work, handed["attempt"], None, self._taken_back(handed["id"], error))
         except Exception as error:  # the one catch-all of this process
-            log.exception("job=%s unexpected error", handed["id"])
+            log.exception("job=%s vm=%s unexpected error", handed["id"], handed.get("object"))
             unexpected = Failed(
                 "internal_error",
                 f"unexpected error on {self.host.name}: {type(error).__name__}: {error}",
@@ -117,7 +117,7 @@ class Runner:
             error.hint = f"{error.hint}; could not undo: {'; '.join(left)}".lstrip("; ")
         return error
 
-    def _end(self, job_id: str, told: dict[str, Any]) -> None:
+    def _end(self, job_id: str, told: dict[str, Any], about: str | None) -> None:
         """Write down how a job ended. A full disk must not lose that: it is tried until there is room."""
         while True:
             try:
@@ -128,7 +128,7 @@ class Runner:
                 if self._stopping.wait(1.0):
                     return
         said = f" error={told['error']['message']!r}" if told["error"] else ""
-        log.info("end job=%s state=%s%s", job_id, told["state"], said)
+        log.info("end job=%s vm=%s state=%s%s", job_id, about, told["state"], said)
 
     def _tell(self, job_id: str) -> None:
         with self._lock:
@@ -329,7 +329,7 @@ class Runner:
             elif not entry:
                 undo.take_back(job_id, self.journal, self.host.hypervisor)
             if told:
-                self._end(job_id, told)
+                self._end(job_id, told, entry.object if entry else None)
                 del waiting[job_id]
                 self._news = True
                 self._wake()

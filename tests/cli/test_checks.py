@@ -50,8 +50,8 @@ def kept(**more: Any) -> dict[str, Any]:
 
 def facts(**more: Any) -> Facts:
     well = Facts(
-        "client", 5555, 5556, "/etc/maglica/maglica.conf", {5555: None, 5556: None}, None, VERSION, kept(), [host()],
-        [checked()], [], 0.0, named("client", "192.0.2.9", names=("client",)),
+        "client", 5555, 5556, "/etc/maglica/maglica.conf", {5555: None, 5556: None}, None, None, VERSION, kept(),
+        [host()], [checked()], [], 0.0, named("client", "192.0.2.9", names=("client",)),
     )  # fmt: skip
     return well._replace(**more)
 
@@ -75,6 +75,10 @@ CASES: list[tuple[Facts, str, str, str, str]] = [
     (
         facts(error={"message": "no key", "hint": "ask for one"}, store=None, hosts=[], checked=[]),
         BAD, "client worker", "client", "no key",
+    ),
+    (
+        facts(denied={"message": "carl may not", "hint": "ask an administrator"}, store=None, checked=[]),
+        WARN, "client worker", "client", "was not examined: carl may not",
     ),
     (facts(hosts=[host(version="0.0.9")]), WARN, "versions", "host1", "runs maglica 0.0.9"),
     (facts(version="9.9", hosts=[host(version="9.9")]), WARN, "versions", "this machine", "the client worker 9.9"),
