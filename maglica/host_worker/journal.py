@@ -470,7 +470,7 @@ def open_journal(path: str, harmless: frozenset[str]) -> Journal:
         aside = f"{path}.damaged-{stamp}"
         stale = wal_is_damaged(path + "-wal")
         jobs, undos = _salvaged(path)
-        for suffix in ("-wal", ""):
+        for suffix in ("", "-wal"):  # in this order: a file without its WAL would be an older one, and look sound
             if os.path.exists(path + suffix):
                 os.rename(path + suffix, aside + suffix)
         log.error("the journal %s is damaged (%s); it was set aside as %s and a new one is begun", path, damage, aside)
