@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -525,3 +526,25 @@ def test_broken_messages_leave_nothing_behind(how: str) -> None:
     for _ in range(40):
         assert refused(BROKEN[how]).code == "wrong_input"
     assert resident() < before + (40 << 20)
+
+
+@pytest.mark.parametrize("inside", [b"\x80", b"\x90", b"\x91\x90", b"\x81\xa0\x80", b"\xdc\0\0", b"\xdd\0\0\0\0"])
+def test_many_empty_things_are_not_even_made(inside: bytes) -> None:
+    """A byte on the wire each, 64 in memory."""
+    count = (wire.MAX_BYTES - 16) // len(inside)
+    bomb = b"\x82\xa1v\x01\xa1x\xdd" + count.to_bytes(4, "big") + inside * count
+    assert len(bomb) <= wire.MAX_BYTES
+    tracemalloc.start()
+    try:
+        refused(bomb)
+        assert tracemalloc.get_traced_memory()[1] < 2 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_long_messages_of_use_are_not_taken_for_that() -> None:
+    domains = [{"name": f"vm{number}", "state": "running", "disks": [], "tags": {}} for number in range(3500)]
+    for value in (domains, ["\u304c\u304e" * 15_000, "\u0440" * 40_000], list(range(-30, 200)) * 400, "\x81" * 90_000):
+        data = wire.encode({"x": value})
+        assert wire.UNCOUNTED_BYTES < len(data) <= wire.MAX_BYTES
+        assert wire.decode(data)["x"] == value
