@@ -353,9 +353,15 @@ class Journal:
 
         self._write(work)
 
-    def forget(self, job: str, attempt: int) -> None:
-        """The client worker has recorded the outcome."""
-        self._write(lambda: self._execute("forget job", job, attempt))
+    def forget(self, jobs: list[tuple[str, int]]) -> None:
+        """The client worker has recorded the outcomes of these jobs and attempts."""
+
+        def work() -> None:
+            for job, attempt in jobs:
+                self._execute("forget job", job, attempt)
+
+        if jobs:
+            self._write(work)
 
     def _execute(self, name: str, *values: Any) -> None:
         self._db.execute(SQL[name], values)

@@ -240,11 +240,10 @@ class Runner:
         return now
 
     def acknowledged(self, receipts: list[dict[str, Any]]) -> None:
-        for receipt in receipts:
-            try:
-                self.journal.forget(receipt["id"], receipt["attempt"])
-            except MaglicaError as error:  # it is told, and acknowledged, once more
-                log.error("job=%s %s", receipt["id"], error.message)
+        try:
+            self.journal.forget([(receipt["id"], receipt["attempt"]) for receipt in receipts])
+        except MaglicaError as error:  # they are told, and acknowledged, once more
+            log.error("%s", error.message)
 
     def refresh_facts(self) -> None:
         """Look at the host again; in a thread that may wait for libvirt."""

@@ -104,7 +104,7 @@ def test_another_end_keeps_what_could_not_be_undone(journal: Journal, state: str
     journal.put_undo("job1", 1, "remove_part", {"path": "/a"})
     journal.end("job1", ended(state))
     assert journal.jobs_to_undo() == ["job1"]
-    journal.forget("job1", 1)
+    journal.forget([("job1", 1)])
     assert journal.entries() == []
     assert journal.undos("job1") == [Undo(1, "remove_part", {"path": "/a"})], "also after everybody was told"
     journal.forget_undo("job1", 1)
@@ -113,14 +113,14 @@ def test_another_end_keeps_what_could_not_be_undone(journal: Journal, state: str
 
 def test_only_what_has_ended_and_was_told_is_forgotten(journal: Journal) -> None:
     journal.begin("job1", 1, "vm start", "web1")
-    journal.forget("job1", 1)
+    journal.forget([("job1", 1)])
     assert [entry.id for entry in journal.entries()] == ["job1"], "it still runs"
     journal.end("job1", ended())
-    journal.forget("job1", 2)
+    journal.forget([("job1", 2)])
     assert [entry.id for entry in journal.entries()] == ["job1"], "another attempt's receipt"
-    journal.forget("job1", 1)
-    journal.forget("job1", 1)
-    journal.forget("nosuch", 1)
+    journal.forget([("job1", 1)])
+    journal.forget([("job1", 1)])
+    journal.forget([("nosuch", 1)])
     assert journal.entries() == []
 
 
@@ -142,7 +142,7 @@ def test_every_thread_may_write(journal: Journal) -> None:
             journal.begin(job, 1, "vm start", None)
             journal.put_undo(job, 1, "remove_part", {"path": "/a"})
             journal.end(job, {**ended(), "id": job})
-            journal.forget(job, 1)
+            journal.forget([(job, 1)])
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
     for thread in threads:
