@@ -253,7 +253,7 @@ def _told(found: Job | Group, records: Records, now: Now) -> Value:
     """A job with all that is known of it, or a group with how each of its jobs stands."""
     if "members" not in found:
         return records.ledger.shown(found, now)
-    return {**records.ledger.group_shown(found, now), "members": records.ledger.members(found, now)}
+    return {**records.ledger.group_shown(found, now), "members": records.ledger.members(found)}
 
 
 def job_show(want: JobShow, records: Records, now: Now) -> Value:
@@ -272,7 +272,7 @@ def job_explain(want: JobExplain, records: Records, now: Now) -> Value:
     found = records.find_any(want.id)
     if "members" in found:
         told = records.ledger.group_shown(found, now)
-        return {"missing_hosts": [], "item": explain.group(told, records.ledger.members(found, now))}
+        return {"missing_hosts": [], "item": explain.group(told, records.ledger.members(found))}
     retries = records.ledger.store.retries(found["id"])
     return {"missing_hosts": [], "item": explain.one(records.ledger.shown(found, now), retries)}
 

@@ -225,31 +225,32 @@ class Ledger:
         """Write the group down, unless all of its members were refused; the answer that tells how each fared."""
         if any(member["job"] for member in members):
             group = self.record_group(group_id, wanted, members, now)
-            return wire.ok(group={**self.group_shown(group, now), "members": self.members(group, now)})
-        told = [self._member(member, None, now) for member in members]
+            return wire.ok(group={**self.group_shown(group, now), "members": self.members(group)})
+        told = [self._member(member, None) for member in members]
         return wire.ok(group={
             "id": None, "action": wanted.action, "rev": 0, "state": job.FAILED, "jobs": len(told), "open": 0,
             "states": {"refused": len(told)}, "first_in_line": None, "running": [], "members": told,
         })  # fmt: skip
 
-    def members(self, group: Group, now: Now) -> list[Message]:
+    def members(self, group: Group) -> list[Message]:
         """Each member of a group with how it stands or ended."""
         records = {record["id"]: record for record in self.jobs_of(group)}
-        return [self._member(member, records.get(member["job"] or ""), now) for member in group["members"]]
+        return [self._member(member, records.get(member["job"] or "")) for member in group["members"]]
 
-    def _member(self, member: dict[str, Any], record: Job | None, now: Now) -> Message:
+    @staticmethod
+    def _member(member: dict[str, Any], record: Job | None) -> Message:
         if record is None:
             error = member["error"]
             return {
                 "name": member["name"], "state": "refused" if error else "forgotten", "host": None,
                 "changed": False if error else None, "took_seconds": None, "job": member["job"], "step": None,
-                "waits_for": None, "message": error["message"] if error else None, "result": None, "error": error,
+                "message": error["message"] if error else None, "result": None, "error": error,
             }  # fmt: skip
-        shown = self.shown(record, now)
-        names = ("state", "host", "changed", "took_seconds")
-        rest = ("step", "waits_for", "message", "result", "error")
-        told = {name: shown[name] for name in names}, {name: shown[name] for name in rest}
-        return {"name": record["object"] or member["name"], **told[0], "job": record["id"], **told[1]}
+        # What each waits for is not looked up here: there may be a thousand. `job list --group` tells it.
+        shown = job.shown(record)
+        first = {name: shown[name] for name in ("state", "host", "changed", "took_seconds")}
+        rest = {name: shown[name] for name in ("step", "message", "result", "error")}
+        return {"name": record["object"] or member["name"], **first, "job": record["id"], **rest}
 
     def _job(self, job_id: str) -> Job | None:
         return self._live.get(job_id) or self.store.job(job_id)

@@ -420,3 +420,31 @@ def test_the_library_has_groups(house: House, host: ScriptedHost) -> None:
         attached = cloud.attach(group.id)
         assert isinstance(attached, GroupHandle)
         assert attached.state == "partial"
+
+
+def test_a_narrow_role_may_do_only_its_part_of_a_group(house: House) -> None:
+    house.configure("[role ci]\nbase = operator\nvms = ci-*")
+    house.start()
+    vms = {"ci-1": "running", "ci-2": "running", "web1": "running"}
+    host = ScriptedHost("host1", house.pub_port, house.rep_port, vms, house.host_key("host1"))
+    house.add(host).start()
+    file = str(house.folder / "ci.key")
+    assert house.cli("key", "new", "robot", "--role=ci", f"--file={file}").returncode == 0
+    mixed = house.cli("vm", "stop", "ci-1", "web1", "--no-wait", MAGLICA_KEY=file)
+    assert mixed.returncode == 10
+    assert "may not vm stop web1" in mixed.stderr
+    assert host.job("web1") is None
+    own = mixed.stdout.strip()
+    assert house.cli("job", "show", own, MAGLICA_KEY=file).returncode == 0
+    record = json.loads(house.cli("job", "list", "-o", "json").stdout)["items"][0]
+    assert (record["by"], record["object"]) == ("robot", "ci-1")
+    theirs = house.cli("vm", "stop", "ci-2", "web1", "--no-wait").stdout.strip()
+    for words in (("show",), ("wait",), ("attach",), ("cancel",), ("explain",), ("log",), ("retry",)):
+        done = house.cli("job", *words, theirs, MAGLICA_KEY=file)
+        assert (words, done.returncode, done.stdout) == (words, 9, "")
+    listed = json.loads(house.cli("job", "list", "-o", "json", MAGLICA_KEY=file).stdout)["items"]
+    assert {item["object"] for item in listed} == {"ci-1", "ci-2"}
+    locks = json.loads(house.cli("lock", "list", "-o", "json", MAGLICA_KEY=file).stdout)["items"]
+    assert {item["lock"] for item in locks} == {"vm:ci-1", "vm:ci-2"}
+    assert house.cli("job", "prune", "--older-than=1d", MAGLICA_KEY=file).returncode == 9
+    assert not host.cancelled
