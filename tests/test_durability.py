@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ def host_of(cloud: Cloud) -> dict[str, object]:
     return dict(cloud.host.list()[0])
 
 
+@pytest.mark.slow
 def test_a_full_disk_under_the_journal_is_told_to_who_waits_and_passes(house: House) -> None:
     house.start()
     (house.folder / "state").mkdir(exist_ok=True)
@@ -116,3 +119,31 @@ def test_a_secret_is_in_no_file_once_its_job_has_ended(house: House) -> None:
         house.client_worker.stop()
         assert files_with_it() == []
     assert SECRET not in Path(house.folder / "client_worker.log").read_text()
+
+
+@pytest.mark.slow
+def test_an_error_of_the_disk_ends_the_host_worker_and_the_job_runs_after_its_next_start(house: House) -> None:
+    house.start()
+    daemon = house.start_host("host1", {"web1": RUNNING})
+    wal = house.folder / "state/host-host1/journal.db-wal"
+    with house.connect() as cloud:
+        cloud.vm.destroy(name="web1")
+        cloud.vm.start(name="web1")
+        size = wal.stat().st_size
+        _, hard = resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (max(size, len(daemon.log) + 4096), hard))
+        job = cloud.vm.destroy.submit(name="web1")
+        try:
+            for _ in range(40):  # until the file has no room left for one more
+                cloud.vm.start.submit(name="web1")
+                time.sleep(0.05)
+        except MaglicaError:
+            pass  # it has ended while it was asked where the VM is
+        until(lambda: not daemon.alive, 20, "it ends")
+        assert daemon.process.returncode == 1
+        assert "maglica_host_worker: the journal cannot be written: disk I/O error" in daemon.log
+        assert "Traceback" not in daemon.log
+        house.start_host("host1")
+        job.wait(30)
+        until(lambda: not [one for one in cloud.job.list() if one["ended_at"] is None], 30, "all have ended")
+        assert {one["state"] for one in cloud.job.list()} <= {"done", "failed"}
