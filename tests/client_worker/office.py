@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from maglica import config, wire
 from maglica.client_worker.broker import Broker
+from maglica.client_worker.keyring import Keyring
 from maglica.client_worker.ledger import EPOCH_2026_MS
 from maglica.client_worker.now import Now
-from maglica.client_worker.outbox import Reply
+from maglica.client_worker.outbox import Drop, Reply
 from maglica.client_worker.store import Store
-from maglica.config import HostSection
+from maglica.config import HostSection, RoleSection
 from maglica.errors import MaglicaError, from_wire
+from maglica.keys import invitation
 
 GIB = 1 << 30
 IMAGE = "el9.original"
 VERSION = "0.1.0"
+ADDRESS = "192.0.2.7"
+SERVER_KEY = "server".ljust(40, "0")
+ADMIN_KEY = "admin".ljust(40, "0")
 
 Message = dict[str, Any]
 
@@ -70,13 +76,18 @@ class Office:
         self.rung_versions: list[int] = []
         self.versions: dict[tuple[bytes, ...], int] = {}  # of answers
         self.beats: dict[str, int] = {}  # host -> the number that it could have heard last
+        self.drops = 0  # how often all listeners were cut off
         self._routes = itertools.count(1)
         self._start()
 
     def _start(self) -> None:
         self.store = Store(self._path)
         self._open = True
-        self.broker = Broker(self.store, self._settings, self._hosts, VERSION, self.now)
+        self.broker = Broker(self.store, self._settings, self._hosts, VERSION, self.now, self._ring(), SERVER_KEY)
+
+    def _ring(self) -> Keyring | None:
+        """None: the bus is open."""
+        return None
 
     @property
     def now(self) -> Now:
@@ -103,8 +114,12 @@ class Office:
         """Hand a request in, without a turn of the loop."""
         route = (b"peer%d" % next(self._routes), b"")
         body = message if isinstance(message, bytes) else wire.encode(message)
-        self.broker.request(body, route, self.now)
+        self.broker.request(body, route, self.now, self._key(message), ADDRESS)
         return Asked(self, route)
+
+    def _key(self, message: Message | bytes) -> str:
+        """Whose key a message comes by; none on an open bus."""
+        return ""
 
     def turn(self) -> None:
         """The rest of a turn of the loop: tick, commit, and only then send."""
@@ -112,6 +127,9 @@ class Office:
         outbox = self.broker.outbox.take()
         self.store.commit()
         for item in outbox:
+            if isinstance(item, Drop):
+                self.drops += 1
+                continue
             # Through bytes, as over the bus: what cannot travel is found here.
             message = wire.decode(wire.encode(item.message), wire.MAX_ANSWER_BYTES)
             version = message.pop("v")
@@ -172,6 +190,63 @@ class Office:
         """Let these hosts answer whatever they are asked, until nothing is asked any more."""
         while sum(host.answer_all() for host in hosts):
             self.turn()
+
+
+class LockedOffice(Office):
+    """The same with keys. Unless somebody is named, hosts speak with their own, and an administrator asks."""
+
+    def __init__(self, folder: Path, roles: dict[str, RoleSection] | None = None, **settings: Any) -> None:
+        self.roles = roles or {}
+        self.speaker: str | None = None
+        self.host_keys: dict[str, str] = {}
+        super().__init__(folder, **settings)
+
+    def _ring(self) -> Keyring:
+        ring = Keyring(self.store, self.roles, is_open=False)
+        ring.first_administrator("admin", ADMIN_KEY, self.now)
+        self.store.commit()
+        return ring
+
+    def _key(self, message: Message | bytes) -> str:
+        if self.speaker is not None or not isinstance(message, dict):
+            return self.speaker or ""
+        return self.host_keys.get(str(message.get("host")), ADMIN_KEY)
+
+    @contextmanager
+    def of(self, key: str) -> Iterator[None]:
+        """Everything meanwhile is said with that key, also in the name of hosts."""
+        before, self.speaker = self.speaker, key
+        try:
+            yield
+        finally:
+            self.speaker = before
+
+    def person(self, name: str, role: str, **more: Any) -> str:
+        """A new key of somebody; the public half."""
+        key = name.ljust(40, "1")
+        assert self.read("key add", name=name, role=role, public_key=key, **more).good
+        return key
+
+    def invite(self, host: str, **more: Any) -> str:
+        """The secret by which a host may join."""
+        return invitation(self.read("host invite", name=host, **more).good["item"]["token"]).secret
+
+    def join(self, host: str, secret: str, key: str) -> Asked:
+        with self.of(key):
+            return self.ask({"op": "join", "host": host, "secret": secret})
+
+    def host(self, name: str, vms: dict[str, str] | None = None, key: str = "") -> Worker:
+        """A host that was invited, has joined, and has said hello."""
+        key = key or name.ljust(40, "2")
+        assert self.join(name, self.invite(name), key).good
+        self.host_keys[name] = key
+        worker = Worker(self, name, vms)
+        assert worker.hello().good
+        return worker
+
+    def audit(self, **filters: Any) -> list[Message]:
+        found: list[Message] = self.read("audit list", last=1000, **filters).good["items"]
+        return found
 
 
 def submission(action: str, *, key: str, dry_run: bool = False, **args: Any) -> Message:

@@ -1,0 +1,567 @@
+"""Who may ask for what: the whole table and every request, asked by everybody; and what narrowed roles get to see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from maglica import declare, wire
+from maglica.client_worker.audit import DENIALS, LONGEST, STRANGERS
+from maglica.config import RoleSection
+from maglica.declare import ADMIN, OPERATOR, READER, ROLES, Where
+from maglica.keys import invitation
+from tests.client_worker.office import ADMIN_KEY, LockedOffice, Worker, outcome, submission
+
+# Whoever adds an action decides here as well who may ask for it. What is not listed is for readers.
+FOR_ADMINS = {
+    "audit list", "host check", "host invite", "host remove", "host revoke", "host survey", "job prune", "job store",
+    "key add", "key list", "key new", "key revoke",
+}  # fmt: skip
+FOR_OPERATORS = {
+    "job cancel", "job recover", "job retry", "job settle", "vm clone", "vm destroy", "vm remove", "vm restart",
+    "vm start", "vm stop",
+}  # fmt: skip
+
+SAMPLES: dict[str, Any] = {
+    "name": "web1", "id": "1b7q2k0m4z", "image": "el9.original", "hostname": "web2", "as_": "success",
+    "reason": "I looked", "owner": "me@here", "older_than": 3600.0, "public_key": "w" * 40,
+}  # fmt: skip
+
+ROLE = {"ci": RoleSection(base="operator", vms="ci-*", hosts="host1")}
+STRANGER_KEY, HOST_KEY = "s" * 40, "host1".ljust(40, "2")
+
+
+def sample(action: type[declare.Action]) -> dict[str, Any]:
+    return {name: SAMPLES[name] for name, field in action.FIELDS.items() if field.required}
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Iterator[LockedOffice]:
+    found = LockedOffice(tmp_path, ROLE)
+    yield found
+    found.close()
+
+
+def everything() -> Iterator[type[declare.Action]]:
+    for action in declare.load_all().values():
+        if action.NAME.split(" ")[0] in declare.nouns() and action.__module__.startswith("maglica.actions."):
+            yield action
+
+
+def test_what_each_action_takes_is_decided_on_purpose() -> None:
+    found = {action.NAME: action.ROLE for action in everything()}
+    expected = {name: ADMIN if name in FOR_ADMINS else OPERATOR if name in FOR_OPERATORS else READER for name in found}
+    assert found == expected
+    assert found.keys() >= FOR_ADMINS | FOR_OPERATORS
+
+
+@pytest.mark.parametrize("who", ["stranger", "host", "gone", "none", *ROLES])
+def test_the_whole_table_asked_by_everybody(office: LockedOffice, who: str) -> None:
+    """Over the door: denied, and nothing else, unless the role has the rank. Each denial is an audit line."""
+    office.host("host1", {})
+    keys = {"stranger": STRANGER_KEY, "host": HOST_KEY, "none": ""}
+    if who in ROLES:
+        keys[who] = ADMIN_KEY if who == ADMIN else office.person(who, who)
+    elif who == "gone":
+        office.broker.keyring.take_roles({"old": RoleSection(base="admin")})
+        keys[who] = office.person(who, "old")
+        office.broker.keyring.take_roles({})
+    asked = 0
+    for action in everything():
+        office.sleep(61.0)  # so that no denial is one too many to be written down
+        op = "submit" if action.CHANGES else "read"
+        message = {"op": op, "action": action.NAME, "args": sample(action)}
+        with office.of(keys[who]):
+            answered = office.ask({**message, "key": action.NAME, "owner": "me@here"} if op == "submit" else message)
+            office.sleep(6.0)
+        assert answered.answer is not None, action.NAME
+        code = None if answered.answer["ok"] else answered.error.code
+        if who not in ROLES and (who != "gone" or action.WHERE != Where.TERMINAL):
+            assert code == "denied", action.NAME
+        elif action.WHERE == Where.TERMINAL:
+            assert code == "wrong_input", action.NAME
+        else:
+            assert (code == "denied") == (ROLES.index(who) < ROLES.index(action.ROLE)), (action.NAME, code)
+        if code == "denied":
+            asked += 1
+            assert office.audit()[-1]["outcome"] == "denied", action.NAME
+    assert asked or who == ADMIN
+
+
+REQUESTS: dict[str, dict[str, Any]] = {
+    "ping": {},
+    "read": {"action": "vm list", "args": {}},
+    "submit": {"key": "k", "action": "vm start", "args": {"name": "web1"}, "owner": "me@here"},
+    "submit_group": {"key": "g", "action": "vm start", "args": {}, "each": [{"name": "web1"}], "owner": "me@here"},
+    "retry": {"key": "r", "id": "1b7q2k0m4z", "owner": "me@here"},
+    "wait": {"id": "1b7q2k0m4z", "rev": -1, "timeout": 0.0},
+    "join": {"host": "host1", "secret": "guessed"},
+    "hello": {"host": "host1", "journal": "j", "versions": [wire.VERSION], "features": [], "version": "1"},
+    "sync": {"host": "host1", "incarnation": 1, "have": [], "done": [], "progress": [], "free": {}},
+    "answer": {"host": "host1", "ask": 1, "ok": True, "value": {}},
+    "part": {"host": "host1", "ask": 1, "part": 0, "parts": 1, "data": b""},
+}
+PEOPLE = {"reader": {"ping", "read", "wait", "retry"}, "operator": {"submit", "submit_group"}}
+ALLOWED = {
+    "stranger": set(), "none": set(), "other host": {"ping"}, "host": {"ping", "hello", "sync", "answer", "part"},
+    "reader": PEOPLE["reader"], "operator": PEOPLE["reader"] | PEOPLE["operator"],
+    "admin": PEOPLE["reader"] | PEOPLE["operator"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("who", ALLOWED)
+def test_every_request_by_everybody(office: LockedOffice, who: str) -> None:
+    assert REQUESTS.keys() == wire.REQUESTS.keys()
+    office.host("host1", {})
+    office.host("host2", {})
+    keys = {"stranger": STRANGER_KEY, "none": "", "host": HOST_KEY, "other host": office.host_keys["host2"]}
+    keys[ADMIN] = ADMIN_KEY
+    key = keys[who] if who in keys else office.person(who, who)
+    for op, fields in REQUESTS.items():
+        with office.of(key):
+            answered = office.ask({"op": op, **fields})
+            office.sleep(6.0)
+        assert answered.answer is not None, op
+        denied = not answered.answer["ok"] and answered.error.code == "denied"
+        assert denied == (op not in ALLOWED[who]), (op, answered.answer)
+
+
+# ---------------------------------------------------------------------------------------------- narrowed roles
+
+VMS = {
+    "ci-1": "running", "ci-2.example.jp": "shut-off", "prod-1": "running", "prod-2": "shut-off",
+    "el9.original": "shut-off",
+}  # fmt: skip
+
+
+@pytest.fixture
+def floor(office: LockedOffice) -> tuple[LockedOffice, Worker, Worker, str]:
+    """Two hosts with VMs, and a key whose role is for `ci-*` on host1."""
+    one, two = office.host("host1", dict(VMS)), office.host("host2", {"ci-9": "running", "el9.original": "shut-off"})
+    for host in (one, two):
+        host.answers["image list"] = lambda args, host=host: {  # type: ignore[misc]
+            "items": [
+                {"name": name}
+                for name, state in host.vms.items()
+                if name.endswith(".original") or (args["all"] and state == "shut-off")
+            ]
+        }
+        host.answers["host ping"] = lambda args: {"items": [{"name": "it"}]}
+        host.answers["host info"] = lambda args, host=host: {  # type: ignore[misc]
+            "item": {"vms": [{"name": name} for name in host.vms]}
+        }
+    return office, one, two, office.person("robot", "ci")
+
+
+def served(office: LockedOffice, key: str, message: dict[str, Any], *hosts: Worker) -> Any:
+    """What comes of a message that hosts are asked for."""
+    with office.of(key):
+        asked = office.ask(message)
+    office.serve(*hosts)
+    office.sleep(0.1)
+    office.serve(*hosts)
+    assert asked.answer is not None
+    return asked.error if not asked.answer["ok"] else asked.answer
+
+
+def read(action: str, **args: Any) -> dict[str, Any]:
+    return {"op": "read", "action": action, "args": args}
+
+
+Floor = tuple[LockedOffice, Worker, Worker, str]
+
+
+@pytest.mark.parametrize(
+    ("action", "args", "names"),
+    [
+        ("vm list", {}, ["ci-1", "ci-2.example.jp"]),
+        ("vm list", {"host": "host1"}, ["ci-1", "ci-2.example.jp"]),
+        ("image list", {}, ["el9.original"]),
+        ("image list", {"all": True}, ["ci-2.example.jp", "el9.original"]),
+        ("host list", {}, ["host1"]),
+        ("host ping", {}, ["it"]),
+    ],
+)
+def test_lists_show_what_the_role_is_for(floor: Floor, action: str, args: dict[str, Any], names: list[str]) -> None:
+    office, one, two, robot = floor
+    answer = served(office, robot, read(action, **args), one, two)
+    assert [item["name"] for item in answer["items"]] == names
+    assert {item.get("host", "host1") for item in answer["items"]} == {"host1"}
+    assert "host2" not in str(answer)
+
+
+def test_a_silent_host_that_is_not_for_him_is_not_missing(floor: Floor) -> None:
+    office, one, _, robot = floor
+    office.sleep(7.0)  # host2 is down
+    one.hello()
+    answer = served(office, robot, read("vm list"), one)
+    assert answer["missing_hosts"] == []
+
+
+def test_what_a_host_tells_of_itself_is_narrowed_too(floor: Floor) -> None:
+    office, one, two, robot = floor
+    answer = served(office, robot, read("host info", name="host1"), one, two)
+    assert [vm["name"] for vm in answer["item"]["vms"]] == ["ci-1", "ci-2.example.jp"]
+    assert served(office, robot, read("host info", name="host2"), one, two).code == "denied"
+    hint = served(office, robot, read("host info", name="hosd2"), one, two).hint
+    assert "host2" not in hint
+
+
+@pytest.mark.parametrize("name", ["prod-1", "prod-1@host1", "ci-9", "ci-9@host2", "el9.original@host1"])
+def test_others_vms_are_denied_by_their_names(floor: Floor, name: str) -> None:
+    office, one, two, robot = floor
+    assert served(office, robot, read("vm info", name=name), one, two).code == "denied"
+    asked = served(office, robot, submission("vm stop", key="k", name=name), one, two)
+    assert asked.code == "denied"
+    assert [line["action"] for line in office.audit(outcome="denied")] == ["vm info", "vm stop"]
+    assert served(office, robot, submission("vm stop", key="k", dry_run=True, name=name), one, two).code == "denied"
+
+
+@pytest.mark.parametrize("name", ["prod", "pro-1", "ci"])
+def test_others_vms_are_not_suggested(floor: Floor, name: str) -> None:
+    office, one, two, robot = floor
+    error = served(office, robot, read("vm info", name=name), one, two)
+    assert error.code == "unknown_entity"
+    assert "prod" not in error.hint
+    assert "ci-9" not in error.hint
+
+
+def test_a_short_name_means_ones_own(floor: Floor) -> None:
+    office, one, two, robot = floor
+    two.vms["ci-2.other.jp"] = "shut-off"
+    answer = served(office, robot, submission("vm start", key="k", name="ci-2"), one, two)
+    assert (answer["job"]["object"], answer["job"]["host"]) == ("ci-2.example.jp", "host1")
+
+
+def clone(**args: Any) -> dict[str, Any]:
+    return submission("vm clone", key=f"clone {args}", **{"image": "el9.original", "hostname": "ci-3", **args})
+
+
+def test_a_clone_is_placed_where_the_role_may(floor: Floor) -> None:
+    office, one, two, robot = floor
+    one.vms.update({f"ci-{n}": "running" for n in range(20, 40)})  # host2 would be chosen
+    assert served(office, robot, clone(), one, two)["job"]["host"] == "host1"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [{"on": "host2"}, {"hostname": "prod-3"}, {"image": "prod-2"}, {"image": "unheard-of"}],
+    ids=["host", "name", "disks of another VM", "no VM"],
+)
+def test_a_clone_that_is_denied(floor: Floor, args: dict[str, Any]) -> None:
+    office, one, two, robot = floor
+    assert served(office, robot, clone(**args), one, two).code == "denied"
+    assert served(office, robot, {**clone(**args), "key": "2", "dry_run": True}, one, two).code == "denied"
+    assert office.audit()[-1]["outcome"] == "denied"
+
+
+def test_a_clone_of_ones_own_vm(floor: Floor) -> None:
+    office, one, two, robot = floor
+    answer = served(office, robot, clone(image="ci-2.example.jp"), one, two)
+    assert answer["job"]["host"] == "host1"
+
+
+def test_the_members_of_a_group_are_denied_one_by_one(floor: Floor) -> None:
+    office, one, two, robot = floor
+    message = {
+        "op": "submit_group", "key": "g", "action": "vm stop", "args": {}, "owner": "me@here",
+        "each": [{"name": "ci-1"}, {"name": "prod-1"}],
+    }  # fmt: skip
+    answer = served(office, robot, message, one, two)
+    codes = [member["error"] and member["error"]["code"] for member in answer["group"]["members"]]
+    assert codes == [None, "denied"]
+    assert [line["object"] for line in office.audit(outcome="denied")] == ["prod-1"]
+
+
+@pytest.fixture
+def foreign(floor: Floor) -> tuple[LockedOffice, str, str, Worker, Worker]:
+    """A job about a VM that the key's role is not for, and its id."""
+    office, one, two, robot = floor
+    job = served(office, ADMIN_KEY, submission("vm stop", key="nightly", name="prod-1"), one, two)["job"]["id"]
+    return office, robot, job, one, two
+
+
+Foreign = tuple[LockedOffice, str, str, Worker, Worker]
+
+
+@pytest.mark.parametrize("action", ["job show", "job log", "job explain", "job cancel"])
+def test_others_jobs_are_denied(foreign: Foreign, action: str) -> None:
+    office, robot, job, *_ = foreign
+    with office.of(robot):
+        for prefix in (job, job[:8]):
+            error = office.read(action, id=prefix).error
+            assert error.code == "denied"
+            assert "prod-1" not in f"{error.message} {error.hint}"
+    assert len(office.audit(outcome="denied", who="robot")) == 2
+    assert office.job(job)["state"] == "queued"
+    assert not office.job(job)["cancel"]
+
+
+def test_nobody_waits_for_others_jobs(foreign: Foreign) -> None:
+    office, robot, job, *_ = foreign
+    with office.of(robot):
+        assert office.wait(job).error.code == "denied"
+        assert office.ask({"op": "retry", "key": "r", "id": job, "owner": "me"}).error.code == "denied"
+        settle = office.read("job settle", id=job, as_="success", reason="x", owner="me")
+        assert settle.error.code == "denied"
+    assert len(office.audit(outcome="denied", who="robot")) == 3
+
+
+def test_lists_of_jobs_and_locks_are_narrowed(foreign: Foreign) -> None:
+    office, robot, _, one, two = foreign
+    mine = served(office, robot, submission("vm stop", key="mine", name="ci-1"), one, two)["job"]["id"]
+    for number in range(3):
+        served(office, ADMIN_KEY, submission("vm stop", key=f"{number}", name="prod-1"), one, two)
+    with office.of(robot):
+        items = office.read("job list", last=2).good["items"]
+        assert [item["id"] for item in items] == [mine], "those of others use up no place in the list"
+        assert [item["lock"] for item in office.read("lock list").good["items"]] == ["vm:ci-1"]
+
+
+def test_an_idempotency_key_of_somebody_else_tells_nothing(foreign: Foreign) -> None:
+    office, robot, _job, _one, _two = foreign
+    for name in ("ci-1", "prod-1"):
+        with office.of(robot):
+            error = office.ask(submission("vm stop", key="nightly", name=name)).error
+        assert error.code == "denied"
+        assert error.job is None
+        assert "prod-1" not in error.message
+
+
+def test_a_key_whose_request_is_being_placed_is_not_shared(floor: Floor) -> None:
+    """Another request under the same key, while hosts are asked for the first one, must not get its answer."""
+    office, one, two, robot = floor
+    first = office.ask(submission("vm stop", key="same", name="prod-1"))
+    again = office.ask(submission("vm stop", key="same", name="prod-1"))
+    with office.of(robot):
+        stolen = office.ask(submission("vm stop", key="same", name="prod-1"))
+    dry = office.ask(submission("vm stop", key="same", dry_run=True, name="prod-1"))
+    other = office.ask(submission("vm start", key="same", name="prod-1"))
+    for asked in (stolen, dry, other):
+        assert asked.error.code == "already_exists"
+        assert "prod-1" not in asked.error.message
+    office.serve(one, two)
+    assert first.job["id"] == again.job["id"]
+
+
+def test_whoever_may_only_start_may_wait_for_that(tmp_path: Path) -> None:
+    office = LockedOffice(tmp_path, {"starter": RoleSection(base="operator", actions="vm start")})
+    host, key, other = (
+        office.host("host1", {"a": "shut-off"}),
+        office.person("x", "starter"),
+        office.person("y", "starter"),
+    )
+    job = served(office, key, submission("vm start", key="k", name="a"), host)["job"]["id"]
+    with office.of(key):
+        assert office.wait(job).job["id"] == job
+        assert office.read("job show", id=job).error.code == "denied"
+        assert office.read("vm list").error.code == "denied"
+    with office.of(other):
+        assert office.wait(job).error.code == "denied"
+    office.close()
+
+
+def test_a_narrowed_administrator_stays_narrowed(tmp_path: Path) -> None:
+    roles = {
+        "half": RoleSection(base="admin", hosts="host1", actions="host *, key *"),
+        "small": RoleSection(base="reader"),
+    }
+    office = LockedOffice(tmp_path, roles)
+    office.host("host1", {})
+    office.host("host2", {})
+    half = office.person("half", "half")
+    with office.of(half):
+        for role in ("admin", "operator", "small"):
+            assert office.read("key add", name="me", role=role, public_key="m" * 40).error.code == "denied"
+        assert office.read("key add", name="me", role="half", public_key="m" * 40).good
+        for verb in ("invite", "revoke", "remove"):
+            assert office.read(f"host {verb}", name="host2").error.code == "denied"
+        assert office.read("host invite", name="host1").good
+        assert office.read("audit list").error.code == "denied"
+    office.close()
+
+
+def test_roles_may_change_while_it_runs(floor: Floor) -> None:
+    office, one, two, robot = floor
+    office.broker.keyring.take_roles({"ci": RoleSection(base="reader", vms="prod-*")})
+    answer = served(office, robot, read("vm list"), one, two)
+    assert {item["name"] for item in answer["items"]} == {"prod-1", "prod-2"}
+    assert served(office, robot, submission("vm stop", key="k", name="prod-1"), one, two).code == "denied"
+    office.broker.keyring.take_roles({})
+    assert "not in the settings" in served(office, robot, read("vm list"), one, two).hint
+
+
+# ---------------------------------------------------------------------------------------- keys that end meanwhile
+
+
+def test_a_key_that_is_revoked_while_hosts_are_asked(office: LockedOffice) -> None:
+    host, key = office.host("host1", {"a": "shut-off"}), office.person("x", "operator")
+    with office.of(key):
+        job, look = office.ask(submission("vm start", key="k", name="a")), office.read("vm info", name="a")
+    assert office.read("key revoke", name="x").good["item"]["changed"]
+    office.serve(host)
+    office.sleep(0.1)
+    assert job.error.code == look.error.code == "denied"
+    assert office.read("job list").good["items"] == []
+
+
+def test_a_key_that_expires_in_the_middle(office: LockedOffice) -> None:
+    key = office.person("x", "reader", expires=60.0)
+    with office.of(key):
+        assert office.read("job list").good
+        office.sleep(60.0)
+        assert office.read("job list").error.code == "denied"
+        assert office.ask({"op": "ping"}).error.code == "denied"
+    (line,) = [item for item in office.read("key list").good["items"] if item["name"] == "x"]
+    assert line["state"] == "expired"
+    assert not office.broker.admits(key, "192.0.2.7", office.now)
+
+
+def test_a_revoked_host_says_nothing_more(office: LockedOffice) -> None:
+    host = office.host("host1", {"a": "shut-off"})
+    job = served(office, ADMIN_KEY, submission("vm start", key="k", name="a"), host)["job"]["id"]
+    assert host.claim() == [job]
+    question = office.read("vm list")
+    (asked,) = office.questions("host1")
+    drops = office.drops
+    assert office.read("host revoke", name="host1").good["item"]["changed"]
+    assert office.drops == drops + 1, "whoever listens with that key is cut off"
+    assert not office.broker.may_hear(HOST_KEY, wire.topic("host1"), office.now)
+    assert host.sync(have=[job], done=[outcome(job)]).error.code == "denied"
+    answered = host.answer(asked, {"items": [{"name": "forged"}]})
+    office.turn()
+    assert answered.error.code == "denied"
+    office.sleep(6.0)
+    assert question.good["items"] == []
+    assert question.good["missing_hosts"]
+    assert office.job(job)["state"] == "claimed"
+    (line,) = office.read("host list").good["items"]
+    assert line["state"] == "down"
+    assert "maglica host invite host1" in line["why"]
+
+
+def test_a_host_speaks_for_itself_only(office: LockedOffice) -> None:
+    one, two = office.host("host1", {"a": "shut-off"}), office.host("host2", {})
+    job = served(office, ADMIN_KEY, submission("vm start", key="k", name="a"), one, two)["job"]["id"]
+    assert one.claim() == [job]
+    # Under its own name, of a job of another: acknowledged as any old one, and not believed.
+    two.sync(done=[outcome(job)], progress=[{"id": job, "step": "forged"}])
+    assert office.job(job)["state"] == "claimed"
+    assert office.job(job)["step"] is None
+    question = office.read("vm list")
+    (asked,) = office.questions("host1")
+    with office.of(office.host_keys["host2"]):
+        assert one.sync(done=[outcome(job)]).error.code == "denied"
+        assert one.hello().error.code == "denied"
+        forged = one.answer(asked, {"items": [{"name": "forged"}]})
+        office.turn()
+        assert forged.error.code == "denied"
+    one.answer(asked, {"items": []})
+    office.turn()
+    assert question.answer is None, "host2 has not answered yet"
+
+
+@pytest.mark.parametrize(
+    "topic", [b"", b"\0", b"host", b"host1", b"host1\0x", b"host10\0", b"host1\0\0", b"\xff\0", b"host2\0"]
+)
+def test_a_host_hears_its_own_topic_only(office: LockedOffice, topic: bytes) -> None:
+    office.host("host1", {})
+    office.host("host2", {})
+    assert office.broker.may_hear(HOST_KEY, b"host1\0", office.now)
+    assert not office.broker.may_hear(HOST_KEY, topic, office.now)
+    for key in (ADMIN_KEY, STRANGER_KEY, ""):
+        assert not office.broker.may_hear(key, b"host1\0", office.now)
+
+
+# ---------------------------------------------------------------------------------------------------- the audit
+
+
+def test_what_is_done_is_written_down(floor: Floor) -> None:
+    office, one, two, _ = floor
+    job = served(office, ADMIN_KEY, submission("vm stop", key="k", name="prod-1"), one, two)["job"]["id"]
+    office.read("job cancel", id=job[:8])
+    office.read("key revoke", name="robot")
+    served(office, ADMIN_KEY, submission("vm start", key="l", name="nothing"), one, two)
+    lines = [(i["action"], i["object"], i["job"], i["outcome"]) for i in office.audit()]
+    assert lines == [
+        ("host invite", "host1", None, "done"),
+        ("join", "host1", None, "done"),
+        ("host invite", "host2", None, "done"),
+        ("join", "host2", None, "done"),
+        ("key add", "robot", None, "done"),
+        ("vm stop", "prod-1", job, "accepted"),
+        ("job cancel", "prod-1", job, "done"),
+        ("key revoke", "robot", None, "done"),
+        ("vm start", "nothing", None, "refused"),
+    ]
+    assert all(line["address"] == "192.0.2.7" and line["at"].endswith("Z") for line in office.audit())
+    assert next(line["message"] for line in office.audit(object="robot")).startswith("public_key=")
+    assert "role=ci" in office.audit(object="robot")[0]["message"]
+
+
+def test_the_audit_has_filters(floor: Floor) -> None:
+    office, one, two, robot = floor
+    served(office, robot, read("vm info", name="prod-1"), one, two)
+    assert [line["object"] for line in office.audit(who="robot")] == ["prod-1"]
+    assert [line["object"] for line in office.audit(outcome="denied")] == ["prod-1"]
+    assert [line["action"] for line in office.audit(object="host2")] == ["host invite", "join"]
+    assert len(office.read("audit list", last=2).good["items"]) == 2
+    assert office.audit(who="nobody") == []
+
+
+def test_no_secret_is_written_down(office: LockedOffice) -> None:
+    token = office.read("host invite", name="host1").good["item"]["token"]
+    secret = invitation(token).secret
+    office.join("host1", secret, "a" * 40)
+    office.join("host1", secret, "b" * 40)
+    office.join("host1", "not " + secret, "b" * 40)
+    office.close()
+    for file in Path(office.store.path).parent.iterdir():
+        assert secret.encode() not in file.read_bytes(), file
+
+
+def test_denials_fill_neither_audit_nor_memory(office: LockedOffice) -> None:
+    key = office.person("x", "reader")
+    with office.of(key):
+        for _ in range(DENIALS + 30):
+            assert office.read("audit list").error.code == "denied"
+    lines = office.audit(outcome="denied")
+    assert len(lines) == DENIALS
+    assert "not written down" in lines[-1]["message"]
+    for number in range(300):
+        office.broker.admits(f"{number:040}", f"192.0.2.{number}", office.now)
+    office.turn()
+    assert len(office.audit(outcome="denied")) == DENIALS + STRANGERS
+    office.sleep(61.0)
+    with office.of(key):
+        office.read("audit list")
+    assert len(office.audit(outcome="denied")) == DENIALS + STRANGERS + 1, "what is known and what is not are apart"
+
+
+def test_a_long_name_is_a_short_line(office: LockedOffice) -> None:
+    office.host("host1", {})
+    with office.of(HOST_KEY):
+        error = office.ask({"op": "hello", **REQUESTS["hello"], "host": "h" * 200_000}).error
+    assert error.code == "denied"
+    (line,) = office.audit(outcome="denied")
+    assert len(line["message"]) <= LONGEST
+
+
+def test_the_audit_is_pruned(tmp_path: Path) -> None:
+    office = LockedOffice(tmp_path, keep_audit=30 * 86400.0)
+    key = office.person("x", "reader")
+    with office.of(key):
+        office.read("audit list")
+    office.broker.admits(STRANGER_KEY, "192.0.2.9", office.now)
+    office.turn()
+    assert len(office.audit()) == 3
+    office.ms += 8 * 86400 * 1000
+    office.sleep(3700.0)
+    assert [line["who"] for line in office.audit()] == ["admin", "x"], "strangers are forgotten after a week"
+    office.ms += 30 * 86400 * 1000
+    office.sleep(3700.0)
+    assert office.audit() == []
+    office.close()
