@@ -182,8 +182,11 @@ def settle(fresh: str, path: str) -> None:
         os.close(folder)
 
 
-def load(path: str) -> Key:
-    """Read a key file. `Refused` when it is missing, is no key, or others may read it."""
+def load(path: str, *, own: bool = False) -> Key:
+    """Read a key file. `Refused` when it is missing, is no key, or others may read it.
+
+    `own`: it is the client worker's, which names no client worker that it is for.
+    """
     try:
         with open(path, encoding="utf-8") as file:
             others = os.fstat(file.fileno()).st_mode & 0o077
@@ -195,7 +198,8 @@ def load(path: str) -> Key:
     if others:
         raise Refused("denied", f"the key {path} can be read by others: it is a secret", f"chmod 600 {path}")
     values = dict(_pairs(text))
-    if not values.get("name") or not is_key(values.get("public", "")) or not is_key(values.get("secret", "")):
+    needed = [values.get(field, "") for field in ("public", "secret", *(() if own else ("server",)))]
+    if not values.get("name") or not all(map(is_key, needed)):
         raise Refused("denied", f"{path} is no key of maglica", "`maglica key new NAME` makes one")
     ports = {name: int(values[name]) for name in ("pub_port", "rep_port") if values.get(name, "").isdigit()}
     texts = {name: values[name] for name in Key._fields if name in values and name not in ("pub_port", "rep_port")}
@@ -228,7 +232,7 @@ def of_client_worker(folder: str, make: Callable[[], Pair], *, known: bool) -> K
     """
     path = os.path.join(folder, SERVER_FILE)
     if os.path.exists(path):
-        return load(path)
+        return load(path, own=True)
     if known:
         raise Refused(
             "environment_error",
