@@ -147,9 +147,9 @@ class Ledger:
 
     def find_any(self, prefix: str) -> Job | Group:
         """The job or group whose id begins so; `Refused` when there is none, or more than one."""
-        group = self.store.group(prefix)
-        if group:
-            return group
+        exact = self._job(prefix) or self.store.group(prefix)
+        if exact:
+            return exact
         candidates = self.store.groups_like(prefix)
         if not candidates:
             return self.find(prefix)

@@ -111,7 +111,9 @@ SQL = {
         " WHERE mine.job = job.id AND other.job < mine.job) ORDER BY id LIMIT ?"
     ),
     "count ahead": "SELECT count(*) FROM job WHERE host = ? AND state = 'queued' AND slot = ? AND id < ?",
-    "working": f"SELECT id FROM job WHERE host = ? AND state <> 'queued' AND slot = ? AND {OPEN} ORDER BY id",
+    "working": (
+        f"SELECT id FROM job WHERE host = ? AND state IN ('claimed', 'running') AND slot = ? AND {OPEN} ORDER BY id"
+    ),
     "retries": "SELECT record FROM job WHERE retry_of = ? ORDER BY id",
     "put lock": "INSERT INTO lock VALUES (?, ?)",
     "free locks": "DELETE FROM lock WHERE job = ?",
