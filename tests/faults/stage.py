@@ -132,7 +132,7 @@ class Stage(House):
     def _hand_in(self, keys: list[str]) -> None:
         with self.connect() as cloud:
             for key in keys:
-                until(partial(self._accepted, cloud, key), 30, f"{key} is accepted")
+                until(partial(self._accepted, cloud, key), 60, f"{key} is accepted")
 
     def _accepted(self, cloud: Cloud, key: str) -> bool:
         try:
