@@ -561,6 +561,14 @@ class Listener:
         self._connect_sub()
         self._watch()
 
+    def takes(self, key: Key) -> bool:
+        """Go on with another key, on new sockets; False when it is the one that is used already."""
+        if self._key is None or key.public == self._key.public:
+            return False
+        self._key = key
+        self.reconnect()
+        return True
+
     def diagnosis(self) -> Refused | None:
         """Why nobody answers, where that can be found out within a moment: the keys do not fit."""
         found = knock(self._context, self._address, self._rep_port, self._key, KNOCK)

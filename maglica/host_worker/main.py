@@ -14,7 +14,7 @@ from maglica import VERSION, cluster, config, daemon, declare, keys, wire
 from maglica.bus import Listener
 from maglica.config import HostWorkerSection
 from maglica.declare import Where
-from maglica.errors import MaglicaError, from_wire
+from maglica.errors import Failed, MaglicaError, Refused, from_wire
 from maglica.host_worker import acceleration, allegiance, join, undo
 from maglica.host_worker.allegiance import Allegiance
 from maglica.host_worker.host import Host
@@ -71,7 +71,13 @@ def _main() -> int:
         known = allegiance.forget(folder)
         print(f"{name} takes the next client worker that answers" + ("" if known else "; it knew none"))
         return 0
-    lock = daemon.only_one(folder, "host worker")
+    try:
+        lock = daemon.only_one(folder, "host worker")
+    except Failed as error:
+        if not (options.join and error.code == "locked"):
+            raise
+        print(f"{name} has joined; its host worker runs here already, and goes on with the new key")
+        return 0
     journal = open_journal(os.path.join(folder, "journal.db"), undo.HARMLESS)
     found = acceleration.probe(settings.host_worker.acceleration, os.path.join(folder, "acceleration"))
     hypervisor = Hypervisor(settings.host_worker.libvirt_uri)
@@ -86,7 +92,8 @@ def _main() -> int:
         settings = daemon.reread(settings, LIVE, overrides)
         runner.change(settings.host_worker)
 
-    status = Loop(listener, runner, Allegiance(folder), settings.client.beat).run(reread)
+    own = None if key is None else keys.host_file(settings.paths.keys, name)
+    status = Loop(listener, runner, Allegiance(folder), settings.client.beat, own).run(reread)
     listener.close()
     journal.close()
     os.close(lock)
@@ -96,7 +103,10 @@ def _main() -> int:
 class Loop:
     """Hear the bell, sync, hand on, until told to stop or replaced by another worker of the same name."""
 
-    def __init__(self, listener: Listener, runner: Runner, allegiance: Allegiance, beat: float) -> None:
+    def __init__(
+        self, listener: Listener, runner: Runner, allegiance: Allegiance, beat: float, key_file: str | None = None
+    ) -> None:
+        self._key_file = key_file
         self._listener = listener
         self._runner = runner
         self._allegiance = allegiance
@@ -184,7 +194,8 @@ class Loop:
         """Send the report that is due, on new sockets where the old ones do not serve."""
         if self._rhythm.unanswered(now):
             self._rhythm.reconnects(now)
-            self._listener.reconnect()
+            if not self._takes_new_key():
+                self._listener.reconnect()
             if self._rhythm.failures in (1, 10) or self._rhythm.failures % 100 == 0:
                 self._explain()
         if self._rhythm.deaf(now):
@@ -198,6 +209,16 @@ class Loop:
 
     def _say(self, message: wire.Message) -> None:
         self._listener.send({"v": self._protocol, **message})
+
+    def _takes_new_key(self) -> bool:
+        """Whether there is another key than the one in use: the host was invited again while this worker ran."""
+        try:
+            new = self._key_file is not None and self._listener.takes(keys.load(self._key_file))
+        except Refused:
+            return False  # it is just being written, or gone
+        if new:
+            log.info("goes on with a new key")
+        return new
 
     def _explain(self) -> None:
         """Say why nobody answers, as far as that can be found out."""
@@ -306,10 +327,11 @@ class Loop:
         elif error.code in ("wrong_cluster", "store_went_back"):
             self._disowned(error, now)
         elif error.code == "denied":
-            # An administrator may let us in again; until then it is asked for now and then.
-            self._disowned(error, now)
-            self._incarnation = None
-            self._rhythm.later(now, DENIED_EVERY)
+            self._incarnation, self._rhythm.listens = None, False
+            if not self._takes_new_key():
+                # An administrator may let us in again; until then it is asked for now and then.
+                self._disowned(error, now)
+                self._rhythm.later(now, DENIED_EVERY)
         elif error.code in ("already_exists", "version_mismatch"):
             self._refused(error.message, error.hint, error.exit_status, now)
         else:

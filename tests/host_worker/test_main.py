@@ -117,3 +117,20 @@ def test_libvirt_that_is_not_there_is_told_and_does_not_end_it(house: House) -> 
         assert [vm["name"] for vm in cloud.vm.list()] == ["web1"], "it reconnects by itself"
         until(lambda: cloud.host.list()[0]["state"] == "up")
     assert host.alive
+
+
+def test_a_host_that_was_shut_out_is_let_in_again_while_its_worker_runs(house: House) -> None:
+    house.start()
+    host = house.start_host("host1", {"web1": RUNNING})
+    with house.connect() as cloud:
+        cloud.host.revoke(name="host1")
+        assert "its key was revoked at" in cloud.host.list()[0]["why"]
+        until(lambda: "refused: " in host.log)
+        token = cloud.host.invite(name="host1")["token"]
+        again = house.daemon("maglica_host_worker", *host.argv[1:], log="again")
+        again.start(f"--join={token}")
+        assert again.process.wait(20) == 0
+        assert "host1 has joined; its host worker runs here already" in again.log
+        until(lambda: cloud.host.list()[0]["state"] == "up", 40, "it goes on with its new key")
+        assert [vm["name"] for vm in cloud.vm.list()] == ["web1"]
+    assert "goes on with a new key" in host.log
