@@ -359,7 +359,13 @@ class Connection:
             "op": "submit_group", "key": key or os.urandom(16).hex(), "action": names.pop(), "args": common,
             "each": each, "owner": owner(), "reason": reason,
         }  # fmt: skip
-        return GroupHandle(self, self._ask(message, self._patience())["group"])
+        try:
+            return GroupHandle(self, self._ask(message, self._patience())["group"])
+        except Refused as error:
+            if error.message.startswith("unknown request"):
+                hint = "ask for one object at a time, or install this release there"
+                raise Refused("version_mismatch", "the client worker is older and knows no groups", hint) from None
+            raise
 
     def retry(
         self,

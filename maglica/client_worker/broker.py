@@ -38,6 +38,7 @@ log = logging.getLogger("maglica.client_worker")
 
 T = TypeVar("T")
 
+AT_ONCE = 1000  # old jobs that are forgotten in one turn; they take some 20 ms
 MOMENT = 0.05  # seconds that a submission waits for the survey before its own to end
 STRANGERS_KEPT_MS = 7 * 86400 * 1000  # how long it is kept what nobody known has tried
 IMAGE = ".original"  # a VM that is called so is an image
@@ -241,7 +242,8 @@ class Broker:
 
     def _prune(self, now: Now) -> None:
         try:
-            self._store.prune(now.ms - int(self.settings.keep_jobs * 1000))
+            if self._store.prune(now.ms - int(self.settings.keep_jobs * 1000), AT_ONCE) == AT_ONCE:
+                self._pruned = float("-inf")  # there may be more: in the next turn, so that nobody waits for all of it
             keep = int(self.settings.keep_audit * 1000)
             self._store.prune_audit(now.ms - keep, now.ms - min(keep, STRANGERS_KEPT_MS), keyring.STRANGER)
         except MaglicaError as error:

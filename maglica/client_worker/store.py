@@ -130,7 +130,10 @@ SQL = {
     ),
     "remove host": "DELETE FROM host WHERE name = ?",
     # The newest one stays: hosts compare it with what they were handed, and ids go on from it.
-    "old jobs": "DELETE FROM job WHERE ended_ms < ? AND state <> 'lost' AND id < (SELECT max(id) FROM job)",
+    "old jobs": (
+        "DELETE FROM job WHERE id IN (SELECT id FROM job WHERE ended_ms < ? AND state <> 'lost'"
+        " AND id < (SELECT max(id) FROM job) ORDER BY ended_ms LIMIT ?)"
+    ),
     "keys": "SELECT public, name, role, created_at, created_by, expires_ms, revoked_at FROM key ORDER BY created_at",
     "put key": "INSERT OR REPLACE INTO key VALUES (?, ?, ?, ?, ?, ?, ?)",
     "invitations": (
@@ -481,11 +484,11 @@ class Store:
         values = [value for _, found in kept for value in found]
         return [_job(row[0]) for row in self._guarded(lambda: self._db.execute(statement, [*values, last]).fetchall())]
 
-    def prune(self, ended_before_ms: int) -> int:
+    def prune(self, ended_before_ms: int, at_most: int = 1 << 40) -> int:
         """Forget jobs that ended before a time (milliseconds since 1970), and groups none of whose jobs is known any
         more; how many jobs. A lost one is kept until somebody has decided what became of it.
         """
-        count = self._write("old jobs", ended_before_ms)
+        count = self._write("old jobs", ended_before_ms, at_most)
         self._write("old families", ended_before_ms)
         return count
 

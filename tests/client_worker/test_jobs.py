@@ -560,6 +560,24 @@ def test_a_group_whose_jobs_are_forgotten_in_part_says_so(office: Office, host: 
     assert [member["state"] for member in shown(office, told["id"])["members"]] == ["forgotten", CLAIMED]
 
 
+def test_retention_forgets_a_thousand_in_a_turn(office: Office, host: Worker) -> None:
+    id = one(office, host)
+    host.claim()
+    host.end(id)
+    record = office.store.job(id)
+    assert record is not None
+    for number in range(2500):
+        office.store.add(job.Job(**{**record, "id": f"0000{number:06d}", "key": f"k{number}", "locks": []}))  # type: ignore[typeddict-item]
+        office.store._write("set job", DONE, None, 1, "{}", f"0000{number:06d}")
+    office.store.commit()
+    office.mono += 3601
+    left = []
+    for _ in range(4):
+        office.turn()
+        left.append(len(office.store.list_jobs(5000)))
+    assert left == [1501, 501, 1, 1], "the newest one stays"
+
+
 # ------------------------------------------------------------------------------------------------ explain
 
 
