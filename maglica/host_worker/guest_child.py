@@ -196,8 +196,9 @@ def open_disks(disks: Sequence[Sequence[str]], *, read_only: bool) -> Any:
     return guest
 
 
-def _to_stderr(event: int, handle: int, text: str, numbers: object) -> None:
-    print(text, end="", file=sys.stderr)
+def _to_stderr(event: int, handle: int, text: bytes | str, numbers: object) -> None:
+    # Bytes or text, by the version of libguestfs. Not buffered: it must be out before the error is told.
+    os.write(2, text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape"))
 
 
 def only_root(guest: Any) -> str:
