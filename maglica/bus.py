@@ -34,6 +34,7 @@ UNREAD = 16  # whole messages of one connection that wait for the loop, each of 
 UNSENT = 64  # answers that wait for one connection to read them
 SHARE = 4  # messages of one connection in one turn of the loop
 SHARE_BYTES = wire.MAX_BYTES  # the same in bytes
+KEY_SHARE = 8  # messages of one key in one turn, on all its connections
 
 Route = tuple[bytes, ...]
 
@@ -209,6 +210,7 @@ class Server:
 
     def _requests(self, at_most: int) -> Iterable[Request]:
         had: dict[bytes, list[int]] = {}  # by connection: messages and bytes of this turn
+        of_key: dict[str, int] = {}  # by key: messages
         for _ in range(at_most):
             try:
                 # NOBLOCK even after poll said readable: a malformed multipart makes the two disagree.
@@ -220,16 +222,17 @@ class Server:
                 self.emptied += 1
                 return
             frames = [first.bytes, *rest]
+            public = _property(first, "User-Id")
             # REQ puts one empty frame before the body; REQ_CORRELATE one frame more before that.
             if b"" in frames[:-1]:
                 split = frames.index(b"") + 1
                 route, body = (sender, *frames[:split]), b"".join(frames[split:])
-                public, address = _property(first, "User-Id"), _property(first, "Peer-Address")
-                yield Request(route, body, public, address, _source(first))
+                yield Request(route, body, public, _property(first, "Peer-Address"), _source(first))
             share = had.setdefault(sender, [0, 0])
             share[0] += 1
             share[1] += sum(map(len, frames))
-            if share[0] >= SHARE or share[1] >= SHARE_BYTES:
+            of_key[public] = of_key.get(public, 0) + 1
+            if share[0] >= SHARE or share[1] >= SHARE_BYTES or (public and of_key[public] >= KEY_SHARE):
                 return
 
     def _admit(self, asked: list[bytes]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -14,6 +15,7 @@ from maglica import wire
 from maglica.bus import (
     KNOCK,
     PATIENCE,
+    SHARE,
     Breach,
     Client,
     Event,
@@ -473,3 +475,42 @@ def test_a_subscriber_cannot_get_what_its_neighbour_is_granted() -> None:
     finally:
         context.destroy(linger=0)
         server.close()
+
+
+def turns_of(bell: Bell, count: int) -> list[list[Request]]:
+    """The requests of each turn, until there were so many."""
+    turns: list[list[Request]] = []
+
+    def all_there() -> bool:
+        turns.append([event for event in bell.server.receive(0.05) if isinstance(event, Request)])
+        return sum(map(len, turns)) == count
+
+    until(all_there)
+    return turns
+
+
+def test_one_connection_has_its_share_of_a_turn_and_others_theirs(bell: Bell) -> None:
+    flood, other = bell.peer(zmq.DEALER, bell.rep_port), bell.peer(zmq.REQ, bell.rep_port)
+    for _ in range(100):
+        flood.send_multipart([b"", PING])
+    other.send(PING)
+    turns = turns_of(bell, 101)
+    assert max(map(len, turns)) <= SHARE + 1
+    assert len({request.route[0] for turn in turns for request in turn}) == 2
+
+
+def test_a_large_message_is_a_share_alone(bell: Bell) -> None:
+    flood = bell.peer(zmq.DEALER, bell.rep_port)
+    for _ in range(20):
+        flood.send_multipart([b"", bytes(wire.MAX_BYTES)])
+    assert max(map(len, turns_of(bell, 20))) == 1
+
+
+def test_every_request_says_by_which_connection_it_came(bell: Bell) -> None:
+    for _ in range(2):
+        bell.peer(zmq.REQ, bell.rep_port).send(PING)
+    fds = {request.fd for turn in turns_of(bell, 2) for request in turn}
+    assert len(fds) == 2
+    for fd in fds:
+        with socket.socket(fileno=os.dup(fd)) as connection:
+            assert connection.getsockname()[1] == bell.rep_port
