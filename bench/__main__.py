@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 
@@ -17,6 +18,8 @@ def main() -> None:
     unknown = set(options.names) - set(MEASUREMENTS)
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    # What takes milliseconds means nothing while others use the processors; a ratio may.
+    print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors at the beginning", flush=True)
     missed = 0
     for name in options.names or MEASUREMENTS:
         began = time.monotonic()

@@ -115,10 +115,19 @@ def memory(pid: int) -> float:
 
 def own_memory(pid: int) -> float:
     """MiB that this process has of its own, without files that it maps."""
+    return _status(pid, "RssAnon")
+
+
+def resident(pid: int) -> float:
+    """MiB of this process that are in memory, those that others share included."""
+    return _status(pid, "VmRSS")
+
+
+def _status(pid: int, name: str) -> float:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
+        if line.startswith(f"{name}:"):
             return int(line.split()[1]) / 1024
-    raise ValueError(f"process {pid} tells no memory")
+    raise ValueError(f"process {pid} tells no {name}")
 
 
 def descriptors(pid: int) -> int:
