@@ -327,10 +327,12 @@ class Ledger:
         """Answer those who have waited long enough, and those whose groups have changed."""
         for waiters in list(self._waiters.values()):
             self._answer([waiter for waiter in waiters if now.mono >= waiter.deadline], now)
-        for group_id in self._stirred & self._waiters.keys():
+        for group_id in sorted(self._stirred):
             over = not any(self.store.states_of(group_id).get(state) for state in job.OPEN)
-            mine = self._waiters[group_id]
+            mine = self._waiters.get(group_id, [])
             self._answer([one for one in mine if over or (now.mono >= one.earliest and not one.ended)], now)
+            if over:
+                self._group_rev.pop(group_id, None)
         self._stirred &= self._waiters.keys()
 
     def _answer(self, waiters: list[Waiter], now: Now) -> None:
