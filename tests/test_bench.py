@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -53,13 +52,12 @@ def test_two_things_are_done_in_turn() -> None:
 # -------------------------------------------------------------------------------------------------- soak
 
 LEAK = """
-import os, time
+import os, sys
 kept = []
-print("ready", flush=True)
-while True:
-    kept.append(bytearray(os.urandom(64 << 10)))
+for line in sys.stdin:
+    kept.append(bytearray(os.urandom(1 << 20)))
     kept.append(os.dup(0))
-    time.sleep(0.01)
+    print("leaked", flush=True)
 """
 
 
@@ -80,14 +78,15 @@ def test_growth_is_told_from_ups_and_downs(memory: list[float], descriptors: lis
 
 
 def test_a_process_that_leaks_is_found_out() -> None:
-    with subprocess.Popen([sys.executable, "-c", LEAK], stdout=subprocess.PIPE) as leaking:
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", LEAK], stdin=pipe, stdout=pipe, text=True) as leaking:
+        assert leaking.stdin is not None
         assert leaking.stdout is not None
-        leaking.stdout.readline()
         samples = []
         for _ in range(12):
+            print(file=leaking.stdin, flush=True)
+            assert leaking.stdout.readline() == "leaked\n"
             samples.append(soak.sample(leaking.pid))
-            time.sleep(0.15)
-        leaking.kill()
     assert [figure.met for figure in soak.judged("it", samples)] == [False, False]
 
 
