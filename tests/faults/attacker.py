@@ -103,10 +103,11 @@ def pings() -> Iterator[bytes]:
         yield block
 
 
-def lists() -> Iterator[bytes]:
-    """Requests whose answers are long."""
-    block = ask({"op": "read", "action": "job list", "args": {"all": True}})
+def questions() -> Iterator[bytes]:
+    """Requests whose answers are long, not more of them than anybody may ask."""
+    block = ask({"op": "?" * 4000}) * 5
     while True:
+        time.sleep(0.01)
         yield block
 
 
@@ -122,7 +123,7 @@ ATTACKS: dict[str, tuple[bytes, Callable[[], Iterator[bytes]]]] = {
     "crumbs": (b"DEALER", crumbs),
     "subscriptions": (b"SUB", subscriptions),
     "pings": (b"DEALER", pings),
-    "deaf": (b"DEALER", lists),  # never reads what it asked for
+    "deaf": (b"DEALER", questions),  # never reads what it asked for
     "fat": (b"DEALER", fat),
 }
 

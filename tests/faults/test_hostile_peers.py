@@ -177,6 +177,17 @@ def test_large_messages_wait_at_the_sender(open_house: House) -> None:
     assert other.peak < 150 * MIB, f"{other.peak // MIB} MiB"
 
 
+@pytest.mark.slow
+def test_who_asks_and_never_reads_is_cut_off(open_house: House) -> None:
+    open_house.start()
+    with honest(open_house) as other:
+        said = attack(open_house, "deaf", seconds=30.0)
+    assert said["closed"] == 1, said
+    assert "reason=does_not_read" in open_house.client_worker.log
+    assert other.peak < 150 * MIB, f"{other.peak // MIB} MiB"
+    assert other.failed == 0
+
+
 def test_a_flood_is_turned_down_and_then_cut_off(open_house: House) -> None:
     open_house.configure(client="security = none\nrequest_rate = 200")
     open_house.start()
