@@ -36,6 +36,7 @@ def main() -> int:
         from maglica.host_worker import rhythm
 
         rhythm.ANSWER_WITHIN, rhythm.PROGRESS_EVERY = (0.15 if plan["weather"] else 0.5), 0.02
+        rhythm.PATIENT = 0
         from maglica.host_worker import main as daemon  # type: ignore[no-redef]
         from maglica.host_worker.jobs import vm
 

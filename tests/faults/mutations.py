@@ -87,6 +87,16 @@ def told_once() -> None:
     Listener.send = once  # type: ignore[method-assign]
 
 
+def late_answers_taken() -> None:
+    """Answers to reports do not say to which one they belong: a late one is taken for the one that is waited for."""
+    answer = Server.answer
+
+    def unnumbered(server: Server, route: Any, message: dict[str, Any], *more: Any) -> None:
+        answer(server, route, {name: value for name, value in message.items() if name != "seq"}, *more)
+
+    Server.answer = unnumbered  # type: ignore[method-assign]
+
+
 def journal_after_the_fact() -> None:
     """A host worker writes down that a job began only when it has ended."""
     from maglica.host_worker.journal import Journal
@@ -127,6 +137,7 @@ MUTATIONS = {
         no_locks,
         handed_out_once,
         told_once,
+        late_answers_taken,
         journal_after_the_fact,
         nothing_taken_back,
     )

@@ -24,6 +24,10 @@ CAUGHT: dict[str, list[tuple[dict[str, list[int]], str]]] = {
 }
 
 
+# Noticed in bad weather only: `test_weather.py` has its control.
+IN_A_STORM = {"late_answers_taken"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("defect", "crash", "complaint"), [(name, *case) for name, cases in CAUGHT.items() for case in cases]
@@ -37,4 +41,4 @@ def test_a_defect_is_noticed(stage: Stage, defect: str, crash: dict[str, list[in
 
 
 def test_every_defect_has_a_control() -> None:
-    assert set(CAUGHT) == set(MUTATIONS)
+    assert set(CAUGHT) | IN_A_STORM == set(MUTATIONS)
