@@ -64,5 +64,7 @@ def sign(what: str, result: dict[str, Any], **args: Any) -> dict[str, Any]:
 
 def seen(kept: dict[str, Any], hypervisor: Hypervisor) -> bool:
     """Whether a sign can be seen now. Raises `MaglicaError` when libvirt cannot be asked."""
-    look = SIGNS.get(kept["what"])  # another release may have written it
-    return look is not None and look(hypervisor, **kept["args"])
+    try:
+        return SIGNS[kept["what"]](hypervisor, **kept["args"])
+    except (LookupError, TypeError, OSError):  # another release wrote it, or the file cannot be looked at
+        return False

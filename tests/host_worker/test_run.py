@@ -571,6 +571,8 @@ def test_a_job_whose_effect_is_not_seen_after_a_crash_is_taken_back(place: Place
         {"what": "defined", "args": {"uuid": UUID}, "result": {}},
         {"what": "has_name", "args": {"path": "/nosuch", "inode": 1}, "result": {}},
         {"what": "of another release", "args": {"x": 1}, "result": {}},
+        {"what": "runs", "args": {"of another release": 1}, "result": {}},
+        {"what": "runs"},
     ],
 )
 def test_what_is_not_seen_is_no_sign(place: Place, sign: dict[str, Any]) -> None:
