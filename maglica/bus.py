@@ -97,8 +97,8 @@ def _common(socket: zmq.Socket[bytes]) -> None:
     # Dead peers (power cut, cable) are noticed without waiting for the kernel's hours.
     socket.setsockopt(zmq.HEARTBEAT_IVL, 5000)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 15000)
-    # A thousand hosts that come back at once need seconds for their handshakes on two busy processors; with 3 s each was
-    # cut off in its middle and began anew, for ever.
+    # A thousand hosts that come back at once need seconds for their handshakes on two busy processors; with 3 s each
+    # was cut off in its middle and began anew, for ever.
     socket.setsockopt(zmq.HANDSHAKE_IVL, 10000)
     socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
 
