@@ -475,7 +475,7 @@ def refusal(found: str, where: str, key: Key | None) -> Refused:
     """The error that says what a knock found out."""
     message, hint = KNOCKS[found]
     shown = f"{key.name} ({fingerprint(key.public)})" if key else "none"
-    return Refused("denied", message.format(where=where, key=shown), hint)
+    return Refused("denied", message.format(where=where, key=shown), hint, details={"knock": found})
 
 
 def knock(context: zmq.Context[zmq.Socket[bytes]], address: str, port: int, key: Key | None, seconds: float) -> str:

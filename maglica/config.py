@@ -331,12 +331,13 @@ def _own_name(title: str, text: str, file: str) -> str:
     """The NAME of a [host NAME] or [role NAME]."""
     try:
         name = str(kinds.HOST.check(title.split(None, 1)[1]))
-        if title.startswith("role") and name in BUILT_IN:
-            raise ValueError("that role is built in")
-        return name
     except ValueError as error:
         where = f"{file}:{_line(text, title)}"
         raise Refused("wrong_input", f"{where}: [{title}]: {error}", f"expected {kinds.HOST.expected}") from None
+    if title.startswith("role") and name in BUILT_IN:
+        where = f"{file}:{_line(text, title)}"
+        raise Refused("wrong_input", f"{where}: [{title}]: that role is built in", "choose another name")
+    return name
 
 
 def _known_key(section: type[Record], title: str, key: str, text: str, file: str) -> None:

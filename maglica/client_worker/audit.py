@@ -14,6 +14,7 @@ log = logging.getLogger("maglica.client_worker")
 DENIALS = 20  # of one known key, or of unknown ones from one address, that are written down in a minute
 STRANGERS = 60  # the same of all unknown keys together: who may make keys and addresses fills the disk with neither
 MINUTE = 60.0
+CONNECT = "connect"
 LONGEST = 500  # characters of a message or a name: what it repeats may be as long as a message of the bus
 
 
@@ -37,7 +38,7 @@ class Audit:
 
     def denied(self, who: Who, action: str, about: str | None, message: str, now: Now) -> None:
         """Note what somebody may not do. Whoever tries again and again fills neither the disk nor the log."""
-        last = self._worth(who, now)
+        last = self._worth(who, action, now)
         if last is not None:
             short = message[:LONGEST]
             log.warning(
@@ -49,10 +50,10 @@ class Audit:
         """Note what somebody asked for and did not get, and why."""
         if error.code == "denied":
             self.denied(who, action, about, error.message, now)
-        elif self._worth(who, now) is not None:
+        elif self._worth(who, action, now) is not None:
             self.write(who, action, about, "refused", now, message=error.message)
 
-    def _worth(self, who: Who, now: Now) -> str | None:
+    def _worth(self, who: Who, action: str, now: Now) -> str | None:
         """What is said beside one more of these, or None when there were enough of them in this minute."""
         if now.mono - self._since > MINUTE:
             self._denials.clear()
@@ -60,9 +61,11 @@ class Audit:
         counted = [(who.name, DENIALS)]
         if who.role == STRANGER:
             counted = [(f"from {who.address}", DENIALS), ("from anywhere", STRANGERS)]
+        if action == CONNECT:
+            counted.append((f"{who.public} from {who.address}", 1))  # whoever was shut out knocks every second
         if any(self._denials.get(one, 0) >= most for one, most in counted):
             return None
         for one, _ in counted:
             self._denials[one] = self._denials.get(one, 0) + 1
-        full = any(self._denials[one] == most for one, most in counted)
+        full = any(self._denials[one] == most > 1 for one, most in counted)
         return "; more of it in this minute is not written down" if full else ""

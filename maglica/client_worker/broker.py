@@ -194,9 +194,11 @@ class Broker:
         """Whether a key may connect at all."""
         good = self.keyring.admits(public, now.ms)
         if not good:
-            who = Who(fingerprint(public), keyring.STRANGER, public, address)
+            who = self.keyring.who(public, address, now.ms)
+            known = who.name != fingerprint(public)
             try:
-                self._audit.denied(who, "connect", None, "unknown key", now)
+                why = "the key is no longer good" if known else "unknown key"
+                self._audit.denied(who, "connect", None, why, now)
             except MaglicaError as error:
                 log.error("%s", error.message)  # it stays outside all the same
         return good

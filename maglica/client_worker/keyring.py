@@ -33,6 +33,9 @@ class Who(NamedTuple):
         return f"{self.name} (role {self.role})"
 
 
+# What is asked of hosts for a command that people know by another name.
+ASKED_AS = {"host ping": "ping"}
+
 ANYBODY = Who("anybody", ADMIN)  # on an open bus
 
 
@@ -98,13 +101,11 @@ class Keyring:
         self.reload()
 
     def take_roles(self, sections: dict[str, RoleSection]) -> None:
-        """These are the roles from now on; `Refused` leaves them as they were."""
-        roles = {name: Role(name, name) for name in ROLES}
+        """These are the roles from now on, beside those that are built in."""
+        self._roles = {name: Role(name, name) for name in ROLES}
         for name, section in sections.items():
-            if name in (*ROLES, HOST, STRANGER):
-                raise Refused("wrong_input", f"[role {name}]: that role is built in", "choose another name")
-            roles[name] = Role(name, section.base, tuple(section.actions), tuple(section.vms), tuple(section.hosts))
-        self._roles = roles
+            patterns = tuple(section.actions), tuple(section.vms), tuple(section.hosts)
+            self._roles[name] = Role(name, section.base, *patterns)
 
     def reload(self) -> None:
         """Take everything from the store once more: what could not be committed has not happened."""
@@ -141,15 +142,16 @@ class Keyring:
         if role.rank < ROLES.index(action.ROLE):
             hint = f"it takes the role {action.ROLE}: an administrator gives a key for it by `maglica key new`"
             raise Refused("denied", f"{who} may not {action.NAME}", hint)
+        name = ASKED_AS.get(action.NAME, action.NAME)
         for what, value, patterns in (
-            ("", action.NAME, role.actions),
+            ("", name, role.actions),
             (" VMs called", vm, role.vms),
             (" hosts called", host, role.hosts),
         ):
             if value is not None and not _fits(value, patterns):
                 about = f" {value}" if what else ""
                 hint = f"this role is for{what or ''} {', '.join(patterns)}: [role {role.name}] of the client worker"
-                raise Refused("denied", f"{who} may not {action.NAME}{about}", hint)
+                raise Refused("denied", f"{who} may not {name}{about}", hint)
 
     def may_give(self, who: Who, role: str) -> None:
         """Raise `Refused` unless `who` may give keys of that role: nobody gives more than he has."""

@@ -141,13 +141,8 @@ def serve(server: Server, broker: Broker, store: Store, settings: Settings) -> N
 
     def reread() -> None:
         nonlocal settings
-        new = daemon.reread(settings, LIVE)
-        try:
-            broker.keyring.take_roles(new.roles)
-        except Refused as error:
-            log.error("the settings stay as they were: %s (%s)", error.message, error.hint)
-            return
-        settings = new
+        settings = daemon.reread(settings, LIVE)
+        broker.keyring.take_roles(settings.roles)
         broker.change(settings.client, settings.hosts)
 
     guard = Guard(

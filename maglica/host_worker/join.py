@@ -7,7 +7,7 @@ import os
 import sys
 
 from maglica import VERSION, config, keys
-from maglica.bus import Client, new_pair
+from maglica.bus import KEY_REFUSED, Client, new_pair
 from maglica.errors import Refused
 from maglica.keys import Invitation, Key
 
@@ -77,6 +77,17 @@ def _joined(invited: Invitation, folder: str, name: str | None) -> tuple[str, Ke
     try:
         message = {"op": "join", "host": invited.host, "secret": invited.secret, "version": VERSION}
         client.ask(message, JOIN_WITHIN)
+    except Refused as error:
+        if error.details.get("knock") != KEY_REFUSED:
+            raise
+        # Nobody is expected there at all, so that nobody tells us more.
+        raise Refused(
+            "denied",
+            f"the client worker at {invited.address} does not expect host {invited.host}: its invitation was used, has"
+            " expired or was withdrawn",
+            f"there: maglica host invite {invited.host}; if it was used and not by you, maglica host revoke"
+            f" {invited.host} before",
+        ) from None
     finally:
         client.close()
     keys.settle(coming, path)
