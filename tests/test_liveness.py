@@ -173,6 +173,23 @@ def test_a_client_worker_of_another_cluster_is_refused(house: House) -> None:
         until(lambda: seen(cloud)[0] == "up", 30, "with its own one it goes on by itself")
 
 
+def test_a_host_that_is_invited_anew_needs_no_other_word(house: House) -> None:
+    """The store was lost, and with it who may come in."""
+    house.start()
+    host = house.start_host("host1", {"web1": RUNNING})
+    house.client_worker.kill()
+    for name in store_files(house):
+        (house.folder / "state" / name).unlink()
+    house.start()
+    host.kill()
+    with house.connect() as cloud:
+        token = cloud.host.invite(name="host1")["token"]
+        host.start(f"--join={token}")
+        until(lambda: seen(cloud)[0] == "up")
+        assert cloud.vm.destroy(name="web1")["changed"]
+    assert "belongs to cluster" not in host.log
+
+
 # -------------------------------------------------------------------------------------- systemd and settings
 
 

@@ -17,9 +17,13 @@ WRITE_EVERY = 5.0  # seconds: a file for each job would be an fsync for each job
 
 
 class Allegiance:
-    """The client worker that this host works for."""
+    """The client worker that this host works for.
 
-    def __init__(self, folder: str) -> None:
+    `key`: the public key by which it does; '' on an open bus. Whoever joins gets a new one, and begins anew.
+    """
+
+    def __init__(self, folder: str, key: str = "") -> None:
+        self._key = key
         self._path = os.path.join(folder, "client_worker.json")
         self._written = self._read()
         self._write_after = 0.0
@@ -29,10 +33,13 @@ class Allegiance:
         try:
             with open(self._path, encoding="utf-8") as file:
                 told = json.load(file)
+            if told.get("key", "") != self._key:
+                log.info("this host has joined with another key: what it knew of a client worker is forgotten")
+                return Cluster()
             return Cluster(str(told["cluster"]), int(told["epoch"]), str(told["last_job"]))
         except FileNotFoundError:
             return Cluster()
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             log.warning("%s is not readable (%s): which client worker this host knew is forgotten", self._path, error)
             return Cluster()
 
@@ -61,7 +68,7 @@ class Allegiance:
         new = self._path + ".new"
         try:
             with open(new, "w", encoding="utf-8", opener=_private) as file:
-                json.dump(self.known.told(), file)
+                json.dump({**self.known.told(), "key": self._key}, file)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(new, self._path)

@@ -85,3 +85,13 @@ def test_a_place_that_cannot_be_written_does_not_stop_the_work(
     os.rmdir(tmp_path / f"{FILE}.new")
     known.close()
     assert Allegiance(str(tmp_path)).known == RED
+
+
+def test_who_joins_anew_begins_anew(tmp_path: Path) -> None:
+    """An administrator invited it: that is the word that it is meant."""
+    Allegiance(str(tmp_path), "key one").accept(RED)
+    assert Allegiance(str(tmp_path), "key one").known == RED
+    joined = Allegiance(str(tmp_path), "key two")
+    assert joined.refresh() == Cluster()
+    joined.accept(Cluster("blue", 1, ""))
+    assert Allegiance(str(tmp_path), "key two").known == Cluster("blue", 1, "")
