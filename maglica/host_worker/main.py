@@ -93,8 +93,8 @@ def _main() -> int:
         runner.change(settings.host_worker)
 
     own = None if key is None else keys.host_file(settings.paths.keys, name)
-    known = Allegiance(folder, key.public if key else "")
-    status = Loop(listener, runner, known, settings.client.beat, own).run(reread)
+    client_worker = Allegiance(folder, key.public if key else "")
+    status = Loop(listener, runner, client_worker, settings.client.beat, own).run(reread)
     listener.close()
     journal.close()
     os.close(lock)
