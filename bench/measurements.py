@@ -226,7 +226,7 @@ def _bare(house: House, kind: str, hosts: int, processes: int = 1) -> Iterator[C
         return bool(requester.poll(patience)) and len(msgpack.unpackb(requester.recv())["items"]) == hosts
 
     # A question before every host has subscribed gets no answer.
-    world.wait_until(lambda: answered(500), 60, "the bare loop")
+    world.wait_until(lambda: answered(3000), 60, "the bare loop")
 
     def ask() -> None:
         if not answered(30_000):
