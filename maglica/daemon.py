@@ -76,6 +76,15 @@ def on_stop(stop: Callable[[], None]) -> None:
     signal.signal(signal.SIGINT, handle)
 
 
+def ends() -> None:
+    """The loop has ended and the rest is quick. A second SIGTERM while Python takes itself apart would make a good end
+    look like a bad one.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    notify("STOPPING=1")
+
+
 def on_reload(ask: Callable[[], None]) -> None:
     """Call `ask` on SIGHUP."""
 

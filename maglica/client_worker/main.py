@@ -178,7 +178,7 @@ def serve(server: Server, broker: Broker, store: Store, settings: Settings) -> N
             # Whoever asked was told. What is on the disk is looked at by the next start, not by this connection.
             raise store.fatal
         _tidy(store, idle=not events)
-    daemon.notify("STOPPING=1")
+    daemon.ends()
     guard.close()
     log.info("stopped")
 

@@ -136,7 +136,7 @@ class Loop:
             duties.turn(time.monotonic())
             self.speak(time.monotonic())
             self.hear(*self._listener.receive(self.pause(time.monotonic())))
-        daemon.notify("STOPPING=1")
+        daemon.ends()
         self._allegiance.close()
         log.info("stopped")
         return self._status or 0
