@@ -53,6 +53,7 @@ class Stage(House):
         self._supervisors: list[threading.Thread] = []
         self._closing = threading.Event()
         self.restarts: Counter[str] = Counter()
+        self._began: Counter[str] = Counter()  # where the log of each daemon's last life begins
 
     def plan(
         self,
@@ -101,6 +102,7 @@ class Stage(House):
         while not self._closing.wait(0.01):
             if not daemon.alive:
                 self.restarts[name] += 1
+                self._began[name] = len(daemon.log)
                 daemon.start()
 
     def close(self) -> None:
@@ -184,6 +186,8 @@ class Stage(House):
         found: list[str] = []
         try:
             until(self.settled, timeout, "every job has ended", pause=0.05)
+            # One that died right after its last outcome was recorded has yet to hear that it was.
+            until(self._at_home, timeout, "every host worker that was started again is accepted", pause=0.05)
         except AssertionError as error:
             found.append(str(error))
         records = self.last = self.records()
@@ -195,6 +199,9 @@ class Stage(House):
             if status != 0:
                 found.append(f"{name} ended with {status}")
         return [*found, *self._in_store(records), *self._in_journals(), *self._in_world(records)]
+
+    def _at_home(self) -> bool:
+        return all("accepted" in daemon.log[self._began[name] :] for name, daemon in self.hosts.items())
 
     def _in_store(self, records: dict[str, dict[str, Any]]) -> Iterator[str]:
         for key, id in self.accepted.items():
