@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -218,7 +219,7 @@ def test_a_host_that_does_not_answer_is_a_maybe(lab: Lab, cloud: Cloud, clean: o
 def test_a_second_worker_of_one_name_is_refused_aloud(lab: Lab, cloud: Cloud, clean: object) -> None:
     settings = (
         f"[client]\\naddress = {cloud.settings.client.address}\\n[host_worker]\\nname = host1\\nacceleration = tcg\\n"
-        "[paths]\\nstate = /mnt/second\\n"
+        f"[paths]\\nstate = /mnt/second\\nkeys = {Path(lab.config).parent}/host1/worker/keys\\n"
     )
     script = (
         f"printf '{settings}' > /mnt/second.conf; timeout 40 {WORKER} --config /mnt/second.conf 2>&1; echo status $?"
