@@ -881,8 +881,13 @@ class Broker:
         self.outbox.reply(caller.route, wire.ok(op="answer"))
 
     def _take_answer(self, question: Gather, message: Message, now: Now) -> None:
-        if message["ok"]:
-            question.answer(message["host"], message.get("value") or {}, now.mono)
+        value = message.get("value") or {}
+        if message["ok"] and not gather.makes_sense(question.action, value):
+            # One host that is broken, or hostile, must not spoil what the others told.
+            log.error("the answer of host=%s to %s makes no sense", message["host"], question.action.NAME)
+            question.error(message["host"], Failed("internal_error", "its answer makes no sense", "look at its log"))
+        elif message["ok"]:
+            question.answer(message["host"], value, now.mono)
         else:
             question.error(message["host"], from_wire(message.get("error") or {}))
         self._settle(question, now)

@@ -77,6 +77,39 @@ class Gather:
             self.missing[host] = why
 
 
+# What a survey holds, and each domain, pool and disk in it; `place.py` counts on it.
+ROLL: dict[str, type] = {"name": str, "state": str}
+DOMAIN: dict[str, type] = {**ROLL, "vcpus": int, "memory_bytes": int, "macs": list, "disks": list}
+ROOM: dict[str, type] = {"active": int, "vcpus": int, "memory_free_bytes": int, "pools": list}
+
+
+def makes_sense(action: Action, value: Value) -> bool:
+    """Whether a host's answer has the shape that answers to this action have."""
+    if action.NAME == "host survey":
+        return _is_survey(value, room=bool(action.values()["room"]))
+    return _maps(value.get("items", []), {}) and isinstance(value.get("item", {}), dict)
+
+
+def _is_survey(value: Value, *, room: bool) -> bool:
+    domains = value.get("domains")
+    if not _maps(domains, DOMAIN if room else ROLL):
+        return False
+    return not room or (
+        _has(value, ROOM)
+        and _maps(value["pools"], {"free_bytes": int})
+        and all(_maps(domain["disks"], {"allocation_bytes": int}) for domain in domains or [])
+        and all(isinstance(mac, str) for domain in domains or [] for mac in domain["macs"])
+    )
+
+
+def _maps(values: Any, fields: dict[str, type]) -> bool:
+    return isinstance(values, list) and all(_has(value, fields) for value in values)
+
+
+def _has(value: Any, fields: dict[str, type]) -> bool:
+    return isinstance(value, dict) and all(isinstance(value.get(name), kind) for name, kind in fields.items())
+
+
 def merge(gather: Gather) -> Value:
     """The items of all hosts in one list, each with its host; hosts that told nothing are in `missing_hosts`."""
     items = [{**item, "host": host} for host, value in gather.answers.items() for item in value.get("items", [])]
