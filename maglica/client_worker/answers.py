@@ -69,6 +69,8 @@ class Records(NamedTuple):
         """Take note of which hosts have a key and which have not."""
         for name, host in self.fleet.hosts.items():
             host.barred = self.keyring.why_not(name, now.ms)
+            if host.barred:
+                host.heard = None  # what it said with a key that it has no more does not make it up again
 
 
 def function(action: Action) -> Callable[..., Value]:

@@ -132,5 +132,6 @@ def test_a_host_that_was_shut_out_is_let_in_again_while_its_worker_runs(house: H
         assert again.process.wait(20) == 0
         assert "host1 has joined; its host worker runs here already" in again.log
         until(lambda: cloud.host.list()[0]["state"] == "up", 40, "it goes on with its new key")
-        assert [vm["name"] for vm in cloud.vm.list()] == ["web1"]
+        answer = cloud.vm.list()
+        assert [vm["name"] for vm in answer] == ["web1"], answer.missing_hosts
     assert "goes on with a new key" in host.log
