@@ -161,7 +161,7 @@ def test_only_the_settings_and_the_terminal_read_the_environment() -> None:
 
 def test_no_clock_where_time_is_an_argument() -> None:
     """Rule 5: what decides takes the time as a value."""
-    pure = ["place", "fleet", "gather", "broker", "answers"]
+    pure = ["place", "fleet", "gather", "broker", "doors", "questions", "submissions", "answers"]
     for file in [f"maglica/client_worker/{name}.py" for name in pure] + [
         "maglica/host_worker/plan.py",
         "maglica/host_worker/rhythm.py",

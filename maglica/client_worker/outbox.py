@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import logging
+from typing import Any, NamedTuple
 
 from maglica import wire
 from maglica.bus import Route
+from maglica.client_worker.now import Now
+from maglica.declare import Action
+from maglica.errors import Failed, MaglicaError
 from maglica.wire import Message
+
+log = logging.getLogger("maglica.client_worker")
 
 
 class Reply(NamedTuple):
@@ -65,3 +71,16 @@ class Outbox(list[Reply | Ring | Drop]):
         taken = list(self)
         self.clear()
         return taken
+
+
+def result(action: Action, value: dict[str, Any], now: Now) -> Message:
+    """What is told of a question that was answered, or of a plan."""
+    return wire.ok(kind=action.NAME.replace(" ", "."), observed_at=now.text, **value)
+
+
+def failure(error: Exception) -> Message:
+    """What is told of an error. The one catch-all of this process: an unexpected one goes into the log."""
+    if isinstance(error, MaglicaError):
+        return wire.failure(error)
+    log.error("unexpected error in a request", exc_info=error)
+    return wire.failure(Failed("internal_error", "unexpected error in the client worker", "its log has the details"))

@@ -1,0 +1,91 @@
+"""Who may come in, and who may do what; what was denied is written down. No clock: time is an argument."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import NamedTuple, NoReturn, TypeVar
+
+from maglica import wire
+from maglica.bus import Route
+from maglica.client_worker import keyring
+from maglica.client_worker.audit import Audit
+from maglica.client_worker.keyring import Keyring, Who
+from maglica.client_worker.now import Now
+from maglica.declare import Action
+from maglica.errors import MaglicaError, Refused
+from maglica.keys import fingerprint
+from maglica.wire import Message
+
+log = logging.getLogger("maglica.client_worker")
+
+T = TypeVar("T")
+
+
+class Caller(NamedTuple):
+    """Whoever asks: where the answer goes, and whose key it is."""
+
+    route: Route
+    who: Who
+
+
+class Doors:
+    """The keyring is asked, and the audit is told when it says no."""
+
+    def __init__(self, ring: Keyring, audit: Audit) -> None:
+        self._keyring = ring
+        self.audit = audit
+
+    def enter(self, op: str, message: Message, who: Who, now: Now) -> None:
+        """Hosts speak for themselves, people ask, strangers join; on an open bus everybody does everything."""
+        if self._keyring.is_open:
+            return
+        if op == "join" or (op == "ping" and who.role != keyring.STRANGER):
+            return
+        if who.role == keyring.STRANGER:
+            why = f"the key {who.name} ({fingerprint(who.public)}) is not known here, or is no longer good"
+            self._deny(who, op, why, "people get one by `maglica key new`, hosts by `maglica host invite`", now)
+        if op in wire.OF_HOSTS:
+            if who.role != keyring.HOST or who.name != message["host"]:
+                why = f"the key of {who} cannot speak for host {message['host']}"
+                self._deny(who, op, why, "every host has a key of its own: `maglica host invite`", now)
+        elif op not in wire.OF_PEOPLE or who.role == keyring.HOST:
+            self._deny(who, op, f"the key of {who} is for a host worker only", "`maglica key new` is for people", now)
+
+    def _deny(self, who: Who, what: str, message: str, hint: str, now: Now) -> NoReturn:
+        self.audit.denied(who, what, None, message, now)
+        raise Refused("denied", message, hint)
+
+    def may(self, who: Who, action: type[Action], now: Now, *, vm: str | None = None, host: str | None = None) -> None:
+        """Ask the keyring, and write down when it says no.
+
+        What the key is good for is looked up once more: hosts were asked meanwhile, and it may have been revoked.
+        """
+        who = self._keyring.who(who.public, who.address, now.ms)
+        self.noted(who, action.NAME, vm or host, now, lambda: self._keyring.may(who, action, vm=vm, host=host))
+
+    def noted(self, who: Who, what: str, about: str | None, now: Now, work: Callable[[], T]) -> T:
+        """Do some work; when it is denied to whoever asks for it, write that down."""
+        try:
+            return work()
+        except Refused as error:
+            if error.code == "denied":
+                self.audit.denied(who, what, about, error.message, now)
+            raise
+
+    def admits(self, public: str, address: str, now: Now) -> bool:
+        """Whether a key may connect at all."""
+        good = self._keyring.admits(public, now.ms)
+        if not good:
+            who = self._keyring.who(public, address, now.ms)
+            known = who.name != fingerprint(public)
+            try:
+                why = "the key is no longer good" if known else "unknown key"
+                self.audit.denied(who, "connect", None, why, now)
+            except MaglicaError as error:
+                log.error("%s", error.message)  # it stays outside all the same
+        return good
+
+    def may_hear(self, public: str, topic: bytes, now: Now) -> bool:
+        """Whether a key may listen to a topic: a host to its own."""
+        return self._keyring.may_hear(public, wire.host_of(topic), now.ms)
