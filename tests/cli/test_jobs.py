@@ -375,13 +375,14 @@ def test_what_a_queued_job_waits_for_is_told_while_it_waits(house: House, host: 
         typed.interrupt()
         assert typed.end() == 130
     running = house.spawn("job", "attach", second)
+    assert running.stderr is not None
+    # It has looked before anything is changed.
+    assert running.stderr.readline().startswith(f"vm restart web1: queued; waits for VM web1, held by job {first}")
     assert house.cli("job", "list", "--state=queued", "-o", "wide").stdout.count(f"held by job {first}") == 1
     (lock,) = json.loads(house.cli("lock", "list", "-o", "json").stdout)["items"]
     assert (lock["lock"], lock["job"], lock["waiting"]) == ("vm:web1", first, [second])
     assert house.cli("job", "cancel", second).stdout == f"job {second} was cancelled before it began\n"
-    assert running.communicate(timeout=30)[1].startswith(
-        f"vm restart web1: queued; waits for VM web1, held by job {first}"
-    )
+    running.communicate(timeout=30)
     assert running.returncode == 1
     assert house.cli("job", "cancel", second).stdout == f"job {second} is cancelled: nothing to stop\n"
 

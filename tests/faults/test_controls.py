@@ -24,6 +24,9 @@ CAUGHT: dict[str, list[tuple[dict[str, list[int]], str]]] = {
 }
 
 
+# Jobs that are over before the next one is accepted cannot overlap.
+SECONDS = {"no_locks": 0.3}
+
 # Noticed in bad weather only: `test_weather.py` has its control.
 IN_A_STORM = {"late_answers_taken"}
 
@@ -35,7 +38,7 @@ IN_A_STORM = {"late_answers_taken"}
 def test_a_defect_is_noticed(stage: Stage, defect: str, crash: dict[str, list[int]], complaint: str) -> None:
     stage.plan(crash=crash, defects=[defect])
     stage.open()
-    stage.submit(40)
+    stage.submit(40, seconds=SECONDS.get(defect, 0.0))
     found = stage.audit(5.0)
     assert any(re.search(complaint, line) for line in found), found
 
