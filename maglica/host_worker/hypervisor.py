@@ -133,7 +133,8 @@ class Hypervisor:
             return self._call(question, self._answer_within)
 
     def _tell(self, order: Callable[[Any], T]) -> T:
-        """Give an order, once."""
+        """Give an order, once, and only to a libvirt that listens: what was never given is not in doubt."""
+        self._ask(lambda connection: connection.getLibVersion())
         given: list[bool] = []
 
         def give(connection: Any) -> T:
