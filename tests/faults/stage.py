@@ -186,6 +186,9 @@ class Stage(House):
         found: list[str] = []
         try:
             until(self.settled, timeout, "every job has ended", pause=0.05)
+            # Nobody dies any more: also not in the middle of what is asked from here on.
+            (self.folder / "hits" / "armed").unlink(missing_ok=True)
+            until(self.settled, timeout, "the client worker answers", pause=0.05)
             # One that died right after its last outcome was recorded has yet to hear that it was.
             until(self._at_home, timeout, "every host worker that was started again is accepted", pause=0.05)
         except AssertionError as error:
