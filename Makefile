@@ -45,7 +45,7 @@ $(VENV)/made: setup.cfg pyproject.toml
 test: deps venv ## all tests; the lab's need root
 	@$(ROOT) $(PYTHON) -m pytest -p no:cacheprovider $(PYTEST_OPTIONS)
 
-test-fast: venv ## the tests without the lab, in under a minute
+test-fast: venv ## the tests without the lab and without what waits by its nature
 	@$(PYTHON) -m pytest -p no:cacheprovider -m 'not lab and not slow' $(PYTEST_OPTIONS)
 
 faults: venv ## every fault, many times: an hour on two cores
