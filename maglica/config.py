@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from maglica import kinds
 from maglica.declare import ROLES, Record, arg, nearest
 from maglica.errors import Refused
+from maglica.keys import ADMIN_FILE
 
 
 class ClientSection(Record):
@@ -265,7 +266,7 @@ def usual_keys(settings: Settings) -> list[str]:
     administrator's on the client worker's machine.
     """
     folder = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    return [os.path.join(folder, "maglica", "key"), os.path.join(settings.paths.keys, "admin.key")]
+    return [os.path.join(folder, "maglica", "key"), os.path.join(settings.paths.keys, ADMIN_FILE)]
 
 
 def host_name(settings: Settings) -> str:
