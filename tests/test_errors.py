@@ -112,7 +112,7 @@ def test_only_the_catch_alls_say_internal_error() -> None:
         "client_worker/outbox.py",
         "client_worker/questions.py",  # a host's answer, not an error of ours
         "host_worker/run.py",
-        "host_worker/guest_child.py",
-        "host_worker/guest_disk.py",
+        "host_worker/guest/child.py",
+        "host_worker/guest/disk.py",
     }
     assert processes <= {"cli", "client_worker", "host_worker"}

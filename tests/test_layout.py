@@ -23,11 +23,11 @@ ONLY_IN = {
     "configparser": {"maglica/config.py"},
     "sqlite3": {"maglica/client_worker/store.py", "maglica/host_worker/journal.py"},
     "libvirt": {"maglica/host_worker/hypervisor.py"},
-    "guestfs": {"maglica/host_worker/guest_child.py"},
+    "guestfs": {"maglica/host_worker/guest/child.py"},
     "subprocess": {
         "maglica/host_worker/commands.py",
-        "maglica/host_worker/guest_disk.py",
-        "maglica/host_worker/guest_child.py",
+        "maglica/host_worker/guest/disk.py",
+        "maglica/host_worker/guest/child.py",
     },
 }
 
@@ -151,8 +151,8 @@ def test_only_the_settings_and_the_terminal_read_the_environment() -> None:
         "maglica/cloud.py",  # who asks
         "maglica/daemon.py",  # what systemd says
         "maglica/host_worker/commands.py",  # handed on to children
-        "maglica/host_worker/guest_disk.py",
-        "maglica/host_worker/guest_child.py",
+        "maglica/host_worker/guest/disk.py",
+        "maglica/host_worker/guest/child.py",
     }
     for file in FILES:
         if "environ" in {getattr(node, "attr", None) for node in ast.walk(tree(file))}:

@@ -10,35 +10,34 @@ from __future__ import annotations
 
 import os
 import random
-import re
-import shutil
 import uuid
 from typing import Any
 
 from maglica.actions.vm import VmClone
 from maglica.errors import Failed, MaglicaError, Refused
-from maglica.host_worker import domain_xml, guest_disk, look, plan
-from maglica.host_worker.guest_model import GuestRequest, Network
+from maglica.host_worker import copying, domain_xml, exporting, look, plan
+from maglica.host_worker.guest import disk as guest_disk
+from maglica.host_worker.guest.model import GuestRequest, Network
 from maglica.host_worker.host import Host
 from maglica.host_worker.look import ACTIVE
-from maglica.host_worker.plan import ClonePlan, Copy
+from maglica.host_worker.plan import ClonePlan
 from maglica.host_worker.signs import sign
-from maglica.host_worker.work import Work, must
+from maglica.host_worker.work import Work
 
 
 def clone(want: VmClone, host: Host, work: Work) -> dict[str, Any]:
     todo, definition = _plan(want, host, work.job)
-    work.will({"export": _export_path(want, host), **todo.shown()} if want.format else todo.shown())
+    work.will({"export": exporting.path(want, host), **todo.shown()} if want.format else todo.shown())
     with work.step("copy", f"{todo.mode} to pool {todo.pool}"):
-        paths = _copy(todo, host, work)
+        paths = copying.copy(todo, host, work)
     guest = _customise(want, todo, paths, host, work) if want.customize == "guestfs" else None
     if want.format:
-        return _export(want, todo, paths, guest, host, work)
+        return exporting.export(want, todo, paths, _guest(guest), host, work)
     final = {copy.target: copy.path for copy in todo.copies} if host.hypervisor.has_files else paths
     told = _told(want, todo, final, guest, host, work)
     with work.step("define", sign=None if want.start else sign("defined", told, uuid=todo.uuid)):
         work.point_of_no_return()
-        _name(todo, host, work)
+        copying.name(todo, host, work)
         work.undo("undefine", uuid=todo.uuid)
         host.hypervisor.define(domain_xml.rewrite(definition, plan.edits(todo, want, final)))
     if want.start:
@@ -75,9 +74,9 @@ def _plan(want: VmClone, host: Host, job: str) -> tuple[ClonePlan, str]:
         files=hypervisor.has_files,
     )
     _refuse_taken_files(todo, host)
-    if want.format and os.path.lexists(_export_path(want, host)):
+    if want.format and os.path.lexists(exporting.path(want, host)):
         raise Refused(
-            "already_exists", f"the file {_export_path(want, host)} exists", "remove it, or choose another --hostname"
+            "already_exists", f"the file {exporting.path(want, host)} exists", "remove it, or choose another --hostname"
         )
     return todo, definition
 
@@ -113,53 +112,6 @@ def _exists(path: str, pool: str, host: Host) -> bool:
         raise
 
 
-# ---------------------------------------------------------------------------------------------------- disks
-
-
-def _copy(todo: ClonePlan, host: Host, work: Work) -> dict[str, str]:
-    """Make every disk; where each came to lie, by target."""
-    if not host.hypervisor.has_files:
-        return {copy.target: _copy_volume(copy, todo, host, work) for copy in todo.copies}
-    total = sum(copy.allocation_bytes for copy in todo.copies)
-    done = 0
-    for copy in todo.copies:
-        work.undo("remove_part", path=copy.part)
-        if todo.mode == "linked":
-            _overlay(copy, work)
-        else:
-            _full_copy(copy, work, done, total)
-        done += copy.allocation_bytes
-        work.progress(done, total)
-    return {copy.target: copy.part for copy in todo.copies}
-
-
-def _copy_volume(copy: Copy, todo: ClonePlan, host: Host, work: Work) -> str:
-    name = os.path.basename(copy.path)
-    work.undo("delete_volume", pool=todo.pool, name=name)
-    return host.hypervisor.clone_volume(copy.source, todo.pool, name)
-
-
-def _overlay(copy: Copy, work: Work) -> None:
-    argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", copy.source, "-F", copy.source_format, "--", copy.part]
-    must(work.run(argv), f"overlay of {copy.source}")
-
-
-def _full_copy(copy: Copy, work: Work, done: int, total: int) -> None:
-    """`qemu-img convert`: sparse, with progress, and ended within a second when the job is cancelled.
-
-    Formats are always named: probing them would let a guest that wrote a qcow2 header into its raw disk read the
-    host's files.
-    """
-
-    def progress(text: str) -> None:
-        found = re.findall(r"\((\d+\.\d+)/100%\)", text)
-        if found:
-            work.progress(done + int(float(found[-1]) / 100 * copy.allocation_bytes), total)
-
-    argv = ["qemu-img", "convert", "-p", "-f", copy.source_format, "-O", copy.format, "--", copy.source, copy.part]
-    must(work.run(argv, on_output=progress), f"copy of {copy.source}")
-
-
 def _customise(want: VmClone, todo: ClonePlan, paths: dict[str, str], host: Host, work: Work) -> dict[str, Any]:
     network = Network(address=want.ip, gateway=want.gateway, dns=tuple(want.dns or ()))
     request = GuestRequest(
@@ -182,37 +134,6 @@ def _customise(want: VmClone, todo: ClonePlan, paths: dict[str, str], host: Host
         )
         step["note"] = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in report["seconds"].items())
     return report
-
-
-# ---------------------------------------------------------------------------------- names, result, export
-
-
-def _name(todo: ClonePlan, host: Host, work: Work) -> None:
-    """Give the files their final names. A hard link fails where a rename would replace somebody else's file."""
-    if not host.hypervisor.has_files:
-        return
-    if todo.nvram and os.path.exists(todo.nvram[0]):
-        _copy_nvram(todo.nvram[0], todo.nvram[1], todo.job, work)
-    for copy in todo.copies:
-        _link(copy.part, copy.path, work)
-
-
-def _copy_nvram(source: str, path: str, job: str, work: Work) -> None:
-    part = f"{path}.{job}.part"
-    work.undo("remove_part", path=part)
-    shutil.copyfile(source, part)
-    _link(part, path, work)
-
-
-def _link(part: str, path: str, work: Work) -> None:
-    work.undo("remove_file", path=path, inode=os.stat(part).st_ino)
-    try:
-        os.link(part, path)
-    except FileExistsError:
-        raise Failed("already_exists", f"the file {path} appeared meanwhile", "choose another --hostname") from None
-    except OSError as error:
-        raise Failed("environment_error", f"cannot name {path}: {error.strerror}") from None
-    os.unlink(part)
 
 
 def _told(
@@ -258,39 +179,3 @@ def _guest(report: dict[str, Any] | None) -> dict[str, Any] | None:
     if report is None:
         return None
     return {name: report.get(name) for name in ("os", "network", "host_keys", "verified", "seconds")}
-
-
-def _export_path(want: VmClone, host: Host) -> str:
-    return os.path.join(host.settings.export_dir, f"{want.hostname}.{want.format}")
-
-
-def _export(
-    want: VmClone, todo: ClonePlan, paths: dict[str, str], guest: dict[str, Any] | None, host: Host, work: Work
-) -> dict[str, Any]:
-    """Write the first disk as a file of another format. No VM is made; the copies go only after the file is whole."""
-    first = todo.copies[0]
-    target = _export_path(want, host)
-    part = f"{target}.{work.job}.part"
-    with work.step("convert", f"to {target}"):
-        os.makedirs(host.settings.export_dir, exist_ok=True)
-        work.undo("remove_part", path=part)
-        argv = ["qemu-img", "convert", "-f", first.format, "-O", str(want.format), "--", paths[first.target], part]
-        must(work.run(argv), f"export of {want.hostname}")
-        os.chmod(part, 0o600)  # it may hold a password's hash; whoever publishes it decides who may read it
-    url = host.settings.export_url
-    told = {
-        "name": want.hostname,
-        "host": host.name,
-        "image": want.image,
-        "path": target,
-        "url": f"{url.rstrip('/')}/{os.path.basename(target)}" if url else None,
-        "bytes": os.path.getsize(part),
-        "guest": _guest(guest),
-        "seconds": work.seconds(),
-    }
-    with work.step("name", sign=sign("has_name", told, path=target, inode=os.stat(part).st_ino)):
-        work.point_of_no_return()
-        _link(part, target, work)
-        for copy in todo.copies:
-            os.unlink(copy.part)
-    return told

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from maglica.errors import Refused
-from maglica.host_worker.customize import READ, SEE, GuestFacts, GuestRequest, Network, Plan, cold, plan, unmet
-from maglica.host_worker.guest_model import (
+from maglica.host_worker.guest.customize import READ, SEE, GuestFacts, GuestRequest, Network, Plan, cold, plan, unmet
+from maglica.host_worker.guest.model import (
     Absent,
     FileIs,
     HasLines,

@@ -15,7 +15,7 @@ from maglica.nouns import Cloud
 from tests import waiting
 
 HOME = Path(__file__).resolve().parents[2]
-NAME = "test"
+NAME = os.environ.get("MAGLICA_LAB_NAME") or "test"  # two suites on one machine: each its own lab
 
 
 class Lab:
@@ -50,7 +50,7 @@ class Lab:
 
     def helpers(self, host: str) -> str:
         """Processes of ours at work in the host: copies, appliances, customising children."""
-        return self.on(host, "ps -eo pid,args | grep -E 'qemu-img|guest_child|guestfs' | grep -v grep", check=False)
+        return self.on(host, "ps -eo pid,args | grep -E 'qemu-img|guest.child|guestfs' | grep -v grep", check=False)
 
     def console(self, host: str, vm: str, text: str, timeout: float) -> str:
         """Wait until the guest's serial console shows a text; the console."""

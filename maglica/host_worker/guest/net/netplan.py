@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from maglica.host_worker.guest_model import Absent, Edit, GuestFacts, GuestRequest, MakeDir, Remove
-from maglica.host_worker.guest_net.common import MARK, Part, foreign, kept, write
+from maglica.host_worker.guest.model import Absent, Edit, GuestFacts, GuestRequest, MakeDir, Remove
+from maglica.host_worker.guest.net.common import MARK, Part, foreign, kept, write
 
 DIRECTORY = "/etc/netplan"
 PROGRAM = ("/usr/sbin/netplan", "/sbin/netplan")

@@ -25,7 +25,7 @@ from typing import IO, Any
 
 from maglica.errors import Failed, MaglicaError, Refused, from_wire
 from maglica.host_worker.commands import MARK
-from maglica.host_worker.guest_model import GuestRequest
+from maglica.host_worker.guest.model import GuestRequest
 
 POLL = 0.1
 """Seconds between two looks at `cancelled` and at the clock."""
@@ -169,7 +169,7 @@ def _child(task: dict[str, Any], *, kvm: bool, mark: str) -> Iterator[_Child]:
 
 def _environment(folder: str, *, kvm: bool) -> dict[str, str]:
     """LIBGUESTFS_TRACE would write file contents (and the password hash) into the log: never handed down."""
-    package_root = str(Path(__file__).resolve().parents[2])
+    package_root = str(Path(__file__).resolve().parents[3])
     search = [package_root, *filter(None, [os.environ.get("PYTHONPATH")])]
     unwanted = ("LIBGUESTFS_TRACE", "LIBGUESTFS_DEBUG")
     return {name: value for name, value in os.environ.items() if name not in unwanted} | {
@@ -190,7 +190,7 @@ class _Child:
         self._rest = b""
         self._secret: str | None = (task["request"] or {}).get("root_password_hash")
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "maglica.host_worker.guest_child"],
+            [sys.executable, "-P", "-m", "maglica.host_worker.guest.child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from maglica.errors import Failed, MaglicaError, Refused
-from maglica.host_worker import guest_child
-from maglica.host_worker.customize import GuestRequest, Network
-from maglica.host_worker.guest_disk import Disk, customise, inspect_disks, verify
+from maglica.host_worker.guest import child as guest_child
+from maglica.host_worker.guest.customize import GuestRequest, Network
+from maglica.host_worker.guest.disk import Disk, customise, inspect_disks, verify
 from tests.host_worker.guest_trees import OLD_MACHINE_ID, TREES, make_disk
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -228,7 +228,7 @@ def test_a_killed_child_is_told_from_a_failed_one(debian: Disk) -> None:
 
     def kill_it() -> None:
         assert wait_until(lambda: processes_with(debian.path), 30)
-        (child,) = children_of(os.getpid(), "guest_child")
+        (child,) = children_of(os.getpid(), "guest.child")
         os.kill(child, signal.SIGKILL)
 
     killer = threading.Thread(target=kill_it)
@@ -250,8 +250,8 @@ def children_of(parent: int, text: str) -> list[int]:
 def other_parent(debian: Disk) -> Iterator[subprocess.Popen[bytes]]:
     """Another process that customises the disk."""
     script = f"""
-        from maglica.host_worker.customize import GuestRequest
-        from maglica.host_worker.guest_disk import Disk, customise
+        from maglica.host_worker.guest.customize import GuestRequest
+        from maglica.host_worker.guest.disk import Disk, customise
         customise([Disk({debian.path!r}, "raw")], GuestRequest("vm0", ("52:54:00:aa:bb:01",)), kvm=False,
                   deadline=100, on_step=print, cancelled=lambda: False)
     """
@@ -266,7 +266,7 @@ def other_parent(debian: Disk) -> Iterator[subprocess.Popen[bytes]]:
 def test_an_orphan_does_not_go_on_writing(debian: Disk, other_parent: subprocess.Popen[bytes]) -> None:
     # The parent's own command line holds the path as well: the second process is the appliance.
     assert wait_until(lambda: set(processes_with(debian.path)) - {other_parent.pid}, 30)
-    (child,) = children_of(other_parent.pid, "guest_child")
+    (child,) = children_of(other_parent.pid, "guest.child")
     other_parent.kill()
     other_parent.wait()
     assert wait_until(lambda: not processes_with(debian.path) and not Path(f"/proc/{child}/cmdline").exists(), 10)
@@ -281,8 +281,8 @@ def test_without_libguestfs_the_package_is_named(tmp_path: Path) -> None:
     (tmp_path / "disk").write_bytes(b"")
     script = f"""
         from maglica.errors import Refused
-        from maglica.host_worker.customize import GuestRequest
-        from maglica.host_worker.guest_disk import Disk, customise
+        from maglica.host_worker.guest.customize import GuestRequest
+        from maglica.host_worker.guest.disk import Disk, customise
         try:
             customise([Disk({str(tmp_path / "disk")!r}, "raw")], GuestRequest("vm0", ()), kvm=False, deadline=20,
                       on_step=lambda name: None, cancelled=lambda: False)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from maglica.host_worker.guest_model import Absent, Edit, GuestFacts, GuestRequest, MakeDir, Remove
-from maglica.host_worker.guest_net.common import MARK, VIRTUAL, Part, foreign, kept, write
+from maglica.host_worker.guest.model import Absent, Edit, GuestFacts, GuestRequest, MakeDir, Remove
+from maglica.host_worker.guest.net.common import MARK, VIRTUAL, Part, foreign, kept, write
 
 INTERFACES = "/etc/network/interfaces"
 IFUP = ("/usr/sbin/ifup", "/sbin/ifup")

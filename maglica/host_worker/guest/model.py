@@ -1,7 +1,7 @@
 """The values that customising a guest is described in: what is wished, what was found, what to do, what to expect.
 
-No file, process or libguestfs object in here: `customize.py` and `guest_network.py` compute with these values, and
-`guest_child.py` is the one place that turns them into reads and writes.
+No file, process or libguestfs object in here: `customize.py` and `network.py` compute with these values, and
+`child.py` is the one place that turns them into reads and writes.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from maglica.host_worker.guest_model import Absent, Edit, GuestFacts, GuestRequest, Link, MakeDir, Remove
-from maglica.host_worker.guest_net.common import MARK, VIRTUAL, Part, foreign, kept, settings, write
+from maglica.host_worker.guest.model import Absent, Edit, GuestFacts, GuestRequest, Link, MakeDir, Remove
+from maglica.host_worker.guest.net.common import MARK, VIRTUAL, Part, foreign, kept, settings, write
 
 DIRECTORY = "/etc/systemd/network"
 WANTS = "/etc/systemd/system/multi-user.target.wants/systemd-networkd.service"

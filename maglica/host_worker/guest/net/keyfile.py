@@ -6,7 +6,7 @@ import re
 import uuid
 from collections.abc import Sequence
 
-from maglica.host_worker.guest_model import (
+from maglica.host_worker.guest.model import (
     Absent,
     Edit,
     Expectation,
@@ -16,8 +16,8 @@ from maglica.host_worker.guest_model import (
     Network,
     Remove,
 )
-from maglica.host_worker.guest_net import ifcfg
-from maglica.host_worker.guest_net.common import MARK, Part, foreign, kept, settings, write
+from maglica.host_worker.guest.net import ifcfg
+from maglica.host_worker.guest.net.common import MARK, Part, foreign, kept, settings, write
 
 DIRECTORY = "/etc/NetworkManager/system-connections"
 PROGRAM = ("/usr/sbin/NetworkManager", "/usr/bin/NetworkManager")

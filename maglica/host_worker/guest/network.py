@@ -1,6 +1,6 @@
 """The network of a clone, in the words of whichever tool its image uses. Pure: values in, values out.
 
-The rules are the same for all tools (`guest_net/`, one file for each): the first card gets what was asked for; a DHCP
+The rules are the same for all tools (`net/`, one file for each): the first card gets what was asked for; a DHCP
 configuration that works for any card is left alone; one that is bound to another machine's card or address is
 replaced; further cards use DHCP.
 """
@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 
 from maglica.errors import Refused
-from maglica.host_worker.guest_model import (
+from maglica.host_worker.guest.model import (
     Absent,
     Expectation,
     FileIs,
@@ -21,8 +21,8 @@ from maglica.host_worker.guest_model import (
     Remove,
     WriteFile,
 )
-from maglica.host_worker.guest_net import ifcfg, ifupdown, keyfile, netplan, networkd
-from maglica.host_worker.guest_net.common import MARK, Part, foreign
+from maglica.host_worker.guest.net import ifcfg, ifupdown, keyfile, netplan, networkd
+from maglica.host_worker.guest.net.common import MARK, Part, foreign
 
 RESOLV = "/etc/resolv.conf"
 RESOLVCONF = ("/sbin/resolvconf", "/usr/sbin/resolvconf")

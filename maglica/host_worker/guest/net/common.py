@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from maglica.host_worker.guest_model import MAC, Edit, Expectation, FileIs, GuestFacts, GuestRequest, WriteFile
+from maglica.host_worker.guest.model import MAC, Edit, Expectation, FileIs, GuestFacts, GuestRequest, WriteFile
 
 MARK = "# Written by maglica when this machine was cloned.\n"
 

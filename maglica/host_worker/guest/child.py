@@ -1,4 +1,4 @@
-"""The process that opens a guest's disks: `python -m maglica.host_worker.guest_child`, started by `guest_disk`.
+"""The process that opens a guest's disks: `python -m maglica.host_worker.guest.child`, started by `disk.py`.
 
 The only file that imports guestfs. It reads one JSON line from stdin and answers with JSON lines on stdout
 ({"event": "step" | "done" | "error", …}). stdin stays open: its end means that the parent is gone, and then this
@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from maglica.errors import Failed, MaglicaError, Refused
-from maglica.host_worker import customize
-from maglica.host_worker.guest_model import (
+from maglica.host_worker.guest import customize
+from maglica.host_worker.guest.model import (
     Absent,
     Edit,
     Expectation,
@@ -77,7 +77,7 @@ class Steps:
 
 
 def _translated(step: str, text: str) -> MaglicaError:
-    # The lines after the first advise to debug with variables that guest_disk does not hand down.
+    # The lines after the first advise to debug with variables that disk.py does not hand down.
     text = text.split("\n", 1)[0]
     if step == "launch":
         return Refused("environment_error", f"the libguestfs appliance did not start: {text}", HINT_APPLIANCE)
@@ -126,7 +126,7 @@ def _end_with_parent() -> None:
     shutil.rmtree(os.environ.get("LIBGUESTFS_TMPDIR", ""), ignore_errors=True)
     group = os.getpgrp()
     if group != os.getpid():
-        # Not started by guest_disk (a person at a terminal, say): other processes of the group are not ours.
+        # Not started by disk.py (a person at a terminal, say): other processes of the group are not ours.
         os._exit(1)
     os.killpg(group, signal.SIGTERM)
     time.sleep(GRACE)

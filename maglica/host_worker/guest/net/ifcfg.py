@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from maglica.host_worker.guest_model import (
+from maglica.host_worker.guest.model import (
     Absent,
     Edit,
     Expectation,
@@ -15,7 +15,7 @@ from maglica.host_worker.guest_model import (
     Remove,
     WriteFile,
 )
-from maglica.host_worker.guest_net.common import VIRTUAL, Part
+from maglica.host_worker.guest.net.common import VIRTUAL, Part
 
 DIRECTORY = "/etc/sysconfig/network-scripts"
 READ = (f"{DIRECTORY}/ifcfg-*", "/etc/default/grub")

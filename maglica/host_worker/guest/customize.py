@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from maglica.errors import Refused
-from maglica.host_worker.guest_model import (
+from maglica.host_worker.guest.model import (
     Absent,
     Edit,
     Expectation,
@@ -32,7 +32,7 @@ from maglica.host_worker.guest_model import (
     Seen,
     WriteFile,
 )
-from maglica.host_worker.guest_network import NETWORK_READ, NETWORK_SEE, network_tool, plan_network
+from maglica.host_worker.guest.network import NETWORK_READ, NETWORK_SEE, network_tool, plan_network
 
 __all__ = [
     "HINT_NONE",
