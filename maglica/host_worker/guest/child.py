@@ -19,6 +19,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,7 +32,10 @@ from maglica.host_worker.guest.model import (
     Expectation,
     GuestFacts,
     GuestRequest,
+    HasLabel,
+    Label,
     Link,
+    LinkIs,
     MakeDir,
     MakeHostKeys,
     Plan,
@@ -157,8 +162,9 @@ def run(task: Mapping[str, Any], steps: Steps) -> dict[str, Any]:
 def work(guest: Any, root: str, verb: str, request: GuestRequest | None, steps: Steps) -> dict[str, Any]:
     """One operating system of a launched and inspected appliance, from mounting it to the second reading."""
     with steps.step("read"):
-        _mount(guest, root, read_only=verb != "customise")
-        facts = gather(guest, _system(guest, root))
+        mount = partial(_mount, guest, root, wanted=customize.folders(request))
+        mount(read_only=verb != "customise")
+        facts = gather(guest, _system(guest, root), request)
     report: dict[str, Any] = {"os": facts.system.to_map(), "host_keys": None, "verified": False, "edits": []}
     if request is None:
         return {**report, "network": customize.network_tool(facts) if facts.system.family else None}
@@ -168,7 +174,7 @@ def work(guest: Any, root: str, verb: str, request: GuestRequest | None, steps: 
         with steps.step("edit"):
             _apply_all(guest, plan)
         with steps.step("verify"):
-            _reopen(guest, root)
+            _reopen(guest, mount)
             _check(guest, plan.expectations)
     if verb == "verify":
         with steps.step("verify"):
@@ -225,29 +231,33 @@ def _system(guest: Any, root: str) -> System:
     )
 
 
-def _mount(guest: Any, root: str, *, read_only: bool) -> None:
-    """/ first, then what lies below it. A journal that was not closed is replayed by the appliance's kernel."""
+def _mount(guest: Any, root: str, *, wanted: Sequence[str], read_only: bool) -> None:
+    """/ first, then what lies below it. A journal that was not closed is replayed by the appliance's kernel.
+
+    `wanted`: folders in which something is written beside what every clone gets.
+    """
     mount = guest.mount_ro if read_only else guest.mount
     points = guest.inspect_get_mountpoints(root)
     for point in sorted(points):
-        if NEEDED_MOUNTS.match(point):
+        if NEEDED_MOUNTS.match(point) or any(f"{folder}/".startswith(f"{point}/") for folder in wanted):
             mount(points[point], point)
 
 
-def _reopen(guest: Any, root: str) -> None:
+def _reopen(guest: Any, mount: Callable[..., None]) -> None:
     """Nothing of what was just written may be answered from memory."""
     guest.umount_all()
     guest.drop_caches(3)
-    _mount(guest, root, read_only=True)
+    mount(read_only=True)
 
 
 # ---- reading ----------------------------------------------------------------------------------------------------
 
 
-def gather(guest: Any, system: System) -> GuestFacts:
+def gather(guest: Any, system: System, request: GuestRequest | None) -> GuestFacts:
     """All that the plan may ask about."""
-    readable = {path for pattern in customize.READ for path in _glob(guest, pattern)}
-    paths = readable | {path for pattern in customize.SEE for path in _glob(guest, pattern)}
+    read, see = customize.patterns(request, system)
+    readable = {path for pattern in read for path in _glob(guest, pattern)}
+    paths = readable | {path for pattern in see for path in _glob(guest, pattern)}
     links = {path: str(guest.readlink(path)) for path in sorted(paths) if _is_link(guest, path)}
     texts = {path: _text(guest, path) for path in sorted(readable)}
     files = {path: text for path, text in texts.items() if text is not None}
@@ -276,15 +286,31 @@ def _text(guest: Any, path: str) -> str | None:
 
 def look(guest: Any, expectations: Sequence[Expectation]) -> dict[str, Seen]:
     """What is on the disk now where something is expected."""
-    return {wish.path: _seen(guest, wish) for wish in expectations}
+    found: dict[str, Seen] = {}
+    for wish in expectations:
+        if isinstance(wish, HasLabel):
+            found[wish.path] = replace(found.get(wish.path, Seen()), label=_label(guest, wish.path))
+        else:
+            found[wish.path] = _seen(guest, wish)
+    return found
 
 
 def _seen(guest: Any, wish: Expectation) -> Seen:
     if isinstance(wish, Absent):
         return Seen(paths=tuple(_glob(guest, wish.path)))
+    if isinstance(wish, LinkIs):
+        return Seen(target=str(guest.readlink(wish.path)) if _is_link(guest, wish.path) else None)
     text = _text(guest, wish.path)
-    mode = guest.statns(wish.path)["st_mode"] & 0o7777 if text is not None else None
-    return Seen(text=text, mode=mode)
+    if text is None:
+        return Seen()
+    facts = guest.statns(wish.path)
+    return Seen(text=text, mode=facts["st_mode"] & 0o7777, owner=(facts["st_uid"], facts["st_gid"]))
+
+
+def _label(guest: Any, path: str) -> str | None:
+    found = {one["attrname"]: one["attrval"] for one in guest.lgetxattrs(path)} if guest.exists(path) else {}
+    label: bytes | str | None = found.get("security.selinux")
+    return (label.decode() if isinstance(label, bytes) else label).rstrip("\0") if label else None
 
 
 def _check(guest: Any, expectations: Sequence[Expectation]) -> None:
@@ -310,18 +336,27 @@ def _apply_all(guest: Any, plan: Plan) -> None:
 
 def apply(guest: Any, edit: Edit) -> None:
     match edit:
-        case WriteFile(path, text, mode):
+        case WriteFile(path, text, mode, owner):
             guest.write(path, text.encode("utf-8", "surrogateescape"))
-            if mode is not None:
-                guest.chmod(mode, path)
+            _belongs(guest, path, mode, owner)
         case Remove(path):
             guest.rm_rf(path)
-        case MakeDir(path, mode):
+        case MakeDir(path, mode, owner):
             guest.mkdir_p(path)
-            if mode is not None:
-                guest.chmod(mode, path)
+            _belongs(guest, path, mode, owner)
         case Link(path, target):
             guest.ln_sf(target, path)
+        case Label(path, context):
+            # With the zero byte that ends it, as the kernel itself keeps it.
+            guest.lsetxattr("security.selinux", context + "\0", len(context) + 1, path)
+
+
+def _belongs(guest: Any, path: str, mode: int | None, owner: tuple[int, int] | None) -> None:
+    """The owner first: to change it takes setuid bits away."""
+    if owner is not None:
+        guest.chown(*owner, path)
+    if mode is not None:
+        guest.chmod(mode, path)
 
 
 def host_keys(edit: MakeHostKeys) -> list[WriteFile]:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from maglica.errors import Refused
+from maglica.host_worker.guest import selinux, setup
 from maglica.host_worker.guest.model import (
     Absent,
     Edit,
@@ -22,7 +23,9 @@ from maglica.host_worker.guest.model import (
     FileIs,
     GuestFacts,
     GuestRequest,
+    HasLabel,
     HasLines,
+    LinkIs,
     MakeDir,
     MakeHostKeys,
     Network,
@@ -30,6 +33,7 @@ from maglica.host_worker.guest.model import (
     Present,
     Remove,
     Seen,
+    System,
     WriteFile,
 )
 from maglica.host_worker.guest.network import NETWORK_READ, NETWORK_SEE, network_tool, plan_network
@@ -43,7 +47,9 @@ __all__ = [
     "Network",
     "Plan",
     "cold",
+    "folders",
     "network_tool",
+    "patterns",
     "plan",
     "unmet",
 ]
@@ -106,7 +112,6 @@ READ = (
     "/etc/machine-id",
     "/var/lib/dbus/machine-id",
     "/etc/shadow",
-    "/etc/selinux/config",
     "/etc/sysconfig/network",
     "/etc/sysconfig/sshd",
     "/etc/init.d/ssh",
@@ -117,6 +122,7 @@ READ = (
     *(f"{unit_dir}/*ssh*.service" for unit_dir in UNIT_DIRS),
     *(f"{unit_dir}/ssh*.service.d/*.conf" for unit_dir in UNIT_DIRS),
     *(f"{unit_dir}/*keygen*" for unit_dir in UNIT_DIRS),
+    *selinux.READ,
     *NETWORK_READ,
 )
 """Paths and patterns whose text the plan needs."""
@@ -135,12 +141,23 @@ SEE = (
     "/usr/sbin/sshd",
     "/usr/lib/systemd/systemd",
     "/lib/systemd/systemd",
-    "/.autorelabel",
+    selinux.AUTORELABEL,
     *(f"{unit_dir}/*.wants/*ssh*" for unit_dir in UNIT_DIRS),
     *(f"{unit_dir}/*.wants/*keygen*" for unit_dir in UNIT_DIRS),
     *NETWORK_SEE,
 )
 """Paths and patterns of which only the existence (and the target of a link) matters."""
+
+
+def patterns(request: GuestRequest | None, system: System) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What has to be read, and what to be seen, for this request."""
+    read, see = setup.patterns(request, system) if request else ((), ())
+    return (*READ, *read), (*SEE, *see)
+
+
+def folders(request: GuestRequest | None) -> tuple[str, ...]:
+    """Where something is written beside what every clone gets: what is mounted there is needed."""
+    return setup.folders(request) if request else ()
 
 
 def plan(facts: GuestFacts, request: GuestRequest) -> Plan:
@@ -170,7 +187,12 @@ def plan(facts: GuestFacts, request: GuestRequest) -> Plan:
         expected += _new_keys(facts)
     else:
         expected.append(Absent(HOST_KEYS))
-    edits += _relabel(facts, edits)
+    more_edits, more_expected = setup.part(facts, request, edits, expected)
+    edits += more_edits
+    expected += more_expected
+    more_edits, more_expected = selinux.part(facts, edits)
+    edits += more_edits
+    expected += more_expected
     return Plan(tuple(edits), tuple(expected), tool, host_keys)
 
 
@@ -188,10 +210,16 @@ def unmet(expectations: Sequence[Expectation], seen: Mapping[str, Seen]) -> list
 def _problem(wish: Expectation, seen: Seen) -> str | None:
     if isinstance(wish, Absent):
         return f"{', '.join(seen.paths)} should be gone" if seen.paths else None
+    if isinstance(wish, HasLabel):
+        return f"{wish.path} has not the SELinux label {wish.context}" if seen.label != wish.context else None
+    if isinstance(wish, LinkIs):
+        return f"{wish.path} is no link to {wish.target}" if seen.target != wish.target else None
     if seen.text is None:
         return f"{wish.path} is missing"
     if wish.mode is not None and seen.mode != wish.mode:
         return f"{wish.path} has mode {seen.mode or 0:04o}, not {wish.mode:04o}"
+    if isinstance(wish, FileIs) and wish.owner is not None and seen.owner != wish.owner:
+        return f"{wish.path} does not belong to {wish.owner[0]}:{wish.owner[1]}"
     if isinstance(wish, FileIs) and seen.text != wish.text:
         return f"{wish.path} does not hold what it should"
     if isinstance(wish, HasLines) and not set(wish.lines) <= set(seen.text.splitlines()):
@@ -265,6 +293,9 @@ def _sysconfig_network(old: str, name: str) -> str:
 
 def _hosts(facts: GuestFacts, request: GuestRequest) -> Part:
     text = hosts_text(facts.text("/etc/hosts"), _old_names(facts), request)
+    known = text.splitlines()
+    more = request.custom.for_family(facts.system.family).hosts
+    text += "".join(f"{line}\n" for line in more if line not in known)
     return [WriteFile("/etc/hosts", text)], [FileIs("/etc/hosts", text)]
 
 
@@ -403,21 +434,3 @@ def _new_keys(facts: GuestFacts) -> list[Expectation]:
         expected += [Present(path, 0o600), Present(f"{path}.pub", 0o644, unlike=old)]
     stale = [path for path in facts.find(HOST_KEYS) if not re.search(r"_(ed25519|ecdsa|rsa)_key(\.pub)?$", path)]
     return expected + [Absent(path) for path in stale]
-
-
-def _relabel(facts: GuestFacts, edits: Sequence[Edit]) -> list[Edit]:
-    """New files have no SELinux label; the guest gives one to all files at its next boot when this file exists.
-
-    Files that are rewritten in place keep theirs, so that an image where nothing new is made boots only once.
-    """
-    mode = re.search(r"^\s*SELINUX=(\w+)", facts.text("/etc/selinux/config"), re.MULTILINE)
-    if mode is None or mode[1].lower() not in ("enforcing", "permissive") or facts.has("/.autorelabel"):
-        return []
-    removed = {edit.path for edit in edits if isinstance(edit, Remove)}
-    new = [
-        edit
-        for edit in edits
-        if isinstance(edit, MakeHostKeys) or edit.path in removed or not facts.has(edit.path)
-        if not isinstance(edit, Remove)
-    ]
-    return [WriteFile("/.autorelabel", "")] if new else []

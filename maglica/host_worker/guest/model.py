@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from maglica.errors import Refused
+from maglica.host_worker.guest.customization import Customization
 
 MAC = re.compile(r"\b[0-9a-f]{2}(?::[0-9a-f]{2}){5}\b", re.IGNORECASE)
 HOSTNAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*", re.IGNORECASE)
@@ -75,7 +76,8 @@ class GuestRequest:
     """What the new machine shall be. Building one validates it (`Refused("wrong_input")`).
 
     `hostname` is the full name, `macs` the addresses of the cards in their order, `ssh_keys` texts in the format of
-    authorized_keys (a text may have several lines), `root_password_hash` a crypt(3) string.
+    authorized_keys (a text may have several lines), `root_password_hash` a crypt(3) string, `custom` what it gets
+    beside an identity of its own.
     """
 
     hostname: str
@@ -83,6 +85,7 @@ class GuestRequest:
     network: Network = Network()
     ssh_keys: tuple[str, ...] = ()
     root_password_hash: str | None = field(default=None, repr=False)
+    custom: Customization = field(default_factory=Customization)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "macs", tuple(mac.lower() for mac in self.macs))
@@ -119,6 +122,7 @@ class GuestRequest:
             network=Network(network["address"], network["gateway"], tuple(network["dns"])),
             ssh_keys=tuple(value["ssh_keys"]),
             root_password_hash=value["root_password_hash"],
+            custom=Customization.from_map(value["custom"]),
         )
 
 
@@ -222,12 +226,14 @@ def path_matches(path: str, pattern: str) -> bool:
 class WriteFile:
     """Replace a file's content in place, so that owner, mode and SELinux label of an existing file stay.
 
-    `mode` None keeps the mode of an existing file and gives 0644 to a new one.
+    `mode` None keeps the mode of an existing file and gives 0644 to a new one; `owner` (uid, gid) None keeps the owner
+    and gives a new file to root.
     """
 
     path: str
     text: str = field(repr=False)
     mode: int | None = None
+    owner: tuple[int, int] | None = None
 
     def describe(self) -> str:
         return f"write {self.path}" if self.text else f"write {self.path} (empty)"
@@ -245,10 +251,12 @@ class Remove:
 
 @dataclass(frozen=True)
 class MakeDir:
-    """Make a directory and its parents. `mode` None gives 0755 to a new one and leaves an existing one alone."""
+    """Make a directory and its parents. `mode` and `owner` None give 0755 and root to a new one and leave an existing
+    one alone."""
 
     path: str
     mode: int | None = None
+    owner: tuple[int, int] | None = None
 
     def describe(self) -> str:
         return f"make directory {self.path}"
@@ -274,7 +282,18 @@ class MakeHostKeys:
         return f"generate ssh host keys ({', '.join(self.kinds)})"
 
 
-Edit = WriteFile | Remove | MakeDir | Link | MakeHostKeys
+@dataclass(frozen=True)
+class Label:
+    """Give a file, or a link itself, its SELinux label."""
+
+    path: str
+    context: str
+
+    def describe(self) -> str:
+        return f"label {self.path} {self.context}"
+
+
+Edit = WriteFile | Remove | MakeDir | Link | MakeHostKeys | Label
 
 
 # ---- what to expect afterwards ----------------------------------------------------------------------------------
@@ -282,11 +301,12 @@ Edit = WriteFile | Remove | MakeDir | Link | MakeHostKeys
 
 @dataclass(frozen=True)
 class FileIs:
-    """The file holds exactly this text (and has this mode, where one is given)."""
+    """The file holds exactly this text (and has this mode and owner, where they are given)."""
 
     path: str
     text: str = field(repr=False)
     mode: int | None = None
+    owner: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -314,16 +334,36 @@ class Present:
     unlike: str | None = field(default=None, repr=False)
 
 
-Expectation = FileIs | HasLines | Absent | Present
+@dataclass(frozen=True)
+class LinkIs:
+    """A symbolic link with this target."""
+
+    path: str
+    target: str
+
+
+@dataclass(frozen=True)
+class HasLabel:
+    """A file, or a link itself, with this SELinux label."""
+
+    path: str
+    context: str
+
+
+Expectation = FileIs | HasLines | Absent | Present | LinkIs | HasLabel
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What reading again showed for the path or pattern of one expectation; `mode` holds permission bits only."""
+    """What reading again showed for the path or pattern of one expectation; `mode` holds permission bits only, `target`
+    is a link's."""
 
     paths: tuple[str, ...] = ()
     text: str | None = None
     mode: int | None = None
+    owner: tuple[int, int] | None = None
+    target: str | None = None
+    label: str | None = None
 
 
 @dataclass(frozen=True)
