@@ -58,6 +58,13 @@ class HostWorkerSection(Record):
     customize_timeout: float = arg(kinds.DURATION, "how long the work inside a guest's disks may take", default=600.0)
     export_dir: str = arg(kinds.PATH, "where exported disks are written", default="/var/lib/maglica/export")
     export_url: str | None = arg(kinds.TEXT, "where that directory is published", default=None)
+    import_dir: str = arg(
+        kinds.PATH, "the only folder whose files may be imported as images", default="/var/lib/maglica/import"
+    )
+    copy_address: str | None = arg(
+        kinds.ADDRESS, "where other hosts reach this one; as the client worker sees it by default", default=None
+    )
+    copy_ports: str = arg(kinds.PORTS, "ports on which images are served to other hosts", default="5560-5579")
     stop_grace: float = arg(kinds.DURATION, "how long running jobs may go on when the worker is stopped", default=20.0)
 
 

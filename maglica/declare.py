@@ -10,6 +10,7 @@ line would pay; `Record` does what is needed of it in a few lines.
 
 from __future__ import annotations
 
+import keyword
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -167,6 +168,7 @@ class Action(Record):
     NAME = ""
     NOUN = ""
     VERB = ""
+    METHOD = ""  # of the library: the verb as a name of Python
     HELP = ""
     WHERE = Where.CLIENT_WORKER
     ROLE = READER  # the least role that may ask for it
@@ -245,6 +247,7 @@ def action(
         noun, *verb = (word.lower() for word in re.findall(r"[A-Z][a-z0-9]*", cls.__name__))
         cls.NOUN, cls.VERB = noun, "-".join(verb)
         cls.NAME = f"{cls.NOUN} {cls.VERB}".strip()
+        cls.METHOD = cls.VERB.replace("-", "_") + ("_" if keyword.iskeyword(cls.VERB) else "")
         cls.HELP = (cls.__doc__ or "").strip().splitlines()[0]
         cls.WHERE, cls.CHANGES, cls.DESTRUCTIVE, cls.WHOLE_FLEET = where, changes, destructive, whole_fleet
         cls.ROLE = role or (OPERATOR if changes else READER)

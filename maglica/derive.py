@@ -79,7 +79,7 @@ def _class_name(action: type[Action]) -> str:
 
 
 def _method(action: type[Action]) -> str:
-    return action.VERB.replace("-", "_")
+    return action.METHOD
 
 
 def command_list(actions: list[type[Action]]) -> str:

@@ -77,6 +77,19 @@ _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 NAME = Kind("name", "letters, digits and . _ + -, at most 128", "str", _matching(_NAME))
 VM = Kind("vm", "the name of a VM, or NAME@HOST", "str", _matching(rf"{_NAME}(@{_NAME})?"))
 HOST = Kind("host", "the name of a host", "str", _matching(_NAME))
+# A name may have a version or a label behind a colon: el9:2026-11-20, el9:stable.
+IMAGE = Kind(
+    "image",
+    "the name of an image, or NAME:VERSION",
+    "str",
+    _matching(rf"{_NAME}(:[A-Za-z0-9][A-Za-z0-9._+-]{{0,63}})?"),
+)
+LABEL = Kind(
+    "label",
+    "a label such as stable, or NAME:LABEL",
+    "str",
+    _matching(rf"({_NAME}:)?[A-Za-z0-9][A-Za-z0-9._+-]{{0,63}}"),
+)
 TEXT = Kind("text", "one line of text", "str", _one_line)
 JOB = Kind("job", "the id of a job, as `maglica job list` shows it", "str", _matching(r"[0-9A-Za-z-]{4,40}"))
 
@@ -346,6 +359,41 @@ def _path(value: Any) -> str:
 
 
 PATH = Kind("path", "an absolute path", "str", _path)
+
+
+def _source(value: Any) -> str:
+    text = _one_line(value)
+    if text.startswith("/"):
+        return _path(text)
+    found = re.fullmatch(r"(https?)://([^/\s@]+)(/\S*)?|file://(/\S*)", text)
+    if not found:
+        raise ValueError(f"{text!r} is neither a path nor a URL that a host can fetch")
+    return _path(found[4]) if found[4] else text
+
+
+# No user and password in it: the record of a job shows it to everybody who may see jobs.
+SOURCE = Kind("source", "an absolute path on the host, or a URL with http or https", "str", _source)
+
+
+def _sha256(value: Any) -> str:
+    text = _one_line(value).strip().lower().removeprefix("sha256:")
+    if not re.fullmatch(r"[0-9a-f]{64}", text):
+        raise ValueError(f"{value!r} is no SHA-256")
+    return f"sha256:{text}"
+
+
+SHA256 = Kind("checksum", "sha256: and 64 hexadecimal digits", "str", _sha256)
+
+
+def _ports(value: Any) -> str:
+    text = _one_line(str(value)).strip()
+    found = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", text)
+    if not found or not 0 < int(found[1]) <= int(found[2] or found[1]) <= 65535:
+        raise ValueError(f"{text!r} is no range of ports")
+    return text
+
+
+PORTS = Kind("ports", "a port or a range of them such as 5560-5579", "str", _ports)
 
 
 def _uri(value: Any) -> str:

@@ -19,7 +19,7 @@ class Call:
     def __init__(self, connection: Connection, action: type[Action]) -> None:
         self._connection = connection
         self._action = action
-        self.__name__ = action.VERB.replace("-", "_")
+        self.__name__ = action.METHOD
         self.__doc__ = action.__doc__
 
     def __call__(self, **values: Any) -> Any:
@@ -68,7 +68,7 @@ class Noun:
 
     def __init__(self, connection: Connection, actions: list[type[Action]]) -> None:
         for action in actions:
-            setattr(self, action.VERB.replace("-", "_"), Call(connection, action))
+            setattr(self, action.METHOD, Call(connection, action))
 
 
 class Cloud(Connection):

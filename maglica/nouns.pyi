@@ -29,6 +29,13 @@ class _HostRevoke:
     def __call__(self, *, name: str) -> dict[str, Any]:
         """Shut a host out: its key is good no more. Its VMs run on; `host invite` lets it in again."""
 
+class _ImageImport:
+    def __call__(self, *, source: str, name: str, on: str | None = None, checksum: str | None = None, format: str | None = None, pool: str | None = None, vcpus: int | None = None, memory: int | str | None = None, network: str = 'default', efi: bool = False, os: str | None = None, ignore_missing: bool = False) -> dict[str, Any]:
+        """Make an image of a disk from a URL, or from a file in the import folder of a host."""
+    def submit(self, *, source: str, name: str, on: str | None = None, checksum: str | None = None, format: str | None = None, pool: str | None = None, vcpus: int | None = None, memory: int | str | None = None, network: str = 'default', efi: bool = False, os: str | None = None, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, source: list[str], name: str, on: str | None = None, checksum: str | None = None, format: str | None = None, pool: str | None = None, vcpus: int | None = None, memory: int | str | None = None, network: str = 'default', efi: bool = False, os: str | None = None, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> GroupHandle: ...
+    def plan(self, *, source: str, name: str, on: str | None = None, checksum: str | None = None, format: str | None = None, pool: str | None = None, vcpus: int | None = None, memory: int | str | None = None, network: str = 'default', efi: bool = False, os: str | None = None, ignore_missing: bool = False) -> dict[str, Any]: ...
+
 class _ImageList:
     def __call__(self, *, all: bool = False) -> Items:
         """List the original images: inactive domains whose name ends in .original, or that are marked as images."""
@@ -134,6 +141,7 @@ class Host:
     revoke: _HostRevoke
 
 class Image:
+    import_: _ImageImport
     list: _ImageList
 
 class Job:

@@ -32,6 +32,10 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGpXkJ0qAAAAAAAAAAAAAAAAAAAA me@examp
 SAMPLES: dict[str, Any] = {
     "name": "el9.original",
     "vm": "web1.example.jp@host0",
+    "image": "el9:2026-11-20",
+    "label": "stable",
+    "source": "https://images.example.jp/el9.qcow2",
+    "checksum": "sha256:" + 64 * "0",
     "host": "host0.example.jp",
     "host-address": "client.example.jp",
     "public-key": "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7",
@@ -206,7 +210,7 @@ def test_the_library_has_a_method_for_everything_but_the_terminal(tmp_path: Path
     cloud = nouns.Cloud(load(None))
     try:
         for action in OFFERED:
-            call = getattr(getattr(cloud, action.NOUN, None), action.VERB.replace("-", "_"), None)
+            call = getattr(getattr(cloud, action.NOUN, None), action.METHOD, None)
             assert (call is None) == (action.WHERE == Where.TERMINAL)
             if call is not None:
                 signature = inspect.signature(call)
@@ -216,7 +220,7 @@ def test_the_library_has_a_method_for_everything_but_the_terminal(tmp_path: Path
         hidden = [action for action in ALL if action.HIDDEN]
         assert hidden
         for action in hidden:
-            assert not hasattr(getattr(cloud, action.NOUN), action.VERB)
+            assert not hasattr(getattr(cloud, action.NOUN), action.METHOD)
         # A noun must not hide what every connection can do.
         assert not {action.NOUN for action in OFFERED} & {n for n in vars(Connection) if not n.startswith("_")} - {
             "ping"

@@ -59,6 +59,7 @@ def configure(lab: Lab, extra: Settings) -> None:
             "name": each.name,
             "libvirt_uri": host.URI,
             "export_dir": own / "export",
+            "import_dir": own / "import",
             "stop_grace": f"{STOP_GRACE:g}s",
         }
         worker |= extra.get("host_worker", {})

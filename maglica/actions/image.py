@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from maglica import kinds
 from maglica.declare import Action, Where, action, arg
+from maglica.errors import Refused
 
 
 @action(
@@ -16,3 +17,38 @@ class ImageList(Action):
     """List the original images: inactive domains whose name ends in .original, or that are marked as images."""
 
     all: bool = arg(kinds.BOOL, "every inactive domain, whatever its name", default=False)
+
+
+@action(
+    where=Where.PLACED,
+    changes=True,
+    slot="disk",
+    limit=6 * 3600,
+    locks=("image:{name}",),
+    example="maglica image import https://images.example.jp/el9.qcow2 --name=el9:2026-11-20",
+)
+class ImageImport(Action):
+    """Make an image of a disk from a URL, or from a file in the import folder of a host."""
+
+    source: str = arg(kinds.SOURCE, "the URL, or the path on the host", subject=True)
+    name: str = arg(kinds.IMAGE, "what the image is to be called; versions are NAME:VERSION")
+    on: str | None = arg(
+        kinds.HOST, "the host to put it on; the one with most room by default", default=None, values_of="host"
+    )
+    checksum: str | None = arg(kinds.SHA256, "what the file's SHA-256 must be", default=None)
+    format: str | None = arg(
+        kinds.choice("qcow2", "raw", "vmdk", "vhdx"), "what the file is; found out by default", default=None
+    )
+    pool: str | None = arg(kinds.NAME, "the storage pool; the one with most room by default", default=None)
+    vcpus: int | None = arg(kinds.VCPUS, "virtual CPUs of its clones", default=None)
+    memory: int | None = arg(kinds.MEMORY, "memory of its clones; 1G by default", default=None)
+    network: str = arg(kinds.NAME, "libvirt network or bridge of its card; none = no card", default="default")
+    efi: bool = arg(kinds.BOOL, "boot by UEFI firmware", default=False)
+    os: str | None = arg(kinds.NAME, "the system that is in it, such as debian12; only noted", default=None)
+    ignore_missing: bool = arg(kinds.BOOL, "go on although a host does not answer", default=False)
+
+    def check(self) -> None:
+        if self.source.startswith("/") and self.on is None:
+            raise Refused(
+                "wrong_input", f"image import: {self.source} is a path on a host", "say which one with --on=HOST"
+            )

@@ -44,7 +44,7 @@ class VmInfo(Action):
 class VmClone(Action):
     """Clone an image into a new VM that answers to its own name."""
 
-    image: str = arg(kinds.NAME, "the image to clone", values_of="image")
+    image: str = arg(kinds.IMAGE, "the image to clone, NAME:VERSION or NAME:LABEL", values_of="image")
     hostname: str = arg(kinds.HOSTNAME, "name of the new VM, and host name inside it")
     on: str | None = arg(
         kinds.HOST, "the host to put it on; the best suited one by default", default=None, values_of="host"

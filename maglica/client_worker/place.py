@@ -79,9 +79,9 @@ def choose(
     Among the hosts that hold the image and have the memory, the processors and the room: the one with the least
     `active VMs * 10 / weight` (the first Maglica's rule), then the one with most free memory, then by name.
     """
-    _refuse_unknown_host(want.on, surveys, missing)
+    refuse_unknown_host(want.on, surveys, missing)
     _refuse_taken(want, surveys)
-    _refuse_partial_view(want.hostname, missing, ignore_missing)
+    refuse_partial_view(want.hostname, missing, ignore_missing)
     surveys = {host: survey for host, survey in surveys.items() if host not in closed}
     _refuse_image(want, surveys, missing)
     reasons = {host: unfit(want, survey, reserved.get(host, Reserved())) for host, survey in surveys.items()}
@@ -168,7 +168,7 @@ def locate(
     VMs are, for whoever looks for many.
     """
     bare, _, host = name.partition("@")
-    _refuse_unknown_host(host or None, surveys, missing)
+    refuse_unknown_host(host or None, surveys, missing)
     vms = index(surveys) if vms is None else vms
     found = [(at, bare) for at, _ in vms.get(bare, []) if host in ("", at)]
     everything = [] if found else [(at, vm) for vm in vms for at, _ in vms[vm] if host in ("", at)]
@@ -180,7 +180,7 @@ def locate(
     if not found:
         raise _not_found(name, bare, everything, missing, full_name)
     if whole_fleet:
-        _refuse_partial_view(bare, missing, False)
+        refuse_partial_view(bare, missing, False)
     return found[0]
 
 
@@ -214,7 +214,8 @@ def _image(name: str, survey: Survey) -> dict[str, Any] | None:
     return next((domain for domain in survey["domains"] if domain["name"] == name), None)
 
 
-def _refuse_unknown_host(host: str | None, surveys: dict[str, Survey], missing: dict[str, str]) -> None:
+def refuse_unknown_host(host: str | None, surveys: dict[str, Survey], missing: dict[str, str]) -> None:
+    """Refuse a host that does not exist, or does not answer."""
     if host is None or host in surveys:
         return
     if host in missing:
@@ -242,7 +243,8 @@ def _refuse_taken(want: Wanted, surveys: dict[str, Survey]) -> None:
                 )
 
 
-def _refuse_partial_view(name: str, missing: dict[str, str], ignore_missing: bool) -> None:
+def refuse_partial_view(name: str, missing: dict[str, str], ignore_missing: bool) -> None:
+    """Refuse to make something of a name that a silent host may have, unless somebody says so."""
     if missing and not ignore_missing:
         told = "; ".join(f"{host} {why}" for host, why in missing.items())
         raise Refused(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from maglica import declare, wire
 from maglica.actions.job import JobShow
 from maglica.bus import Route
-from maglica.client_worker import again, gather, groups, outbox, place
+from maglica.client_worker import again, gather, groups, images, outbox, place
 from maglica.client_worker.answers import Records
 from maglica.client_worker.doors import Caller, Doors
 from maglica.client_worker.gather import Gather
@@ -252,7 +252,7 @@ class Submissions:
             told["job"] = self._record(one, host, action, why, now)["id"]
         except Exception as error:
             return {**told, "error": outbox.failure(error)["error"]}
-        if action.WHERE == Where.PLACED:
+        if action.WHERE == Where.PLACED and action.NOUN != "image":
             had = reserved.get(host, place.Reserved())
             more = place.needs(_wanted(action), seen.surveys[host])
             reserved[host] = place.Reserved(*(a + b for a, b in zip(had, more, strict=True)))
@@ -280,6 +280,8 @@ class Submissions:
         self, action: Action, seen: place.Seen, reserved: dict[str, place.Reserved], who: Who, now: Now
     ) -> tuple[str, Action, str]:
         """The host for it, its full name, and why there; refused when it must not be done there by `who`."""
+        if action.NOUN == "image" and action.WHERE == Where.PLACED:
+            return self._find_place_of_image(action, seen, reserved, who, now)
         if action.WHERE == Where.PLACED:
             self._may_copy(action, seen, who, now)
             choice = self._choose(action, seen, reserved, who)
@@ -294,6 +296,24 @@ class Submissions:
         self._doors.may(who, type(action), now, vm=str(action.values()[action.distinct()]), host=host)
         self._questions.refuse_unable(host, action)
         return host, action, why
+
+    def _find_place_of_image(
+        self, action: Action, seen: place.Seen, reserved: dict[str, place.Reserved], who: Who, now: Now
+    ) -> tuple[str, Action, str]:
+        # Names and checksums are compared with what everybody has; an image goes only where its asker may be.
+        for lock in action.locks():
+            for holder in self._store.holders(lock):
+                raise Refused(
+                    "already_exists",
+                    f"job {holder} is working on {lock.partition(':')[2]}",
+                    f"`maglica job show {holder}` tells what it does",
+                )
+        weights = {**self._weights, **{name: 0.0 for name in seen.surveys if not self._questions.able(name, action)}}
+        weights |= {host: 0.0 for host in seen.surveys if not self._keyring.sees(who, host=host)}
+        choice = images.for_import(action, seen.surveys, seen.missing, weights, reserved)
+        self._doors.may(who, type(action), now, vm=str(getattr(action, "name")), host=choice.host)
+        self._questions.refuse_unable(choice.host, action)
+        return choice.host, action, choice.why
 
     def _may_copy(self, action: Action, seen: place.Seen, who: Who, now: Now) -> None:
         """A clone goes where its asker may be, and is made of what he may see. Images are for everybody; any other VM

@@ -79,13 +79,39 @@ def run(
     return Ended(list(argv), status, time.monotonic() - began, out.text(), err.text())
 
 
-def _start(argv: Sequence[str], mark: str) -> subprocess.Popen[bytes]:
+class Running:
+    """A command that goes on beside us until it ends by itself or is ended."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self._process.poll() is not None
+
+    def end(self) -> str:
+        """End it, with all that it started; its last words."""
+        end_group(self._process)
+        said = b""
+        if self._process.stderr and not self._process.stderr.closed:
+            os.set_blocking(self._process.stderr.fileno(), False)
+            said = self._process.stderr.read(KEEP) or b""
+            self._process.stderr.close()
+        return said.decode(errors="replace").strip() or f"it ended with status {self._process.returncode}"
+
+
+def start(argv: Sequence[str], *, mark: str = "") -> Running:
+    """Start a command that says little and runs until it is ended. Whoever starts it must end it."""
+    return Running(_start(argv, mark, subprocess.DEVNULL))
+
+
+def _start(argv: Sequence[str], mark: str, out: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "LC_ALL": "C"} | ({MARK: mark} if mark else {})
     try:
         return subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=out,
             stderr=subprocess.PIPE,
             start_new_session=True,
             env=environment,
@@ -97,7 +123,12 @@ def _start(argv: Sequence[str], mark: str) -> subprocess.Popen[bytes]:
 
 
 # Which package of Debian and its kin brings a program.
-PACKAGES = {"qemu-img": "install qemu-utils", "qemu-system-x86_64": "install qemu-system-x86"}
+PACKAGES = {
+    "qemu-img": "install qemu-utils",
+    "qemu-nbd": "install qemu-utils",
+    "qemu-system-x86_64": "install qemu-system-x86",
+    "zstd": "install zstd",
+}
 
 
 class _Tail:

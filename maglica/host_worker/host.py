@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from typing import NamedTuple
 
 from maglica.config import HostWorkerSection, PathsSection
@@ -16,3 +18,20 @@ class Host(NamedTuple):
     why: str  # why that is thought
     client: str = "127.0.0.1"  # where its client worker is
     paths: PathsSection = PathsSection()
+
+    def short_folder(self) -> str:
+        """A folder for sockets and one-time keys, whose path is short: a socket's may have 107 characters. What is in
+        it is nobody's any more when a host worker starts.
+        """
+        path = os.path.join(self.paths.state, f"host-{self.name}", "t")
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        return path
+
+    def clear_short_folder(self) -> None:
+        """Remove what the last host worker left there."""
+        folder = self.short_folder()
+        for entry in os.scandir(folder):
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                os.unlink(entry.path)

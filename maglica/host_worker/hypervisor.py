@@ -18,9 +18,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 from maglica.errors import Failed, MaglicaError, Refused
-from maglica.host_worker import domain_xml
+from maglica.host_worker import domain_xml, new_domain
 from maglica.host_worker.deadline import Calls, Overdue
 from maglica.host_worker.domain_xml import Domain
+from maglica.host_worker.new_domain import Machine
 
 try:
     import libvirt
@@ -383,6 +384,25 @@ class Hypervisor:
                     raise
 
         self._tell(order)
+
+    # ---------------------------------------------------------------------------- what a new machine needs
+
+    def machine_type(self, *, kvm: bool) -> Machine:
+        """What a new machine is made of here: q35 where QEMU has it, its own choice otherwise."""
+
+        def ask(connection: Any) -> Machine:
+            arch, kind = os.uname().machine, "kvm" if kvm else "qemu"
+            wanted = "q35" if arch == "x86_64" else None
+            try:
+                return new_domain.machine(connection.getDomainCapabilities(None, arch, wanted, kind, 0))
+            except libvirt.libvirtError:
+                return new_domain.machine(connection.getDomainCapabilities(None, arch, None, kind, 0))
+
+        return self._ask(ask)
+
+    def networks(self) -> list[str]:
+        """The names of libvirt's networks here."""
+        return self._ask(lambda connection: sorted(network.name() for network in connection.listAllNetworks()))
 
     # --------------------------------------------------------------------------------------------- node
 

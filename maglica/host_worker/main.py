@@ -83,6 +83,7 @@ def _main() -> int:
     hypervisor = Hypervisor(settings.host_worker.libvirt_uri)
     address, pub_port, rep_port = keys.reach(settings, key)
     host = Host(name, hypervisor, settings.host_worker, *found, address, settings.paths)
+    host.clear_short_folder()
     listener = Listener(address, pub_port, rep_port, [wire.topic(name)], key)
     runner = Runner(host, journal, listener.wake)
     log.info("host=%s client=%s libvirt=%s acceleration=%s (%s)", name, address, hypervisor.uri, *found)

@@ -126,6 +126,11 @@ def _macs(want: VmClone, image: Domain, fresh: list[str]) -> list[str]:
     return list(want.mac)
 
 
+def stem(name: str) -> str:
+    """An image's name in the names of its files: some tools take what precedes a colon for a protocol."""
+    return name.replace(":", "@")
+
+
 def random_mac(chance: random.Random | random.SystemRandom) -> str:
     """A MAC address in QEMU's own range, 52:54:00."""
     return "52:54:00:" + ":".join(f"{chance.randrange(256):02x}" for _ in range(3))
