@@ -449,7 +449,8 @@ def _calling(socket: zmq.Socket[bytes], address: str, key: Key | None) -> None:
 
 # What a knock finds out.
 ANSWERED = "answered"
-SILENT = "silent"
+SILENT = "silent"  # nothing accepts connections
+BUSY = "busy"  # something does, and says nothing yet
 KEY_REFUSED = "key refused"
 OTHER_SERVER = "other server"
 KEY_WANTED = "key wanted"
@@ -487,7 +488,7 @@ def knock(context: zmq.Context[zmq.Socket[bytes]], address: str, port: int, key:
     poller = zmq.Poller()
     poller.register(socket, zmq.POLLIN)
     poller.register(monitor, zmq.POLLIN)
-    until, breaks = time.monotonic() + seconds, 0
+    until, breaks, found = time.monotonic() + seconds, 0, SILENT
     try:
         socket.send(wire.encode({"op": "ping"}))
         while time.monotonic() < until:
@@ -497,6 +498,8 @@ def knock(context: zmq.Context[zmq.Socket[bytes]], address: str, port: int, key:
             if monitor not in ready:
                 continue
             event = recv_monitor_message(monitor)["event"]
+            if event == zmq.EVENT_CONNECTED:
+                found = BUSY  # the client worker's loop decides on handshakes, and it may be waiting for its disk
             if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
                 return KEY_REFUSED
             if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
@@ -505,7 +508,7 @@ def knock(context: zmq.Context[zmq.Socket[bytes]], address: str, port: int, key:
             breaks += event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
             if breaks == 2:
                 return OTHER_SERVER if key else KEY_WANTED
-        return SILENT
+        return found
     finally:
         socket.disable_monitor()
         monitor.close(linger=0)

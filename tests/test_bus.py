@@ -293,6 +293,24 @@ def test_one_that_is_there_and_busy_is_waited_for(bell: Bell, answering: Callabl
     assert client.ask({"op": "ping"}, 10)["ok"], "the lost question does not block the next one"
 
 
+@pytest.mark.slow
+def test_one_whose_disk_stalls_is_waited_for(bell: Bell) -> None:
+    """Its loop does nothing for longer than anybody looks whether a client worker is there."""
+    client = Client("127.0.0.1", bell.rep_port)
+
+    def stall() -> None:
+        time.sleep(PATIENCE + KNOCK + 0.5)
+        bell.server.answer(bell.request().route, wire.ok(done=True))
+
+    stalled = threading.Thread(target=stall)
+    stalled.start()
+    try:
+        assert client.ask({"op": "ping"}, 15)["done"] is True
+    finally:
+        stalled.join()
+        client.close()
+
+
 def test_a_late_answer_is_not_taken_for_that_of_the_next_question(bell: Bell) -> None:
     client = Client("127.0.0.1", bell.rep_port)
     with pytest.raises(Failed):
