@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from maglica import kinds
+from maglica import customizing, kinds
 from maglica.declare import ROLES, Record, arg, nearest
 from maglica.errors import Refused
 from maglica.keys import ADMIN_FILE
@@ -28,6 +28,9 @@ class ClientSection(Record):
     security: str = arg(kinds.choice("curve", "none"), "curve: encrypted, and nobody without a key", default="curve")
     i_know_this_is_open: bool = arg(kinds.BOOL, "security = none also where others can reach the ports", default=False)
     key: str | None = arg(kinds.TEXT, "key file of the command line and the library", default=None)
+    customize_profile: str | None = arg(
+        kinds.NAME, "[customize NAME] that clones get when nothing else is said", default=None
+    )
     beat: float = arg(kinds.duration(0.1), "how often a host reports", default=2.0)
     read_timeout: float = arg(kinds.duration(0.1), "how long a live read waits for a host", default=5.0)
     keep_jobs: float = arg(kinds.DURATION, "how long ended jobs are kept", default=30 * 86400.0)
@@ -97,6 +100,32 @@ class RoleSection(Record):
     hosts: list[str] = arg(kinds.list_of(kinds.TEXT), "only on these hosts", default=["*"])
 
 
+class CustomizeSection(Record):
+    """A profile that clones are customised with; the section is called [customize NAME]. What only one family of
+    systems gets stands in [customize NAME debian] or [customize NAME rhel]. Files are named by absolute paths on the
+    client worker's machine, which reads them when it reads the settings.
+    """
+
+    write: list[str] = arg(customizing.LINES, "files to write: a line PATH:CONTENT each", default=())
+    upload: list[str] = arg(customizing.LINES, "files to copy in: a line LOCAL:REMOTE each", default=())
+    user: list[str] = arg(
+        customizing.LINES,
+        "users: a line NAME:sudo:groups=G,…:key=FILE:password-hash=@FILE each",
+        default=(),
+        secret=True,
+    )
+    run_at_first_boot: list[str] = arg(customizing.LINES, "commands, a line each, run in this order", default=())
+    hosts: list[str] = arg(customizing.LINES, "lines for /etc/hosts: ADDRESS NAME…", default=())
+    ssh_key: str | None = arg(kinds.TEXT, "file with public keys that may log in as root", default=None)
+    root_password_hash: str | None = arg(kinds.TEXT, "root's password as a hash, or @FILE", default=None, secret=True)
+    timezone: str | None = arg(customizing.TIMEZONE, "time zone", default=None)
+    locale: str | None = arg(customizing.LOCALE, "locale", default=None)
+    keyboard: str | None = arg(customizing.KEYBOARD, "keyboard layout", default=None)
+    images: list[str] = arg(
+        kinds.list_of(kinds.TEXT), "images whose clones get it without being asked, such as debian*", default=[]
+    )
+
+
 SECTIONS: dict[str, type[Record]] = {
     "client": ClientSection,
     "host_worker": HostWorkerSection,
@@ -107,14 +136,14 @@ SECTIONS: dict[str, type[Record]] = {
 # Roles that no section can define: people's, a host's, and that of somebody who is not known.
 BUILT_IN = (*ROLES, "host", "stranger")
 
-# Sections of which there may be many: [host NAME], [role NAME].
-NAMED: dict[str, type[Record]] = {"host": HostSection, "role": RoleSection}
+# Sections of which there may be many: [host NAME], [role NAME], [customize NAME] and [customize NAME FAMILY].
+NAMED: dict[str, type[Record]] = {"host": HostSection, "role": RoleSection, "customize": CustomizeSection}
 
 
 class Settings:
     """All settings; built once, handed down, never changed. `origins` says where each value comes from."""
 
-    __slots__ = ("client", "file", "host_worker", "hosts", "log", "origins", "paths", "roles")
+    __slots__ = ("client", "customize", "file", "host_worker", "hosts", "log", "origins", "paths", "roles")
 
     client: ClientSection
     host_worker: HostWorkerSection
@@ -126,11 +155,13 @@ class Settings:
             object.__setattr__(self, name, section)
         object.__setattr__(self, "hosts", named["host"])
         object.__setattr__(self, "roles", named["role"])
+        object.__setattr__(self, "customize", named["customize"])
         object.__setattr__(self, "file", file)
         object.__setattr__(self, "origins", {})
 
     hosts: dict[str, HostSection]
     roles: dict[str, RoleSection]
+    customize: dict[str, CustomizeSection]
     file: str | None
     origins: dict[tuple[str, str], str]
 
@@ -216,8 +247,8 @@ def reread(
     """Read the file again.
 
     `live`: the sections that matter to this process, and the keys of each that may change while it runs; `host` among
-    them stands for all [host NAME], `role` for all [role NAME]. Raises `Refused` as `load` does; the old settings are
-    as good as before then.
+    them stands for all [host NAME], `role` for all [role NAME], `customize` for all profiles. Raises `Refused` as
+    `load` does; the old settings are as good as before then.
     """
     new = load(old.file, overrides)
     changed, waits = [], []
@@ -235,7 +266,10 @@ def reread(
                 kept[key] = before[key]
         sections[title] = SECTIONS[title](**{**after, **kept})
     named = {}
-    for word, before, after in (("host", old.hosts, new.hosts), ("role", old.roles, new.roles)):
+    several: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+        ("host", old.hosts, new.hosts), ("role", old.roles, new.roles), ("customize", old.customize, new.customize)
+    ]  # fmt: skip
+    for word, before, after in several:
         names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
         (changed if word in live else waits).extend(f"[{word} {name}]" for name in names)
         named[word] = after if word in live else before
@@ -323,8 +357,8 @@ def _plain_key(key: str) -> str:
 
 
 def _section_type(title: str, text: str, file: str) -> type[Record]:
-    kind = re.fullmatch(r"(\S+)\s+\S+", title)
-    if kind and kind[1] in NAMED:
+    kind = re.fullmatch(r"(\S+)\s+\S+(?:\s+(\S+))?", title)
+    if kind and kind[1] in NAMED and (not kind[2] or (kind[1] == "customize" and kind[2] in customizing.FAMILIES)):
         return NAMED[kind[1]]
     if title in SECTIONS:
         return SECTIONS[title]
@@ -336,16 +370,20 @@ def _section_type(title: str, text: str, file: str) -> type[Record]:
 
 
 def _own_name(title: str, text: str, file: str) -> str:
-    """The NAME of a [host NAME] or [role NAME]."""
+    """The NAME of a [host NAME], [role NAME] or [customize NAME]; of a [customize NAME FAMILY] both words."""
+    family = title.split()[2:]
     try:
-        name = str(kinds.HOST.check(title.split(None, 1)[1]))
+        name = str(kinds.HOST.check(title.split()[1]))
     except ValueError as error:
         where = f"{file}:{_line(text, title)}"
         raise Refused("wrong_input", f"{where}: [{title}]: {error}", f"expected {kinds.HOST.expected}") from None
     if title.startswith("role") and name in BUILT_IN:
         where = f"{file}:{_line(text, title)}"
         raise Refused("wrong_input", f"{where}: [{title}]: that role is built in", "choose another name")
-    return name
+    if title.startswith("customize") and name == "none":
+        where = f"{file}:{_line(text, title)}"
+        raise Refused("wrong_input", f"{where}: [{title}]: none means no profile", "choose another name")
+    return " ".join([name, *family])
 
 
 def _known_key(section: type[Record], title: str, key: str, text: str, file: str) -> None:

@@ -21,14 +21,17 @@ from maglica.errors import Refused
 from maglica.kinds import Kind
 
 REQUIRED: Any = object()
+MASK = "***"  # in the place of a secret
 
 
 class Arg:
     """One argument of an action or one key of a settings section."""
 
-    __slots__ = ("default", "help", "kind", "name", "secret", "subject", "values_of")
+    __slots__ = ("default", "help", "internal", "kind", "name", "secret", "subject", "values_of")
 
-    def __init__(self, kind: Kind, help: str, default: Any, subject: bool, values_of: str, secret: bool) -> None:
+    def __init__(
+        self, kind: Kind, help: str, default: Any, subject: bool, values_of: str, secret: bool, internal: bool
+    ) -> None:
         self.name = ""
         self.kind = kind
         self.help = help
@@ -36,6 +39,7 @@ class Arg:
         self.subject = subject
         self.values_of = values_of
         self.secret = secret
+        self.internal = internal
 
     @property
     def required(self) -> bool:
@@ -52,14 +56,22 @@ class Arg:
 
 
 def arg(
-    kind: Kind, help: str, *, default: Any = REQUIRED, subject: bool = False, values_of: str = "", secret: bool = False
+    kind: Kind,
+    help: str,
+    *,
+    default: Any = REQUIRED,
+    subject: bool = False,
+    values_of: str = "",
+    secret: bool = False,
+    internal: bool = False,
 ) -> Any:
     """Declare one argument.
 
     `subject`: the one object that the action is about; it may be given by position, and several of them make several
     actions. `values_of`: the noun whose names complete it. `secret`: never shown, logged or kept once the job ended.
+    `internal`: put in by the client worker, offered to nobody.
     """
-    return Arg(kind, help, default, subject, values_of, secret)
+    return Arg(kind, help, default, subject, values_of, secret, internal)
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(arg,))
@@ -134,11 +146,28 @@ class Record:
 
 
 def mask(fields: dict[str, Arg], values: dict[str, Any]) -> dict[str, Any]:
-    """Replace every secret that is set by `***`."""
+    """Replace every secret that is set by `***`, or by what its kind shows of it."""
     return {
-        name: "***" if value is not None and name in fields and fields[name].secret else value
+        name: _masked(fields[name].kind, value)
+        if value is not None and name in fields and fields[name].secret
+        else value
         for name, value in values.items()
     }
+
+
+def _masked(kind: Kind, value: Any) -> Any:
+    if kind.mask is None:
+        return MASK
+    try:
+        return kind.mask(kind.check(value))
+    except ValueError:  # a group's arguments are kept as they came
+        return MASK
+
+
+def is_masked(value: Any) -> bool:
+    """Whether something of a value was replaced by `mask`."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return value == MASK or any(is_masked(one) for one in inside)
 
 
 class Where:
@@ -201,6 +230,11 @@ class Action(Record):
             return subject.name
         found = re.search(r"\{(\w+)\}", cls.LOCKS[0]) if cls.LOCKS else None
         return found[1] if found else ""
+
+    @classmethod
+    def offered(cls) -> list[Arg]:
+        """The arguments that people may give."""
+        return [field for field in cls.FIELDS.values() if not field.internal]
 
     def locks(self) -> list[str]:
         """The lock names of this very action."""

@@ -67,7 +67,7 @@ def _call_stub(action: type[Action]) -> str:
 
 
 def _sorted(action: type[Action]) -> list[Arg]:
-    return sorted(action.FIELDS.values(), key=lambda field: not field.required)
+    return sorted(action.offered(), key=lambda field: not field.required)
 
 
 def _listed(field: Arg) -> str:
@@ -92,7 +92,7 @@ def usage(action: type[Action]) -> str:
     """A command with its arguments on one line."""
     subject = action.subject()
     words = [f"maglica {action.NAME}"] + ([subject.name.upper()] if subject else [])
-    for field in action.FIELDS.values():
+    for field in action.offered():
         if field is not subject:
             word = f"{field.option}={field.kind.name.upper()}"
             words.append(word if field.required else f"[{word}]")

@@ -19,10 +19,11 @@ class Kind:
 
     `expected` completes the sentence "expected …"; `python` is the type that library users may pass, written as in
     source code; `check` gives the canonical value; `terminal` turns a word typed in a terminal into what `check`
-    takes, where that is more than the word itself (a file's content, say).
+    takes, where that is more than the word itself (a file's content, say). `repeated`: its option may stand several
+    times. `mask`: what is shown of a secret of this kind; by default nothing.
     """
 
-    __slots__ = ("check", "choices", "expected", "name", "python", "terminal")
+    __slots__ = ("check", "choices", "expected", "mask", "name", "python", "repeated", "terminal")
 
     def __init__(
         self,
@@ -33,6 +34,8 @@ class Kind:
         *,
         choices: tuple[str, ...] = (),
         terminal: Callable[[str], Any] | None = None,
+        repeated: bool = False,
+        mask: Callable[[Any], Any] | None = None,
     ) -> None:
         self.name = name
         self.expected = expected
@@ -40,6 +43,8 @@ class Kind:
         self.check = check
         self.choices = choices
         self.terminal = terminal
+        self.repeated = repeated
+        self.mask = mask
 
 
 def _text(value: Any) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from maglica import kinds
+from typing import Any
+
+from maglica import customizing, kinds
 from maglica.declare import Action, Where, action, arg
 from maglica.errors import Refused
 
@@ -30,6 +32,20 @@ class VmInfo(Action):
     """Show all that is known of a VM: state, resources, disks, network cards, addresses, console."""
 
     name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm")
+
+
+# What `vm clone` does inside the guest.
+INSIDE = (
+    "ip",
+    "ssh_key",
+    "root_password_hash",
+    "customize_profile",
+    "write",
+    "upload",
+    "run_at_first_boot",
+    "user",
+    "timezone",
+)
 
 
 @action(
@@ -66,6 +82,21 @@ class VmClone(Action):
         "give the guest an identity of its own, or leave its disks as they are",
         default="guestfs",
     )
+    customize_profile: str | None = arg(
+        kinds.NAME, "a profile of the client worker's settings; its default one by default, none for none", default=None
+    )
+    write: list[str] | None = arg(customizing.WRITE, "write a file in the guest", default=None)
+    upload: list[dict[str, Any]] | None = arg(
+        customizing.UPLOAD, "copy a file of this machine into the guest", default=None, secret=True
+    )
+    run_at_first_boot: list[str] | None = arg(
+        customizing.COMMANDS, "run a command once, at the first boot", default=None
+    )
+    user: list[dict[str, Any]] | None = arg(customizing.USER, "a user of the guest", default=None, secret=True)
+    timezone: str | None = arg(customizing.TIMEZONE, "time zone of the guest", default=None)
+    profile: dict[str, Any] | None = arg(
+        customizing.PROFILE, "the content of the profile", default=None, secret=True, internal=True
+    )
     format: str | None = arg(
         kinds.choice("vmdk"), "write the first disk as a file of this format instead of making a VM", default=None
     )
@@ -76,10 +107,13 @@ class VmClone(Action):
             raise Refused("wrong_input", "vm clone: --gateway and --dns belong to --ip", "add --ip=ADDRESS/PREFIX")
         if self.ip is not None and self.gateway is not None:
             self._check_gateway(self.ip, self.gateway)
-        if self.customize == "none" and (self.ip or self.ssh_key or self.root_password_hash):
+        idle = [self.FIELDS[name].option for name in INSIDE if self.__dict__[name]]
+        if self.customize_profile == "none":
+            idle.remove("--customize-profile")
+        if self.customize == "none" and idle:
             raise Refused(
                 "wrong_input",
-                "vm clone: --customize=none leaves the disks alone: --ip, --ssh-key, --root-password-hash do nothing",
+                f"vm clone: --customize=none leaves the disks alone: {', '.join(idle)} would do nothing",
                 "leave out one or the other",
             )
         if self.mac is not None and len(set(self.mac)) < len(self.mac):

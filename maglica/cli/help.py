@@ -12,6 +12,10 @@ from maglica.declare import Action, Alias, Arg
 
 WIDTH = 79
 LEFT = 26  # columns of the options' names
+PLACEHOLDERS = {
+    "ssh-key": "FILE", "password-hash": "HASH", "text": "TEXT", "choice": "WORD",
+    "write": "PATH:CONTENT", "upload": "LOCAL:REMOTE", "user": "NAME[:…]",
+}  # fmt: skip
 
 
 def text(topic: list[str]) -> str:
@@ -100,7 +104,7 @@ def command(alias: Alias) -> str:
         lines += ["", f"The same as `maglica {action.NAME}{_preset(alias)}`."]
     if action.FIELDS:
         lines += ["", "arguments:"]
-        lines += [argument(field) for field in action.FIELDS.values()]
+        lines += [argument(field) for field in action.offered()]
     lines += ["", "example:", f"  {action.EXAMPLE}"]
     lines += ["", _wrapped("Options of every command, such as --output, are listed by `maglica --help`.")]
     for name in action.FIELDS:
@@ -153,9 +157,7 @@ def _placeholder(field: Arg) -> str:
         return "0|1"
     if field.kind.choices and len("|".join(field.kind.choices)) <= 16:
         return "|".join(field.kind.choices)
-    return {"ssh-key": "FILE", "password-hash": "HASH", "text": "TEXT", "choice": "WORD"}.get(
-        field.kind.name, field.kind.name.removesuffix("-list").upper()
-    )
+    return PLACEHOLDERS.get(field.kind.name) or field.kind.name.removesuffix("-list").upper()
 
 
 def _entry(name: str, about: str, left: int, below: str = "") -> str:

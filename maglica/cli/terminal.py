@@ -60,11 +60,12 @@ def config_show(actions: list[Action], session: Session) -> int:
     sections = {name: settings.section(name) for name in config.SECTIONS}
     sections |= {f"host {name}": section for name, section in settings.hosts.items()}
     sections |= {f"role {name}": section for name, section in settings.roles.items()}
+    sections |= {f"customize {name}": section for name, section in settings.customize.items()}
     items = [
         {
             "section": title,
             "key": key,
-            "value": cells.written(field.kind.name, section.values()[key]),
+            "value": cells.written(field.kind.name, section.public()[key]),
             "origin": settings.origins.get((title, key), "default"),
             "help": field.help,
         }

@@ -56,7 +56,7 @@ class Parser(argparse.ArgumentParser):
             more["action"] = "count"
         elif field.kind is kinds.BOOL:
             more["action"] = argparse.BooleanOptionalAction
-        elif field.subject:
+        elif field.subject or field.kind.repeated:
             more["action"] = "append"
         self.add_argument(*flags, **more)
 
@@ -176,7 +176,7 @@ def _unknown_noun(noun: str, verb: str) -> Refused:
 def _command(alias: Alias, words: list[str], given: dict[str, Any], environ: Mapping[str, str]) -> Command:
     action = alias.action
     parser = Parser(alias.name)
-    for field in action.FIELDS.values():
+    for field in action.offered():
         parser.add(field)
     for name, field in Globals.FIELDS.items():
         if name not in action.FIELDS:
@@ -205,7 +205,7 @@ def typed(action: type[Action], name: str, value: Any) -> Any:
     if field.kind.terminal is None:
         return value
     try:
-        return field.kind.terminal(value)
+        return [field.kind.terminal(word) for word in value] if field.kind.repeated else field.kind.terminal(value)
     except ValueError as error:
         expected = f"expected {field.kind.expected}"
         raise Refused("wrong_input", f"{action.label()}: {field.option}: {error}", expected) from None

@@ -11,7 +11,6 @@ from maglica.declare import Action
 from maglica.errors import MaglicaError, Refused, from_wire
 from maglica.job import Group, Job
 
-MASK = "***"
 OTHER_KEY = "one key for one request: choose another key"
 
 
@@ -64,7 +63,9 @@ def refuse(record: Job, retries: Iterable[Job], *, lost: bool) -> None:
 def action(name: str, args: Mapping[str, Any]) -> Action:
     """The same request again; a secret of it is not kept, and has to be given anew."""
     found = declare.find(name).action
-    gone = [field.option for field in found.FIELDS.values() if field.secret and args.get(field.name) == MASK]
+    args = {key: value for key, value in args.items() if key not in found.FIELDS or not found.FIELDS[key].internal}
+    secrets = [field for field in found.FIELDS.values() if field.secret]
+    gone = [field.option for field in secrets if declare.is_masked(args.get(field.name))]
     if gone:
         raise Refused(
             "wrong_input", f"{name}: {', '.join(gone)} was a secret and is not kept", "ask for it anew, with the secret"

@@ -26,6 +26,7 @@ from maglica.client_worker.keyring import Keyring, Who
 from maglica.client_worker.ledger import Ledger
 from maglica.client_worker.now import Now
 from maglica.client_worker.outbox import Outbox
+from maglica.client_worker.profiles import Profiles
 from maglica.client_worker.questions import Questions, renamed
 from maglica.client_worker.store import Store
 from maglica.client_worker.submissions import Submissions
@@ -78,7 +79,8 @@ class Broker:
         )  # fmt: skip
         self._doors = Doors(self.keyring, self._audit)
         self._questions = Questions(self.fleet, self.outbox, self.keyring, version, settings.read_timeout, now)
-        self._submissions = Submissions(self._records, self._doors, self._questions)
+        self.profiles = Profiles()
+        self._submissions = Submissions(self._records, self._doors, self._questions, self.profiles)
         for name in hosts:
             self.fleet.know(name)
         for name, journal, incarnation, facts in store.hosts():

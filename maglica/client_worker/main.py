@@ -15,7 +15,7 @@ from maglica.client_worker.limits import Rates
 from maglica.client_worker.now import now
 from maglica.client_worker.outbox import Reply, Ring
 from maglica.client_worker.store import Store
-from maglica.config import HostSection, RoleSection, Settings
+from maglica.config import CustomizeSection, HostSection, RoleSection, Settings
 from maglica.errors import MaglicaError, Refused
 from maglica.keys import Key
 
@@ -23,9 +23,10 @@ log = logging.getLogger("maglica.client_worker")
 
 # What a SIGHUP can change; the other keys of these sections wait for the next start.
 LIVE = {
-    "client": frozenset({"read_timeout", "keep_jobs", "keep_audit", "queue_limit"}),
+    "client": frozenset({"customize_profile", "read_timeout", "keep_jobs", "keep_audit", "queue_limit"}),
     "host": frozenset(HostSection.FIELDS),
     "role": frozenset(RoleSection.FIELDS),
+    "customize": frozenset(CustomizeSection.FIELDS),
     "log": frozenset({"level"}),
     "paths": frozenset[str](),
 }
@@ -62,6 +63,7 @@ def _main() -> int:
         own.public if own else "",
         (settings.paths.keys, settings.paths.state),
     )
+    broker.profiles.change(settings)
     client = settings.client
     server = Server(client.bind, client.pub_port, client.rep_port, own.pair if own else None, Gate(broker))
     log.info(
@@ -144,6 +146,7 @@ def serve(server: Server, broker: Broker, store: Store, settings: Settings) -> N
         settings = daemon.reread(settings, LIVE)
         broker.keyring.take_roles(settings.roles)
         broker.change(settings.client, settings.hosts)
+        broker.profiles.change(settings)
 
     guard = Guard(
         settings.client.pub_port, settings.client.rep_port, settings.client.memory_limit, lambda: server.emptied, rouse

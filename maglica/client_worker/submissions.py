@@ -17,6 +17,7 @@ from maglica.client_worker.gather import Gather
 from maglica.client_worker.keyring import Who
 from maglica.client_worker.ledger import GroupSubmission, Submission
 from maglica.client_worker.now import Now
+from maglica.client_worker.profiles import Profiles
 from maglica.client_worker.questions import Questions, Seeing, renamed
 from maglica.declare import Action, Where
 from maglica.errors import Refused
@@ -35,11 +36,12 @@ class Askers(NamedTuple):
 class Submissions:
     """Each key is placed once, however many ask for it; whoever asks for what is known already is told of it."""
 
-    def __init__(self, records: Records, doors: Doors, questions: Questions) -> None:
+    def __init__(self, records: Records, doors: Doors, questions: Questions, profiles: Profiles) -> None:
         """`records`: of nobody in particular; others take their place when the settings change."""
         self.records = records
         self._doors = doors
         self._questions = questions
+        self._profiles = profiles
         self._ledger = records.ledger
         self._store = records.ledger.store
         self._keyring = records.keyring
@@ -59,7 +61,7 @@ class Submissions:
         known = self._known(wanted.key)
         if known:
             self._see(known, caller.who, now)
-            _refuse_other(known, action)
+            _refuse_other(known, self._profiles.fill(action))
         room, count = action.WHERE == Where.PLACED, 0 if wanted.dry_run else 1
         self._admit(message, known, count, room, caller, now, lambda seen, now: self._place(wanted, seen, now))
 
@@ -283,6 +285,7 @@ class Submissions:
         if action.NOUN == "image" and action.WHERE == Where.PLACED:
             return self._find_place_of_image(action, seen, reserved, who, now)
         if action.WHERE == Where.PLACED:
+            action = self._profiles.fill(action)
             self._may_copy(action, seen, who, now)
             choice = self._choose(action, seen, reserved, who)
             host, why = choice.host, choice.why

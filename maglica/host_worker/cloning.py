@@ -17,7 +17,7 @@ from maglica.actions.vm import VmClone
 from maglica.errors import Failed, MaglicaError, Refused
 from maglica.host_worker import copying, domain_xml, exporting, look, plan
 from maglica.host_worker.guest import disk as guest_disk
-from maglica.host_worker.guest.model import GuestRequest, Network
+from maglica.host_worker.guest.request import request_of
 from maglica.host_worker.host import Host
 from maglica.host_worker.look import ACTIVE
 from maglica.host_worker.plan import ClonePlan
@@ -113,14 +113,7 @@ def _exists(path: str, pool: str, host: Host) -> bool:
 
 
 def _customise(want: VmClone, todo: ClonePlan, paths: dict[str, str], host: Host, work: Work) -> dict[str, Any]:
-    network = Network(address=want.ip, gateway=want.gateway, dns=tuple(want.dns or ()))
-    request = GuestRequest(
-        hostname=want.hostname,
-        macs=tuple(todo.macs),
-        network=network,
-        ssh_keys=tuple(want.ssh_key.splitlines()) if want.ssh_key else (),
-        root_password_hash=want.root_password_hash,
-    )
+    request = request_of(want.values(), todo.macs)
     disks = [guest_disk.Disk(paths[copy.target], copy.format) for copy in todo.copies]
     with work.step("customize") as step:
         report = guest_disk.customise(
@@ -150,6 +143,7 @@ def _told(
         "ips": [want.ip.partition("/")[0]] if want.ip else [],
         "mode": todo.mode,
         "pool": todo.pool,
+        "profile": want.customize_profile if want.profile else None,
         "disks": [{"target": copy.target, "path": paths[copy.target], "format": copy.format} for copy in todo.copies],
         "guest": _guest(guest),
         "emulated": todo.emulated,
