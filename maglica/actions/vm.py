@@ -78,8 +78,8 @@ class VmClone(Action):
         kinds.choice("full", "linked"), "copy the disks, or make overlays that depend on the image", default="full"
     )
     customize: str = arg(
-        kinds.choice("guestfs", "none"),
-        "give the guest an identity of its own, or leave its disks as they are",
+        kinds.choice("guestfs", "cloud-init", "none"),
+        "give the guest an identity of its own, let its cloud-init do it, or leave its disks as they are",
         default="guestfs",
     )
     customize_profile: str | None = arg(
@@ -116,6 +116,11 @@ class VmClone(Action):
                 f"vm clone: --customize=none leaves the disks alone: {', '.join(idle)} would do nothing",
                 "leave out one or the other",
             )
+        if self.customize == "cloud-init" and self.format:
+            raise Refused(
+                "wrong_input", "vm clone: a file of --format has no place for the seed of --customize=cloud-init",
+                "use --customize=guestfs or none",
+            )  # fmt: skip
         if self.mac is not None and len(set(self.mac)) < len(self.mac):
             raise Refused("wrong_input", "vm clone: --mac names an address twice", "every network card needs its own")
         if self.image == self.hostname:

@@ -15,7 +15,7 @@ from typing import Any
 
 from maglica.actions.vm import VmClone
 from maglica.errors import Failed, MaglicaError, Refused
-from maglica.host_worker import copying, domain_xml, exporting, look, plan
+from maglica.host_worker import copying, domain_xml, exporting, look, plan, seeding
 from maglica.host_worker.guest import disk as guest_disk
 from maglica.host_worker.guest.request import request_of
 from maglica.host_worker.host import Host
@@ -31,6 +31,9 @@ def clone(want: VmClone, host: Host, work: Work) -> dict[str, Any]:
     with work.step("copy", f"{todo.mode} to pool {todo.pool}"):
         paths = copying.copy(todo, host, work)
     guest = _customise(want, todo, paths, host, work) if want.customize == "guestfs" else None
+    seed = None
+    if want.customize == "cloud-init":
+        seed, guest = seeding.make(want, todo, work)
     if want.format:
         return exporting.export(want, todo, paths, _guest(guest), host, work)
     final = {copy.target: copy.path for copy in todo.copies} if host.hypervisor.has_files else paths
@@ -38,8 +41,9 @@ def clone(want: VmClone, host: Host, work: Work) -> dict[str, Any]:
     with work.step("define", sign=None if want.start else sign("defined", told, uuid=todo.uuid)):
         work.point_of_no_return()
         copying.name(todo, host, work)
+        seed = seeding.name(seed, todo, work) if seed else None
         work.undo("undefine", uuid=todo.uuid)
-        host.hypervisor.define(domain_xml.rewrite(definition, plan.edits(todo, want, final)))
+        host.hypervisor.define(domain_xml.rewrite(definition, plan.edits(todo, want, final, seed)))
     if want.start:
         runs = sign("runs", {**told, "state": "running"}, name=want.hostname, uuid=todo.uuid)
         with work.step("start", sign=runs):
@@ -74,6 +78,8 @@ def _plan(want: VmClone, host: Host, job: str) -> tuple[ClonePlan, str]:
         files=hypervisor.has_files,
     )
     _refuse_taken_files(todo, host)
+    if want.customize == "cloud-init":
+        seeding.refuse(want, todo, host)
     if want.format and os.path.lexists(exporting.path(want, host)):
         raise Refused(
             "already_exists", f"the file {exporting.path(want, host)} exists", "remove it, or choose another --hostname"

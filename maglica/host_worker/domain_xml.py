@@ -137,6 +137,7 @@ class Edits(NamedTuple):
     memory_bytes: int | None
     emulated: bool  # no KVM on this host: the guest is emulated by TCG
     mark: dict[str, str]
+    seed: str | None = None  # an image for cloud-init, as a CD-ROM
 
 
 def rewrite(text: str, edits: Edits) -> str:
@@ -160,6 +161,9 @@ def rewrite(text: str, edits: Edits) -> str:
             _redirect(disk, *edits.disks[target.get("dev", "")])
     if edits.nvram:
         _set_nvram(root, edits.nvram)
+    drop_seed(root)
+    if edits.seed:
+        _add_seed(root, edits.seed)
     _own_files(root, image, edits.name)
     _free_ports(root)
     if edits.emulated and root.get("type") == "kvm":
@@ -221,6 +225,32 @@ def _redirect(disk: ET.Element, path: str, format: str) -> None:
     driver = _child(disk, "driver")
     driver.set("name", driver.get("name", "qemu"))
     driver.set("type", format)
+
+
+def drop_seed(root: ET.Element) -> None:
+    """Take away the CD-ROM with the seed of the machine that this was: it is another machine's name and passwords."""
+    mark = root.find(f"./metadata/{MARK}")
+    path = mark.get("seed") if mark is not None else None
+    devices = root.find("devices")
+    for disk in root.findall("./devices/disk") if path and devices is not None else []:
+        source = disk.find("source")
+        if source is not None and source.get("file") == path:
+            devices.remove(disk)  # type: ignore[union-attr]  # it was just found in it
+
+
+def _add_seed(root: ET.Element, path: str) -> None:
+    """A CD-ROM on a bus that the machine has, under a name that is free."""
+    kind = root.find("./os/type")
+    machine = (kind.get("machine") or "") if kind is not None else ""
+    bus = "sata" if "q35" in machine else "ide" if machine.startswith(("pc", "isapc")) else "scsi"
+    names = ["hda", "hdb", "hdc", "hdd"] if bus == "ide" else [f"sd{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
+    taken = {target.get("dev") for target in root.findall("./devices/disk/target")}
+    free = [name for name in names if name not in taken]
+    disk = ET.SubElement(_child(root, "devices"), "disk", {"type": "file", "device": "cdrom"})
+    ET.SubElement(disk, "driver", {"name": "qemu", "type": "raw"})
+    ET.SubElement(disk, "source", {"file": path})
+    ET.SubElement(disk, "target", {"dev": free[0] if free else names[-1], "bus": bus})
+    ET.SubElement(disk, "readonly")
 
 
 def own_path(path: str, image: str, name: str) -> str:

@@ -178,8 +178,8 @@ def _copy(source: Source, want: VmClone, pool: dict[str, Any], job: str, *, only
     )
 
 
-def edits(plan: ClonePlan, want: VmClone, paths: dict[str, str]) -> Edits:
-    """The edits of the definition; `paths` says where each target's disk came to lie."""
+def edits(plan: ClonePlan, want: VmClone, paths: dict[str, str], seed: str | None = None) -> Edits:
+    """The edits of the definition; `paths` says where each target's disk came to lie, `seed` where cloud-init's is."""
     return Edits(
         name=plan.name,
         uuid=plan.uuid,
@@ -189,7 +189,14 @@ def edits(plan: ClonePlan, want: VmClone, paths: dict[str, str]) -> Edits:
         vcpus=want.vcpus,
         memory_bytes=want.memory,
         emulated=plan.emulated,
-        mark={"kind": "clone", "image": plan.image, "job": plan.job, "mode": plan.mode},
+        mark={
+            "kind": "clone",
+            "image": plan.image,
+            "job": plan.job,
+            "mode": plan.mode,
+            **({"seed": seed} if seed else {}),
+        },
+        seed=seed,
     )
 
 

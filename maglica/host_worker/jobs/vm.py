@@ -94,6 +94,7 @@ def vm_remove(want: VmRemove, host: Host, work: Work) -> dict[str, Any]:
     if state in ACTIVE and not want.force:
         raise Refused("wrong_state", f"{want.name} is {state}", "stop it first, or use --force to pull the plug")
     own = [] if want.keep_disks else [source.path for source in look.sources(hypervisor, domain)]
+    own += [domain.mark["seed"]] if "seed" in domain.mark and not want.keep_disks else []
     doomed, kept = look.users_of(hypervisor, want.name, own)
     if kept:
         path, user = next(iter(kept.items()))
