@@ -36,6 +36,10 @@ SHARE = 4  # messages of one connection in one turn of the loop
 SHARE_BYTES = wire.MAX_BYTES  # the same in bytes
 KEY_SHARE = 8  # messages of one key in one turn, on all its connections
 
+# Plain numbers: to join two of zmq's own flags takes as long as a send.
+_NOW, _MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
+_EVENTS, _READABLE = int(zmq.EVENTS), int(zmq.POLLIN)
+
 Route = tuple[bytes, ...]
 
 
@@ -115,6 +119,8 @@ class Server:
         self._context = zmq.Context()
         self._address, self._pub_port, self._key, self._gate = bind, pub_port, key, gate
         self._poller = zmq.Poller()
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poller.register(self._bell, zmq.POLLIN)
         self._open_sockets: list[zmq.Socket[bytes]] = []
         self._zap = self._context.socket(zmq.ROUTER)
         self._open_sockets.append(self._zap)
@@ -181,9 +187,9 @@ class Server:
             hint = f"is another client worker running? [client] {key} and bind choose another one"
             raise Failed("environment_error", f"cannot listen on {where}: {error.strerror}", hint) from None
 
-    def watch(self, fd: int) -> None:
-        """Make `receive` return when this file descriptor becomes readable."""
-        self._poller.register(fd, zmq.POLLIN)
+    def wake(self) -> None:
+        """Make `receive` return; from any thread."""
+        os.eventfd_write(self._bell, 1)
 
     def receive(self, timeout: float, at_most: int = 512) -> list[Event]:
         """What is ready, after waiting at most `timeout` seconds for the first.
@@ -191,6 +197,8 @@ class Server:
         Not more than one connection's share: whoever floods makes the turn shorter, and nobody else's wait longer.
         """
         readable = dict(self._poller.poll(max(0, int(timeout * 1000))))
+        if self._bell in readable:
+            os.eventfd_read(self._bell)
         # Connections and subscriptions are rare, and to find out in vain that there are none costs an exception each.
         if self._zap in readable:
             for asked in _ready(self._zap, at_most):
@@ -214,16 +222,18 @@ class Server:
         had: dict[bytes, list[int]] = {}  # by connection: messages and bytes of this turn
         of_key: dict[str, int] = {}  # by key: messages
         for _ in range(at_most):
+            if not _readable(self._router):
+                self.emptied += 1
+                return
             try:
-                # NOBLOCK even after poll said readable: a malformed multipart makes the two disagree.
-                sender = self._router.recv(zmq.NOBLOCK)
+                # NOBLOCK although it is readable: a malformed multipart makes the two disagree.
+                sender = self._router.recv(_NOW)
                 # The first frame of the peer's own: unlike the one before it, it always knows where it came from.
-                first = self._router.recv(zmq.NOBLOCK, copy=False)
-                rest = self._router.recv_multipart(zmq.NOBLOCK) if first.more else []
+                first = self._router.recv(_NOW, copy=False)
+                frames = [first.bytes, *(_rest(self._router) if first.more else ())]
             except zmq.Again:
                 self.emptied += 1
                 return
-            frames = [first.bytes, *rest]
             public = _property(first, "User-Id")
             # REQ puts one empty frame before the body; REQ_CORRELATE one frame more before that.
             if b"" in frames[:-1]:
@@ -259,30 +269,51 @@ class Server:
 
     def answer(self, route: Route, message: wire.Message) -> None:
         """Send an answer. A peer that is gone or does not read loses it and will ask again."""
-        try:
-            self._router.send_multipart([*route, wire.encode(message)], zmq.NOBLOCK)
-        except zmq.ZMQError:
-            pass
+        _send(self._router, *route, wire.encode(message))
 
     def publish(self, topic: bytes, message: wire.Message) -> None:
         """Ring. Nobody may be listening."""
-        try:
-            self._xpub.send_multipart([topic, wire.encode(message)], zmq.NOBLOCK)
-        except zmq.ZMQError:
-            pass
+        _send(self._xpub, topic, wire.encode(message))
 
     def close(self) -> None:
         # The last answers still leave: without it, whoever asked for the stop would wait for its time-out.
         for socket in self._open_sockets:
             socket.close(linger=200)
         self._context.term()
+        os.close(self._bell)
+
+
+def _send(socket: zmq.Socket[bytes], *frames: bytes) -> None:
+    """Send a message if that can be done at once."""
+    try:
+        for frame in frames[:-1]:
+            socket.send(frame, _MORE)
+        socket.send(frames[-1], _NOW)
+    except zmq.ZMQError:
+        pass
+
+
+def _readable(socket: zmq.Socket[bytes]) -> bool:
+    """Whether there is something to receive; to find out by trying costs an exception."""
+    return bool(int(socket.get(_EVENTS)) & _READABLE)
+
+
+def _rest(socket: zmq.Socket[bytes]) -> Iterable[bytes]:
+    """What follows in a message of which something was received already."""
+    more = True
+    while more:
+        frame = socket.recv(_NOW, copy=False)
+        more = frame.more
+        yield frame.bytes
 
 
 def _ready(socket: zmq.Socket[bytes], at_most: int) -> Iterable[list[bytes]]:
-    # NOBLOCK even after poll said readable: a malformed multipart makes the two disagree.
     for _ in range(at_most):
+        if not _readable(socket):
+            return
         try:
-            yield socket.recv_multipart(zmq.NOBLOCK)
+            # NOBLOCK although it is readable: a malformed multipart makes the two disagree.
+            yield [*_rest(socket)]
         except zmq.Again:
             return
 
@@ -600,10 +631,7 @@ class Listener:
 
     def send(self, message: wire.Message) -> None:
         """Send a request; its answer comes by `receive`. A full queue drops it, as the network might."""
-        try:
-            self._dealer.send_multipart([b"", wire.encode(message)], zmq.NOBLOCK)
-        except zmq.ZMQError:
-            pass
+        _send(self._dealer, b"", wire.encode(message))
 
     def close(self) -> None:
         self._sub.close()

@@ -71,8 +71,9 @@ REQUESTS: dict[str, tuple[dict[str, type], dict[str, type]]] = {
         {"host": str, "incarnation": int, "have": list, "done": list, "progress": list, "free": dict},
         {"facts": dict, "seq": int, "life": str, "heard": int, "clock": float},
     ),
-    "answer": ({"host": str, "ask": int, "ok": bool}, {"value": dict, "error": dict}),
-    "part": ({"host": str, "ask": int, "part": int, "parts": int, "data": bytes}, {}),
+    # `ack`: false of those who do not wait to be told that it came
+    "answer": ({"host": str, "ask": int, "ok": bool}, {"value": dict, "error": dict, "ack": bool}),
+    "part": ({"host": str, "ask": int, "part": int, "parts": int, "data": bytes}, {"ack": bool}),
 }
 
 # Whose key may send them. Only a host's own may speak for it; what is in neither is for whoever was invited.

@@ -103,10 +103,12 @@ def _ask(action: Action, session: Session) -> Answer:
 
 def _viewed(action: Action, answer: Answer, session: Session) -> Answer:
     """The answer with its text, where it has a view of its own."""
+    if answer.item is None:
+        return answer
     from maglica.cli import views
 
     view = views.function(type(action))
-    if view is not None and answer.item is not None:
+    if view is not None:
         answer.text = view(answer.item, look(session.options))
         if answer.item.get("note"):
             session.note(answer.item["note"])

@@ -277,7 +277,7 @@ class Broker:
             # Whoever may ask for a job may see what becomes of it.
             self._doors.may(caller.who, JobShow, now)
         ended, timeout = bool(message.get("ended")), float(message["timeout"])
-        self._ledger.wait(caller.route, record["id"], message["rev"], timeout, now, ended=ended)
+        self._ledger.wait(caller.route, record, message["rev"], timeout, now, ended=ended)
 
     # ---------------------------------------------------------------------------------------- hosts' side
 

@@ -107,7 +107,8 @@ def _maps(values: Any, fields: dict[str, type]) -> bool:
 
 
 def _has(value: Any, fields: dict[str, type]) -> bool:
-    return isinstance(value, dict) and all(isinstance(value.get(name), kind) for name, kind in fields.items())
+    # Without a loop of Python's: with thousands of VMs on a host this is most of the work of a survey.
+    return isinstance(value, dict) and all(map(isinstance, map(value.get, fields), fields.values()))
 
 
 def merge(gather: Gather) -> Value:

@@ -304,11 +304,12 @@ class Ledger:
             self._move(record, job.FAILED, now)
         return record
 
-    def wait(self, route: Route, prefix: str, rev: int, timeout: float, now: Now, *, ended: bool = False) -> None:
+    def wait(
+        self, route: Route, found: Job | Group, rev: int, timeout: float, now: Now, *, ended: bool = False
+    ) -> None:
         """Answer with a job or group as soon as it is another than at `rev`, or has ended, or after `timeout` seconds.
         With `ended` only the end counts.
         """
-        found = self.find_any(prefix)
         deadline = now.mono + min(timeout, LONGEST_WAIT)
         if "members" in found:
             answer = self.told(found, now)

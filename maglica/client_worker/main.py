@@ -130,16 +130,11 @@ class Gate:
 def serve(server: Server, broker: Broker, store: Store, settings: Settings) -> None:
     """Until told to stop: everything that is ready in one transaction, one commit, and only then the answers."""
     running = True
-    wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-    server.watch(wake)
-
-    def rouse() -> None:
-        os.eventfd_write(wake, 1)
 
     def stop() -> None:
         nonlocal running
         running = False
-        rouse()
+        server.wake()
 
     def reread() -> None:
         nonlocal settings
@@ -149,17 +144,20 @@ def serve(server: Server, broker: Broker, store: Store, settings: Settings) -> N
         broker.profiles.change(settings)
 
     guard = Guard(
-        settings.client.pub_port, settings.client.rep_port, settings.client.memory_limit, lambda: server.emptied, rouse
+        settings.client.pub_port,
+        settings.client.rep_port,
+        settings.client.memory_limit,
+        lambda: server.emptied,
+        server.wake,
     )
     rates = Rates(settings.client.request_rate)
     daemon.on_stop(stop)
-    duties = daemon.Duties(lambda: broker.status(now()), reread, rouse)
+    duties = daemon.Duties(lambda: broker.status(now()), reread, server.wake)
     guard.start()
     daemon.notify("READY=1")
     while running:
         duties.turn(now().mono)
         events = server.receive(broker.next_tick(now()))
-        _emptied(wake)
         for event in events:
             if isinstance(event, Request):
                 guard.heard(event.fd)
@@ -194,13 +192,6 @@ def _too_often(rates: Rates) -> wire.Message:
             "try again in a second; [client] request_rate sets the limit",
         )
     )
-
-
-def _emptied(wake: int) -> None:
-    try:
-        os.eventfd_read(wake)
-    except BlockingIOError:
-        pass
 
 
 def _tidy(store: Store, idle: bool) -> None:

@@ -46,6 +46,10 @@ class Outbox(list[Reply | Ring | Drop]):
         if version != wire.VERSION:
             self._askers[route] = version
 
+    def unanswered(self, route: Route) -> None:
+        """Nobody waits there."""
+        self._askers.pop(route, None)
+
     def host_speaks(self, host: str, version: int) -> None:
         self._hosts[host] = version
 

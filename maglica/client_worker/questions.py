@@ -154,8 +154,7 @@ class Questions:
         question = self._gathers.get(message["ask"])
         if question is not None:
             self._take_answer(question, message, now)
-        # After the answer to whoever asked: he waits, the host does not.
-        self._outbox.reply(caller.route, wire.ok(op="answer"))
+        self._acknowledge(message, caller)
 
     def part(self, message: Message, caller: Caller, now: Now) -> None:
         """A piece of an answer that is longer than a request may be."""
@@ -167,7 +166,14 @@ class Questions:
                 answer = wire.decode(whole, wire.MAX_PARTS * wire.PART_BYTES)
                 wire.check({**answer, "op": "answer", "ask": 0, "host": host})
                 self._take_answer(question, {**answer, "host": host}, now)
-        self._outbox.reply(caller.route, wire.ok(op="answer"))
+        self._acknowledge(message, caller)
+
+    def _acknowledge(self, message: Message, caller: Caller) -> None:
+        """Tell a host that its answer came, when it wants to know (a plain REQ must): after whoever asked was told."""
+        if message.get("ack", True):
+            self._outbox.reply(caller.route, wire.ok(op="answer"))
+        else:
+            self._outbox.unanswered(caller.route)
 
     def _take_answer(self, question: Gather, message: Message, now: Now) -> None:
         value = message.get("value") or {}

@@ -240,15 +240,23 @@ class Journal:
             rows.append(tuple(row))
         return rows
 
-    def _commit(self, work: Callable[[], None]) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
+    def _commit(self, work: Callable[[], None], *, synced: bool = True) -> None:
+        """`synced`: it survives a power cut from now on; otherwise only the end of this process, and a power cut from
+        the next commit on.
+        """
+        if not synced:
+            self._db.execute("PRAGMA synchronous = NORMAL")
         try:
+            self._db.execute("BEGIN IMMEDIATE")
             work()
             self._db.execute("COMMIT")
         except BaseException:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
+        finally:
+            if not synced:
+                self._db.execute("PRAGMA synchronous = FULL")
         self._unsettled += 1
 
     def _rows(self, name: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -258,17 +266,17 @@ class Journal:
             except (sqlite3.Error, Damaged) as error:
                 raise self._failed(error, "read") from None
 
-    def _write(self, work: Callable[[], None]) -> None:
+    def _write(self, work: Callable[[], None], *, synced: bool = True) -> None:
         """Do it in one transaction. On a full disk once more, with the room that was kept for that."""
         with self._lock:
             try:
-                self._commit(work)
+                self._commit(work, synced=synced)
             except (sqlite3.Error, Damaged) as error:
                 if getattr(error, "sqlite_errorcode", 0) & 0xFF != FULL:
                     raise self._failed(error, "written") from None
                 self._noticed_full(error)
                 try:
-                    self._commit(work)
+                    self._commit(work, synced=synced)
                 except (sqlite3.Error, Damaged) as again:
                     raise self._failed(again, "written") from None
             if self._unsettled >= SETTLE_AFTER:
@@ -322,10 +330,14 @@ class Journal:
     # ---------------------------------------------------------------------------------------------- jobs
 
     def begin(self, job: str, attempt: int, action: str, about: str | None) -> bool:
-        """Note that a job begins; False when it is known already and must not begin again."""
+        """Note that a job begins; False when it is known already and must not begin again.
+
+        Not synced: it looks first, and before it changes anything it notes a step, or how to take something back. What
+        a power cut forgets has done nothing, and is handed out again.
+        """
         if self._rows("job", job):
             return False
-        self._write(lambda: self._put("job", job, attempt, action, about, None, None, None))
+        self._write(lambda: self._put("job", job, attempt, action, about, None, None, None), synced=False)
         return True
 
     def step(self, job: str, name: str, sign: dict[str, Any] | None = None) -> None:
@@ -354,14 +366,16 @@ class Journal:
         self._write(work)
 
     def forget(self, jobs: list[tuple[str, int]]) -> None:
-        """The client worker has recorded the outcomes of these jobs and attempts."""
+        """The client worker has recorded the outcomes of these jobs and attempts. Not synced: what a power cut brings
+        back is told, and acknowledged, once more.
+        """
 
         def work() -> None:
             for job, attempt in jobs:
                 self._execute("forget job", job, attempt)
 
         if jobs:
-            self._write(work)
+            self._write(work, synced=False)
 
     def _execute(self, name: str, *values: Any) -> None:
         self._db.execute(SQL[name], values)

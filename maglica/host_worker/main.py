@@ -145,7 +145,7 @@ class Loop:
     def speak(self, now: float) -> None:
         """Send the answers that are ready, and a report when one is due."""
         for answer in self._runner.answers():
-            whole = {"v": self._protocol, "op": "answer", "host": self._runner.host.name, **answer}
+            whole = {"v": self._protocol, "op": "answer", "ack": False, "host": self._runner.host.name, **answer}
             for message in wire.split(whole, parts=self._parts):
                 self._listener.send(message)
         self._report(now)

@@ -27,6 +27,7 @@ log = logging.getLogger("maglica.host_worker")
 
 READERS = 8  # reads side by side
 MOST_READS = 256  # reads that may wait; more means that libvirt hangs
+AT_ONCE = frozenset({"host ping"})  # reads that ask nothing of libvirt: answered in the loop, also when that hangs
 STALE = 15.0  # seconds after which what libvirt said last is no longer told
 RETRY = 5.0  # seconds between two tries to undo what a crash left, while libvirt is away
 
@@ -145,6 +146,9 @@ class Runner:
 
     def read(self, message: wire.Message) -> None:
         """Answer a question in its own time. `op` is `read`, or `plan` for what a job would do."""
+        if message.get("action") in AT_ONCE:
+            self._answer(message)
+            return
         with self._lock:
             if self._waiting_reads >= MOST_READS:
                 busy = Failed("host_down", "libvirt: does not answer", "too many questions wait for it")
@@ -154,6 +158,12 @@ class Runner:
         self._reads.submit(self._read, message)
 
     def _read(self, message: wire.Message) -> None:
+        self._answer(message)
+        with self._lock:
+            self._waiting_reads -= 1
+        self._wake()
+
+    def _answer(self, message: wire.Message) -> None:
         try:
             action = declare.build(message["action"], message["args"])
             value = self._plan(action) if message["op"] == "plan" else jobs.function(action)(action, self.host)
@@ -164,10 +174,7 @@ class Runner:
             log.exception("unexpected error in %s", message.get("action"))
             text = f"unexpected error on {self.host.name}: {type(error).__name__}: {error}"
             answer = {"ok": False, "error": Failed("internal_error", text, "its log has the traceback").to_wire()}
-        with self._lock:
-            self._waiting_reads -= 1
         self._answers.put({"ask": message["ask"], **answer})
-        self._wake()
 
     def _plan(self, action: Action) -> dict[str, Any]:
         work = Work("dry-run", action.LIMIT, None, lambda: None, dry_run=True)

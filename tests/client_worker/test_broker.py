@@ -795,6 +795,21 @@ def test_an_answer_nobody_waits_for_is_taken_politely(office: Office, host: Work
     assert asked.good == {"ok": True, "op": "answer"}
 
 
+def test_who_does_not_wait_to_hear_that_his_answer_came_is_not_told(office: Office, host: Worker) -> None:
+    asked = office.post({"op": "answer", "host": "host1", "ask": 12345, "ok": True, "value": {}, "ack": False})
+    old = office.post({"v": 1, "op": "answer", "host": "host1", "ask": 12345, "ok": True, "value": {}, "ack": False})
+    part = {"op": "part", "host": "host1", "ask": 12345, "part": 0, "parts": 2, "data": b"x", "ack": False}
+    asked_too = office.post(part)
+    office.turn()
+    assert asked.answer is None
+    assert old.answer is None
+    assert asked_too.answer is None
+    assert office.broker.outbox._askers == {}, "nothing is kept of it"
+    wrong = office.post({"op": "answer", "host": "host1", "ask": "x", "ok": True, "ack": False})
+    office.turn()
+    assert wrong.error.code == "wrong_input", "what is wrong is told"
+
+
 def test_what_is_no_read_is_refused(office: Office, host: Worker) -> None:
     for action, args in (("vm start", {"name": "web1"}), ("ping", {}), ("config show", {})):
         assert office.read(action, **args).error.message == f"{action} is not a read"

@@ -9,7 +9,7 @@ import stat
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,6 +43,31 @@ def test_a_job_is_begun_once(journal: Journal) -> None:
     assert journal.begin("job2", 1, "vm start", None)
     journal.end("job1", ended())
     assert not journal.begin("job1", 1, "vm start", "web1"), "also when it has ended and nobody was told yet"
+
+
+def test_what_must_survive_a_power_cut_is_synced(journal: Journal) -> None:
+    """Before anything is changed and before anything is told: an fsync. Elsewhere the next one will do."""
+    said: list[str] = []
+    journal._db.set_trace_callback(said.append)
+
+    def synced(work: Callable[[], object]) -> bool:
+        said.clear()
+        work()
+        commit = said.index("COMMIT")
+        before = [words for words in said[:commit] if "synchronous" in words]
+        after = [words for words in said[commit:] if "synchronous" in words]
+        assert after == (["PRAGMA synchronous = FULL"] if before else []), "nothing else is committed so"
+        return not before
+
+    assert not synced(lambda: journal.begin("job1", 1, "vm start", "web1")), "it looks first"
+    assert synced(lambda: journal.step("job1", "start"))
+    assert synced(lambda: journal.put_undo("job1", 1, "remove_part", {"path": "/a"}))
+    assert synced(lambda: journal.forget_undo("job1", 1))
+    assert synced(lambda: journal.end("job1", ended()))
+    assert not synced(lambda: journal.forget([("job1", 1)])), "it is told, and acknowledged, once more"
+    with pytest.raises(TypeError):
+        journal.begin("job2", 1, "vm start", b"no JSON")  # type: ignore[arg-type]
+    assert journal._db.execute("PRAGMA synchronous").fetchone() == (2,)
 
 
 def test_what_a_job_was_doing_is_there_after_a_crash(path: str) -> None:

@@ -394,13 +394,18 @@ def test_too_many_reads_are_turned_away_at_once(place: Place) -> None:
 
     def read(count: int) -> None:
         for number in range(count):
-            place.runner.read({"op": "read", "ask": number, "action": "host ping", "args": {}})
+            place.runner.read({"op": "read", "ask": number, "action": "vm list", "args": {}})
 
     read(READERS)
     answers = []
     until(lambda: answers.extend(place.runner.answers()) or len(answers) == READERS)
     read(MOST_READS)
     assert place.runner.answers() == [], "they wait: every reader is busy"
+    place.runner.read({"op": "read", "ask": 7, "action": "host ping", "args": {}})
+    (answer,) = place.runner.answers()
+    assert answer["ok"], "it asks nothing of libvirt, and tells that this worker is there"
+    place.runner.read({"op": "read", "ask": 7, "action": "host ping", "args": {"nonsense": 1}})
+    assert [from_wire(answer["error"]).code for answer in place.runner.answers()] == ["wrong_input"]
     read(3)
     late = place.runner.answers()
     assert [from_wire(answer["error"]).message for answer in late] == ["libvirt: does not answer"] * 3
