@@ -329,7 +329,13 @@ class Connection:
 
         The same `key` is the same job, also hours later.
         """
-        return JobHandle(self, self._submit(action, reason, key, False)["job"])
+        found = self.hand_in(action, reason=reason, key=key)
+        assert isinstance(found, JobHandle), "an action that is many jobs is handed in by `hand_in`"
+        return found
+
+    def hand_in(self, action: Action, *, reason: str | None = None, key: str | None = None) -> JobHandle | GroupHandle:
+        """The same, also for an action that becomes a group of jobs, such as an image copied to all hosts."""
+        return self._handle(self._submit(action, reason, key, False))
 
     def plan(self, action: Action) -> dict[str, Any]:
         """What a job would do, and where; nothing is touched or recorded."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from maglica import config, declare
-from maglica.cloud import Connection, GroupHandle, Items, JobHandle
+from maglica.cloud import Connection, GroupHandle, Items
 from maglica.declare import Action, Where
 from maglica.errors import Refused
 
@@ -28,9 +28,9 @@ class Call:
         answer = self._connection.read(self._action(**values))
         return Items(answer) if "items" in answer else answer["item"]
 
-    def submit(self, *, reason: str | None = None, idempotency_key: str | None = None, **values: Any) -> JobHandle:
+    def submit(self, *, reason: str | None = None, idempotency_key: str | None = None, **values: Any) -> Any:
         """Hand the job in and do not wait. The same `idempotency_key` is the same job."""
-        return self._connection.submit(self._action(**values), reason=reason, key=idempotency_key)
+        return self._connection.hand_in(self._action(**values), reason=reason, key=idempotency_key)
 
     def submit_many(
         self, *, reason: str | None = None, idempotency_key: str | None = None, **values: Any

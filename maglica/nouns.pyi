@@ -29,6 +29,13 @@ class _HostRevoke:
     def __call__(self, *, name: str) -> dict[str, Any]:
         """Shut a host out: its key is good no more. Its VMs run on; `host invite` lets it in again."""
 
+class _ImageCopy:
+    def __call__(self, *, name: str, dest: str, as_: str | None = None, from_: str | None = None, ignore_missing: bool = False) -> dict[str, Any]:
+        """Copy an image to another host, encrypted: its definition and its disks."""
+    def submit(self, *, name: str, dest: str, as_: str | None = None, from_: str | None = None, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], dest: str, as_: str | None = None, from_: str | None = None, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, dest: str, as_: str | None = None, from_: str | None = None, ignore_missing: bool = False) -> dict[str, Any]: ...
+
 class _ImageImport:
     def __call__(self, *, source: str, name: str, on: str | None = None, checksum: str | None = None, format: str | None = None, pool: str | None = None, vcpus: int | None = None, memory: int | str | None = None, network: str = 'default', efi: bool = False, os: str | None = None, ignore_missing: bool = False) -> dict[str, Any]:
         """Make an image of a disk from a URL, or from a file in the import folder of a host."""
@@ -141,6 +148,7 @@ class Host:
     revoke: _HostRevoke
 
 class Image:
+    copy: _ImageCopy
     import_: _ImageImport
     list: _ImageList
 

@@ -74,10 +74,12 @@ REQUESTS: dict[str, tuple[dict[str, type], dict[str, type]]] = {
     # `ack`: false of those who do not wait to be told that it came
     "answer": ({"host": str, "ask": int, "ok": bool}, {"value": dict, "error": dict, "ack": bool}),
     "part": ({"host": str, "ask": int, "part": int, "parts": int, "data": bytes}, {"ack": bool}),
+    # A job of this host needs something of another one; what, and of which, the client worker knows.
+    "need": ({"host": str, "ask": int, "job": str, "args": dict}, {}),
 }
 
 # Whose key may send them. Only a host's own may speak for it; what is in neither is for whoever was invited.
-OF_HOSTS = frozenset({"hello", "sync", "answer", "part"})
+OF_HOSTS = frozenset({"hello", "sync", "answer", "part", "need"})
 OF_PEOPLE = frozenset({"ping", "read", "submit", "submit_group", "retry", "wait"})
 
 

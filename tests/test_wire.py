@@ -67,6 +67,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "facts": {},
     },
     "answer": {"op": "answer", "host": "host1", "ask": 5, "ok": True, "value": {"items": []}},
+    "need": {"op": "need", "host": "host1", "ask": 3, "job": "1b7q2k0m4z", "args": {"disk": "vda"}},
     "part": {"op": "part", "host": "host1", "ask": 7, "part": 0, "parts": 2, "data": b"x"},
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from maglica import kinds
-from maglica.declare import Action, Where, action, arg
+from maglica.declare import ADMIN, Action, Where, action, arg
 from maglica.errors import Refused
 
 
@@ -52,3 +52,33 @@ class ImageImport(Action):
             raise Refused(
                 "wrong_input", f"image import: {self.source} is a path on a host", "say which one with --on=HOST"
             )
+
+
+@action(
+    where=Where.PLACED,
+    changes=True,
+    slot="move",
+    limit=6 * 3600,
+    locks=("image:{name}@{dest}",),
+    example="maglica image copy el9:2026-11-20 --dest=host2.example.jp",
+)
+class ImageCopy(Action):
+    """Copy an image to another host, encrypted: its definition and its disks."""
+
+    name: str = arg(kinds.IMAGE, "the image", subject=True, values_of="image")
+    dest: str = arg(kinds.HOST, "the host that gets it; all = every one that lacks it", values_of="host")
+    as_: str | None = arg(kinds.IMAGE, "what it is called there; the same by default", default=None)
+    from_: str | None = arg(
+        kinds.HOST, "the host to take it from; the least busy one by default", default=None, values_of="host"
+    )
+    ignore_missing: bool = arg(kinds.BOOL, "go on although a host does not answer", default=False)
+
+
+@action(where=Where.NAMED, role=ADMIN, hidden=True)
+class ImageServe(Action):
+    """Serve a disk of an image to the host that has a job to copy it; without a disk, tell what there is."""
+
+    name: str = arg(kinds.IMAGE, "the image", subject=True)
+    job: str = arg(kinds.JOB, "the job of the other host")
+    disk: str | None = arg(kinds.NAME, "the target of the disk, or nvram", default=None)
+    over: bool = arg(kinds.BOOL, "the job needs nothing more", default=False)

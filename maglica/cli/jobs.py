@@ -128,10 +128,13 @@ def submit(actions: list[Action], session: Session) -> Outcome:
     """Hand it in: several as one group. One of them that is refused does not hold up the others."""
     options, connection = session.options, session.connection
     if len(actions) == 1:
-        job = connection.submit(actions[0], reason=options.reason, key=options.idempotency_key)
-        if options.verbose:
-            session.note(f"job {job.id}: {label(job.record)} on {job.record['host']}")
-        return Outcome(answers.subject_of(actions[0]), job)
+        handle = connection.hand_in(actions[0], reason=options.reason, key=options.idempotency_key)
+        found = Outcome(answers.subject_of(actions[0]), handle)
+        if found.group:  # the client worker made a group of it
+            found.name = found.group.id if found.group.recorded else actions[0].NAME
+        elif options.verbose and found.job:
+            session.note(f"job {found.job.id}: {label(found.job.record)} on {found.job.record['host']}")
+        return found
     group = connection.submit_group(actions, reason=options.reason, key=options.idempotency_key)
     if options.verbose and group.recorded:
         session.note(f"group {group.id}: {len(actions)} × {actions[0].NAME}")

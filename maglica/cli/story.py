@@ -49,7 +49,7 @@ def given(record: Job) -> Iterator[str]:
         field = fields.get(name)
         if value is not None and (field is None or value != field.default):
             text = " ".join(written(field.kind.name if field else "", value).split())
-            yield f"--{name.replace('_', '-')}={shlex.quote(text if len(text) <= 80 else text[:79] + '…')}"
+            yield f"--{name.rstrip('_').replace('_', '-')}={shlex.quote(text if len(text) <= 80 else text[:79] + '…')}"
 
 
 def _step(step: dict[str, Any]) -> str:

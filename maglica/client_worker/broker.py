@@ -24,6 +24,7 @@ from maglica.client_worker.fleet import STATES, Fleet
 from maglica.client_worker.gather import Gather, Then
 from maglica.client_worker.keyring import Keyring, Who
 from maglica.client_worker.ledger import Ledger
+from maglica.client_worker.needs import Needs
 from maglica.client_worker.now import Now
 from maglica.client_worker.outbox import Outbox
 from maglica.client_worker.profiles import Profiles
@@ -38,6 +39,7 @@ from maglica.wire import Message
 
 log = logging.getLogger("maglica.client_worker")
 
+NEED_WITHIN = 15.0  # seconds that a host has for what another one's job needs
 AT_ONCE = 1000  # old jobs that are forgotten in one turn; they take some 20 ms
 STRANGERS_KEPT_MS = 7 * 86400 * 1000  # how long it is kept what nobody known has tried
 
@@ -81,6 +83,7 @@ class Broker:
         self._questions = Questions(self.fleet, self.outbox, self.keyring, version, settings.read_timeout, now)
         self.profiles = Profiles()
         self._submissions = Submissions(self._records, self._doors, self._questions, self.profiles)
+        self._needs = Needs(self._ledger, self._questions, self.outbox, NEED_WITHIN)
         for name in hosts:
             self.fleet.know(name)
         for name, journal, incarnation, facts in store.hosts():
@@ -99,6 +102,7 @@ class Broker:
             "sync": self._sync,
             "answer": self._questions.answer,
             "part": self._questions.part,
+            "need": self._needs.need,
         }
 
     def change(self, settings: ClientSection, hosts: dict[str, HostSection]) -> None:

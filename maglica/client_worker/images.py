@@ -58,7 +58,81 @@ def for_import(
     return Choice(fitting[0][1], "the most room in a pool", refused)
 
 
-def refuse_no_image(name: str, surveys: dict[str, Survey], missing: dict[str, str]) -> Refused:
+def for_copy(
+    action: Action,
+    surveys: dict[str, Survey],
+    missing: dict[str, str],
+    reserved: dict[str, Reserved],
+) -> tuple[Choice, Action]:
+    """The host that gets a copy, with the action that says from where it comes."""
+    name, dest = str(getattr(action, "name")), str(getattr(action, "dest"))
+    named = str(getattr(action, "as_") or name)
+    place.refuse_unknown_host(dest, surveys, missing)
+    place.refuse_unknown_host(getattr(action, "from_"), surveys, missing)
+    if holders(named, {dest: surveys[dest]}):
+        raise Refused(
+            "already_exists", f"{named} exists on {dest}", "images are never replaced; --as=NAME gives another name"
+        )
+    if named != name and holders(named, surveys):
+        raise Refused(
+            "already_exists", f"{named} exists on {', '.join(holders(named, surveys))}", "choose another --as"
+        )
+    source = source_of(name, getattr(action, "from_"), surveys, missing)
+    why = unfit(name, source, surveys, dest, reserved.get(dest, Reserved()))
+    if why:
+        raise Refused("no_capacity", f"{dest} cannot take {name}: {why}", "make room there, or choose another --dest")
+    return Choice(dest, f"from {source}", {}), type(action)(**{**action.values(), "from_": source})
+
+
+def source_of(name: str, wanted: str | None, surveys: dict[str, Survey], missing: dict[str, str]) -> str:
+    """The host to take an image from: `wanted`, or the least busy one of those that have it."""
+    found = holders(name, surveys)
+    if not found:
+        raise no_image(name, surveys, missing)
+    if wanted is not None and wanted not in found:
+        raise Refused(
+            "unknown_entity", f"{wanted} does not hold an image {name}", f"it is on {', '.join(sorted(found))}"
+        )
+    able = {host: image for host, image in found.items() if image["image"] and image["state"] == "shut-off"}
+    able = {host: image for host, image in able.items() if wanted in (None, host)}
+    if not able:
+        host, image = next((host, image) for host, image in found.items() if wanted in (None, host))
+        what = f"{image['state']} on {host}" if image["image"] else f"no image but a VM, on {host}"
+        raise Refused("wrong_state", f"{name} is {what}", "only images that are shut off are copied")
+    if wanted is None and differ(able):
+        raise Refused(
+            "wrong_state",
+            f"{name} is not the same on {', '.join(sorted(able))}",
+            "say with --from=HOST which one is meant; `maglica image info` shows their checksums",
+        )
+    return min(able, key=lambda host: (int(surveys[host]["active"]), host))
+
+
+def differ(images: dict[str, dict[str, Any]]) -> bool:
+    """Whether copies of an image are known not to be the same."""
+    return len({image.get("content") for image in images.values()} - {None}) > 1
+
+
+def lacking(name: str, surveys: dict[str, Survey]) -> list[str]:
+    """The hosts that have no domain of that name."""
+    found = holders(name, surveys)
+    return sorted(host for host in surveys if host not in found)
+
+
+def disk_bytes(name: str, host: str, surveys: dict[str, Survey]) -> int:
+    """What an image's disks take."""
+    return sum(int(disk["allocation_bytes"]) for disk in holders(name, surveys)[host]["disks"])
+
+
+def unfit(name: str, source: str, surveys: dict[str, Survey], dest: str, reserved: Reserved) -> str:
+    """Why a host cannot take a copy, or ''."""
+    needed, free = disk_bytes(name, source, surveys), room(surveys[dest], reserved)
+    if needed > free:
+        return f"needs {needed >> 20} MiB of disk, the roomiest pool has {max(0, free) >> 20} MiB to give"
+    return ""
+
+
+def no_image(name: str, surveys: dict[str, Survey], missing: dict[str, str]) -> Refused:
     """The error that tells that there is no such image."""
     known = sorted({str(domain["name"]) for survey in surveys.values() for domain in survey["domains"]})
     close = nearest(name, known)

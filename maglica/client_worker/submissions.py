@@ -24,6 +24,8 @@ from maglica.errors import Refused
 from maglica.job import Group, Job
 from maglica.wire import Message
 
+EVERYWHERE = "all"  # in the place of a host's name
+
 
 class Askers(NamedTuple):
     """A submission that is being placed: whose, what he said, and where its answer goes."""
@@ -62,8 +64,32 @@ class Submissions:
         if known:
             self._see(known, caller.who, now)
             _refuse_other(known, self._profiles.fill(action))
+        if action.NAME == "image copy" and getattr(action, "dest") == EVERYWHERE and not wanted.dry_run:
+            self._copy_everywhere(wanted, known, message, caller, now)
+            return
         room, count = action.WHERE == Where.PLACED, 0 if wanted.dry_run else 1
         self._admit(message, known, count, room, caller, now, lambda seen, now: self._place(wanted, seen, now))
+
+    def _copy_everywhere(
+        self, wanted: Submission, known: Job | Group | None, message: Message, caller: Caller, now: Now
+    ) -> None:
+        """One job for every host that has no such image, as a group. Which these are is known when they have told."""
+
+        def seen_all(seen: place.Seen, now: Now) -> None:
+            values = {name: value for name, value in wanted.action.values().items() if name != "dest"}
+            name = str(wanted.action.values()["as_"] or wanted.action.values()["name"])
+            hosts = [host for host in images.lacking(name, seen.surveys) if self._keyring.sees(wanted.who, host=host)]
+            members = [groups.member(wanted.action.NAME, values, {"dest": host})._replace(name=host) for host in hosts]
+            if not members:
+                every = Refused("already_exists", f"every host has an image {name}", "`maglica image list` shows them")
+                self._answer_askers(wanted.key, outbox.failure(every))
+                return
+            group = GroupSubmission(
+                wanted.key, wanted.action.NAME, values, members, wanted.who, wanted.owner, wanted.reason
+            )
+            self._place_group(group, seen, now)
+
+        self._admit(message, known, 1, True, caller, now, seen_all)
 
     def submit_group(self, message: Message, caller: Caller, now: Now) -> None:
         """Ask for many jobs with one action."""
@@ -313,7 +339,10 @@ class Submissions:
                 )
         weights = {**self._weights, **{name: 0.0 for name in seen.surveys if not self._questions.able(name, action)}}
         weights |= {host: 0.0 for host in seen.surveys if not self._keyring.sees(who, host=host)}
-        choice = images.for_import(action, seen.surveys, seen.missing, weights, reserved)
+        if action.NAME == "image copy":
+            choice, action = images.for_copy(action, seen.surveys, seen.missing, reserved)
+        else:
+            choice = images.for_import(action, seen.surveys, seen.missing, weights, reserved)
         self._doors.may(who, type(action), now, vm=str(getattr(action, "name")), host=choice.host)
         self._questions.refuse_unable(choice.host, action)
         return choice.host, action, choice.why
@@ -360,6 +389,9 @@ class Submissions:
 def _refuse_other(known: Job | Group, action: Action) -> None:
     """The same key is the same request: another one under it is a mistake of whoever chose the key."""
     if "members" in known:
+        values = {name: value for name, value in action.values().items() if name != "dest"}
+        if (known["action"], known["args"]) == ("image copy", values) and action.values().get("dest") == EVERYWHERE:
+            return
         raise again.other_request(known)
     asked = declare.mask(action.FIELDS, action.values())
     had = declare.mask(action.FIELDS, known["args"])

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from maglica.config import HostWorkerSection, PathsSection
 from maglica.host_worker.hypervisor import Hypervisor
+from maglica.host_worker.needs import Needs
+from maglica.host_worker.serving import Serving
 
 
 class Host(NamedTuple):
@@ -18,6 +20,8 @@ class Host(NamedTuple):
     why: str  # why that is thought
     client: str = "127.0.0.1"  # where its client worker is
     paths: PathsSection = PathsSection()
+    needs: Needs | None = None  # what jobs ask other hosts for
+    serving: Serving | None = None  # what is served to other hosts
 
     def short_folder(self) -> str:
         """A folder for sockets and one-time keys, whose path is short: a socket's may have 107 characters. What is in

@@ -78,6 +78,7 @@ def _surveyed(hypervisor: Hypervisor, domain: Domain, state: str) -> Value:
         "name": domain.name,
         "state": state,
         "image": image,
+        "content": domain.mark.get("content"),
         "vcpus": domain.vcpus,
         "memory_bytes": domain.memory_bytes,
         "macs": [nic["mac"] for nic in domain.nics],

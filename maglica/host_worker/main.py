@@ -20,8 +20,10 @@ from maglica.host_worker.allegiance import Allegiance
 from maglica.host_worker.host import Host
 from maglica.host_worker.hypervisor import Hypervisor
 from maglica.host_worker.journal import open_journal
+from maglica.host_worker.needs import Needs
 from maglica.host_worker.rhythm import ANSWER_WITHIN, PROGRESS_EVERY, Rhythm
 from maglica.host_worker.run import Runner
+from maglica.host_worker.serving import Serving
 
 log = logging.getLogger("maglica.host_worker")
 
@@ -82,9 +84,10 @@ def _main() -> int:
     found = acceleration.probe(settings.host_worker.acceleration, os.path.join(folder, "acceleration"))
     hypervisor = Hypervisor(settings.host_worker.libvirt_uri)
     address, pub_port, rep_port = keys.reach(settings, key)
-    host = Host(name, hypervisor, settings.host_worker, *found, address, settings.paths)
-    host.clear_short_folder()
     listener = Listener(address, pub_port, rep_port, [wire.topic(name)], key)
+    needs, serving = Needs(listener.wake), Serving(journal.mark)
+    host = Host(name, hypervisor, settings.host_worker, *found, address, settings.paths, needs, serving)
+    host.clear_short_folder()
     runner = Runner(host, journal, listener.wake)
     log.info("host=%s client=%s libvirt=%s acceleration=%s (%s)", name, address, hypervisor.uri, *found)
 
@@ -148,6 +151,8 @@ class Loop:
             whole = {"v": self._protocol, "op": "answer", "ack": False, "host": self._runner.host.name, **answer}
             for message in wire.split(whole, parts=self._parts):
                 self._listener.send(message)
+        for need in self._runner.host.needs.outgoing() if self._runner.host.needs else ():
+            self._say({"host": self._runner.host.name, **need})
         self._report(now)
 
     def hear(self, published: list[wire.Message], answers: list[wire.Message]) -> None:
@@ -280,6 +285,9 @@ class Loop:
     def _answered(self, message: wire.Message) -> None:
         now = time.monotonic()
         if message.get("ok") and message.get("op") == "answer":
+            return
+        if message.get("op") == "need" and self._runner.host.needs:
+            self._runner.host.needs.answered(message)
             return
         if message.get("op") == "sync" and message.get("seq", self._seq) != self._seq:
             return  # late, or come twice: what it hands out may have been done and forgotten since

@@ -71,6 +71,14 @@ def digest(
     return found.hexdigest()
 
 
+def together(digests: dict[str, str]) -> str:
+    """One checksum for all disks of an image, by their targets: that of its only disk, or of a list of all."""
+    if len(digests) == 1:
+        return f"sha256:{next(iter(digests.values()))}"
+    lines = "".join(f"{target} {found}\n" for target, found in sorted(digests.items()))
+    return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
+
+
 def data_of(path: str, format: str, timeout: float, mark: str) -> tuple[Extents, int]:
     """(offset, length) of all that may hold something else than zeros, in blocks of 64 KiB; and the disk's size."""
     pieces: list[str] = []

@@ -370,6 +370,8 @@ class Runner:
         while self._works and time.monotonic() < deadline:
             time.sleep(0.1)
         self._stopping.set()
+        if self.host.serving:
+            self.host.serving.close()
         self._reads.shutdown(wait=False, cancel_futures=True)
 
 

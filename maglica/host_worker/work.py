@@ -121,8 +121,16 @@ class Work:
             self._undos += 1
             self._journal.put_undo(self.job, self._undos, what, args)
 
-    def run(self, argv: Sequence[str], *, on_output: Callable[[str], None] = lambda text: None) -> Ended:
-        """Run a command as part of this job: recorded, stopped with it, and found again after a crash."""
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        on_output: Callable[[str], None] = lambda text: None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Ended:
+        """Run a command as part of this job: recorded, stopped with it or when `stop` says so, and found again after a
+        crash.
+        """
         began = time.monotonic()
         record: dict[str, Any] = {"argv": list(argv), "exit_status": None, "seconds": None, "stderr": ""}
         try:
@@ -130,7 +138,7 @@ class Work:
                 argv,
                 timeout=self.left,
                 mark=self.mark,
-                cancelled=self.cancelled,
+                cancelled=lambda: self.cancelled() or stop(),
                 on_start=lambda pid: log.info("job=%s runs %s as process %d", self.job, argv[0], pid),
                 on_output=on_output,
             )

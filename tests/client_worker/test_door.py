@@ -17,17 +17,20 @@ from tests.client_worker.office import ADMIN_KEY, LockedOffice, Worker, outcome,
 
 # Whoever adds an action decides here as well who may ask for it. What is not listed is for readers.
 FOR_ADMINS = {
-    "audit list", "host check", "host invite", "host remove", "host revoke", "host survey", "job prune", "job store",
+    "audit list", "host check", "host invite", "host remove", "host revoke", "host survey", "image serve",
+    "job prune", "job store",
     "key add", "key list", "key new", "key revoke",
 }  # fmt: skip
 FOR_OPERATORS = {
-    "job cancel", "job recover", "job retry", "job settle", "vm clone", "vm destroy", "vm remove", "vm restart",
+    "image copy", "image import", "job cancel", "job recover", "job retry", "job settle",
+    "vm clone", "vm destroy", "vm remove", "vm restart",
     "vm start", "vm stop",
 }  # fmt: skip
 
 SAMPLES: dict[str, Any] = {
     "name": "web1", "id": "1b7q2k0m4z", "image": "el9.original", "hostname": "web2", "as_": "success",
     "reason": "I looked", "owner": "me@here", "older_than": 3600.0, "public_key": "w" * 40,
+    "source": "https://images.example.jp/x.qcow2", "dest": "host1", "job": "1b7q2k0m4z",
 }  # fmt: skip
 
 ROLE = {"ci": RoleSection(base="operator", vms="ci-*", hosts="host1")}
@@ -102,11 +105,13 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "hello": {"host": "host1", "journal": "j", "versions": [wire.VERSION], "features": [], "version": "1"},
     "sync": {"host": "host1", "incarnation": 1, "have": [], "done": [], "progress": [], "free": {}},
     "answer": {"host": "host1", "ask": 1, "ok": True, "value": {}},
+    "need": {"host": "host1", "ask": 1, "job": "1b7q2k0m4z", "args": {}},
     "part": {"host": "host1", "ask": 1, "part": 0, "parts": 1, "data": b""},
 }
 PEOPLE = {"reader": {"ping", "read", "wait", "retry"}, "operator": {"submit", "submit_group"}}
 ALLOWED = {
-    "stranger": set(), "none": set(), "other host": {"ping"}, "host": {"ping", "hello", "sync", "answer", "part"},
+    "stranger": set(), "none": set(), "other host": {"ping"},
+    "host": {"ping", "hello", "sync", "answer", "part", "need"},
     "reader": PEOPLE["reader"], "operator": PEOPLE["reader"] | PEOPLE["operator"],
     "admin": PEOPLE["reader"] | PEOPLE["operator"],
 }  # fmt: skip

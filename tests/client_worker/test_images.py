@@ -1,0 +1,180 @@
+"""Where images go and come from, and what a host's job may ask of another host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from maglica import declare
+from maglica.client_worker import images
+from maglica.client_worker.place import Reserved, Survey
+from maglica.errors import Refused
+from tests.client_worker.office import Asked, Office, Worker, submission
+
+GIB = 1 << 30
+
+
+def survey(*names: str, free: int = 100 * GIB, active: int = 0, **more: Any) -> Survey:
+    domains = [
+        {
+            "name": name, "state": "shut-off", "image": True, "content": None, "vcpus": 1, "memory_bytes": GIB,
+            "macs": [], "disks": [{"target": "vda", "allocation_bytes": 4 * GIB}], **more,
+        }
+        for name in names
+    ]  # fmt: skip
+    pools = [{"name": "default", "free_bytes": free}]
+    return {"active": active, "vcpus": 8, "memory_free_bytes": 32 * GIB, "domains": domains, "pools": pools}
+
+
+def imported(surveys: dict[str, Survey], **args: Any) -> images.Choice:
+    weights = args.pop("weights", {})
+    missing = args.pop("missing", {})
+    action = declare.build("image import", {"source": "http://example.jp/x", "name": "el9:2", **args})
+    return images.for_import(action, surveys, missing, weights, args.pop("reserved", {}))
+
+
+def copied(surveys: dict[str, Survey], **args: Any) -> tuple[str, str]:
+    """(destination, source)."""
+    missing = args.pop("missing", {})
+    action = declare.build("image copy", {"name": "el9:1", "dest": "host2", **args})
+    choice, made = images.for_copy(action, surveys, missing, {})
+    return choice.host, made.values()["from_"]
+
+
+def refusal(surveys: dict[str, Survey], what: Any, **args: Any) -> Refused:
+    with pytest.raises(Refused) as refused:
+        what(surveys, **args)
+    return refused.value
+
+
+def test_an_import_goes_where_most_room_is() -> None:
+    surveys = {"host1": survey(free=10), "host2": survey(free=30), "host3": survey(free=20)}
+    assert imported(surveys).host == "host2"
+    assert imported(surveys, weights={"host2": 0.0}).host == "host3"
+    assert imported(surveys, on="host1").host == "host1"
+    assert refusal({"host1": survey(free=0)}, imported).code == "no_capacity"
+
+
+def test_an_import_never_replaces_an_image_anywhere() -> None:
+    assert refusal({"host1": survey(), "host2": survey("el9:2")}, imported, on="host1").code == "already_exists"
+    silent = refusal({"host1": survey()}, imported, missing={"host2": "down"})
+    assert (silent.code, imported({"host1": survey()}, missing={"host2": "down"}, ignore_missing=True).host) == (
+        "host_down", "host1",
+    )  # fmt: skip
+
+
+def test_a_copy_comes_from_the_least_busy_host_that_has_it() -> None:
+    surveys = {"host1": survey("el9:1", active=3), "host2": survey(), "host3": survey("el9:1", active=1)}
+    assert copied(surveys) == ("host2", "host3")
+    assert copied(surveys, from_="host1") == ("host2", "host1")
+
+
+def test_a_copy_is_refused_for_a_reason() -> None:
+    both = {"host1": survey("el9:1"), "host2": survey("el9:1")}
+    assert refusal(both, copied).code == "already_exists"
+    assert refusal({"host1": survey(), "host2": survey()}, copied).code == "unknown_entity"
+    assert refusal({"host1": survey("el9:1")}, copied).code == "unknown_entity"
+    assert refusal({"host1": survey("el9:1")}, copied, missing={"host2": "down"}).code == "host_down"
+    assert refusal({"host1": survey("el9:1"), "host2": survey(free=GIB)}, copied).code == "no_capacity"
+    assert refusal({"host1": survey("el9:1", state="running"), "host2": survey()}, copied).code == "wrong_state"
+    assert refusal({"host1": survey("el9:1", image=False), "host2": survey()}, copied).code == "wrong_state"
+    here = {"host1": survey("el9:1"), "host2": survey(), "host3": survey("other")}
+    assert refusal(here, copied, from_="host3").code == "unknown_entity"
+    assert refusal(here, copied, as_="other").code == "already_exists"
+
+
+def test_copies_that_differ_are_not_chosen_from() -> None:
+    surveys = {"host1": survey("el9:1", content="a"), "host2": survey(), "host3": survey("el9:1", content="b")}
+    assert refusal(surveys, copied).code == "wrong_state"
+    assert copied(surveys, from_="host3") == ("host2", "host3")
+
+
+def test_what_open_jobs_will_take_is_taken() -> None:
+    action = declare.build("image copy", {"name": "el9:1", "dest": "host2"})
+    surveys = {"host1": survey("el9:1"), "host2": survey(free=5 * GIB)}
+    with pytest.raises(Refused, match="cannot take el9:1"):
+        images.for_copy(action, surveys, {}, {"host2": Reserved(1, 0, 2 * GIB)})
+
+
+# ---------------------------------------------------------------------------------------------- through the office
+
+IMAGE = "el9.original"
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Iterator[Office]:
+    found = Office(tmp_path)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def hosts(office: Office) -> list[Worker]:
+    workers = [Worker(office, f"host{number}", {IMAGE: "shut-off"} if number == 1 else {}) for number in (1, 2, 3)]
+    for worker in workers:
+        assert worker.hello().good
+    return workers
+
+
+def asked(office: Office, hosts: list[Worker], message: dict[str, Any]) -> Asked:
+    found = office.ask(message)
+    office.serve(*hosts)
+    return found
+
+
+def test_a_copy_to_all_is_a_group_of_those_that_lack_it(office: Office, hosts: list[Worker]) -> None:
+    wanted = submission("image copy", key="k", name=IMAGE, dest="all")
+    group = asked(office, hosts, wanted).good["group"]
+    assert [(member["name"], member["state"]) for member in group["members"]] == [
+        (f"{IMAGE}@host2", "queued"), (f"{IMAGE}@host3", "queued"),
+    ]  # fmt: skip
+    assert asked(office, hosts, wanted).good["group"]["id"] == group["id"], "the same key is the same group"
+    other = submission("image copy", key="k", name=IMAGE, dest="host2")
+    assert asked(office, hosts, other).error.code == "already_exists"
+    assert hosts[1].claim(free={"move": 1})
+    hosts[1].vms[IMAGE] = hosts[2].vms[IMAGE] = "shut-off"
+    again = asked(office, hosts, submission("image copy", key="l", name=IMAGE, dest="all"))
+    assert (again.error.code, again.error.message) == ("already_exists", f"every host has an image {IMAGE}")
+
+
+def test_a_job_asks_only_for_what_it_is_about(office: Office, hosts: list[Worker]) -> None:
+    job = asked(office, hosts, submission("image copy", key="k", name=IMAGE, dest="host2")).good["job"]["id"]
+    need = {"op": "need", "ask": 9, "args": {"disk": "vda", "name": "another"}}
+    early = office.ask({**need, "host": "host3", "job": job})
+    assert (early.error.code, early.answer and early.answer["ask"]) == ("wrong_state", 9), "it is another host's job"
+    assert hosts[1].claim(free={"move": 1}) == [job]
+    served: list[dict[str, Any]] = []
+    hosts[0].answers["image serve"] = lambda args: {"item": served.append(args) or {"port": 5560}}
+    answer = asked(office, hosts, {**need, "host": "host2", "job": job}).good
+    assert (answer["op"], answer["ask"], answer["value"]) == ("need", 9, {"item": {"port": 5560}})
+    assert served == [{"name": IMAGE, "job": job, "disk": "vda", "over": False}]
+    hosts[1].end(job, "failed", error={"code": "environment_error", "message": "no"})
+    late = office.ask({**need, "host": "host2", "job": job})
+    assert late.error.code == "wrong_state", "it has ended"
+
+
+def test_only_jobs_that_copy_ask_for_anything(office: Office, hosts: list[Worker]) -> None:
+    job = asked(office, hosts, submission("vm clone", key="k", image=IMAGE, hostname="web1")).good["job"]["id"]
+    assert hosts[0].claim() == [job]
+    refused = asked(office, hosts, {"op": "need", "ask": 1, "host": "host1", "job": job, "args": {}})
+    assert refused.error.code == "wrong_state"
+
+
+def test_a_source_that_refuses_or_is_silent_is_told(office: Office, hosts: list[Worker]) -> None:
+    job = asked(office, hosts, submission("image copy", key="k", name=IMAGE, dest="host2")).good["job"]["id"]
+    hosts[1].claim(free={"move": 1})
+    need = {"op": "need", "ask": 2, "host": "host2", "job": job, "args": {}}
+    waiting = office.ask(need)
+    (question,) = office.questions("host1")
+    hosts[0].answer(question, error=Refused("wrong_state", "it runs"))
+    office.turn()
+    assert (waiting.error.code, waiting.error.message, waiting.answer and waiting.answer["op"]) == (
+        "wrong_state", "it runs", "need",
+    )  # fmt: skip
+    silent = office.ask(need)
+    office.questions("host1")
+    office.sleep(16.0)
+    assert silent.error.code == "host_down"
