@@ -68,13 +68,14 @@ def clone(**more: Any) -> VmClone:
 
 
 def test_a_profile_reaches_the_guest_as_it_is_written(profiles: Profiles) -> None:
-    action = profiles.fill(clone(customize_profile="web", write="/etc/motd:own", timezone="Europe/Rome"))
+    own = {"write": "/etc/motd:own", "timezone": "Europe/Rome", "run_at_first_boot": "echo last"}
+    action = profiles.fill(clone(customize_profile="web", **own))
     request = request_of(action.values(), [MAC])
     debian, rhel = request.custom.for_family("debian"), request.custom.for_family("rhel")
     files = {file.path: file.text for file in debian.files}
     assert files == {"/etc/motd": "own\n", "/etc/empty": "", "/etc/app.conf": "\x00\udcff"}
-    assert debian.commands == ("echo one", "echo two, three; true", "apt-get -y install nginx")
-    assert (rhel.commands[2:], rhel.files[-1].path) == ((), "/etc/yum.conf")
+    assert debian.commands == ("echo one", "echo two, three; true", "apt-get -y install nginx", "echo last")
+    assert (rhel.commands[2:], rhel.files[-1].path) == (("echo last",), "/etc/yum.conf")
     assert (debian.timezone, debian.hosts) == ("Europe/Rome", ("192.0.2.7\tdb1.example.jp db1",))
     (user,) = debian.users
     assert (user.name, user.sudo, user.ssh_keys, user.password_hash) == ("alice", True, (KEY,), HASH)

@@ -345,7 +345,7 @@ def test_a_profile_and_what_was_asked_for_beside_it() -> None:
     both = merged(profile, own)
     assert both.files == (File("/etc/motd", "own\n"), File("/etc/a", "1\n"))
     assert (both.commands, both.timezone, both.users[0].ssh_keys) == (("one", "two"), "Asia/Tokyo", (KEY,))
-    assert both.for_family("rhel").commands == ("one", "two", "dnf -y install x")
+    assert both.for_family("rhel").commands == ("one", "dnf -y install x", "two")
     assert both.for_family("debian").files[-1] == File("/etc/apt/x", "y\n")
     assert both.for_family(None).commands == ("one", "two")
 

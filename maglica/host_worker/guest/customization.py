@@ -1,8 +1,8 @@
 """What a clone gets beside an identity of its own: files, users, commands, time zone. Values only.
 
 Most of it comes in two layers, a profile of the client worker's settings and what was asked for beside it. `merged`
-makes one of them: lists are joined with the profile's part first, of single values the later one counts. What is for
-one family of systems alone stays apart until the family is known (`for_family`).
+makes one of them: lists are joined with the profile's part first, of single values the later one counts. What a family
+of systems gets stands apart until the family is known (`for_family`).
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class User:
 @dataclass(frozen=True)
 class Customization:
     """Everything beyond the identity. `commands` are lines for /bin/sh, run once at the first boot, in this order;
-    `hosts` are lines of /etc/hosts; `families` holds what only one family of systems gets.
+    `hosts` are lines of /etc/hosts; `families` holds the whole of what a family of systems gets that gets something
+    else.
     """
 
     files: tuple[File, ...] = ()
@@ -53,8 +54,7 @@ class Customization:
 
     def for_family(self, family: str | None) -> Customization:
         """What a system of this family gets."""
-        own = self.families.get(family or "")
-        return merged(replace(self, families={}), own) if own else replace(self, families={})
+        return self.families.get(family or "", replace(self, families={}))
 
     @classmethod
     def from_map(cls, value: Mapping[str, Any]) -> Customization:
@@ -84,7 +84,7 @@ def asked(values: Mapping[str, Any]) -> Customization:
         File(one["path"], base64.b64decode(one["base64"]).decode("utf-8", "surrogateescape"), one["mode"])
         for one in values.get("upload") or ()
     ]
-    return Customization(
+    common = Customization(
         files=(*(replace(one, text=_whole_lines(one.text)) for one in written), *uploaded),
         users=tuple(_asked_user(one) for one in values.get("user") or ()),
         commands=tuple(values.get("run_at_first_boot") or ()),
@@ -92,8 +92,9 @@ def asked(values: Mapping[str, Any]) -> Customization:
         timezone=values.get("timezone"),
         locale=values.get("locale"),
         keyboard=values.get("keyboard"),
-        families={family: asked(part) for family, part in (values.get("families") or {}).items()},
     )
+    families = values.get("families") or {}
+    return replace(common, families={family: merged(common, asked(part)) for family, part in families.items()})
 
 
 def _whole_lines(text: str) -> str:
@@ -112,7 +113,8 @@ def merged(first: Customization, second: Customization) -> Customization:
     for name in (one.name for one in fields(Customization)):
         a, b = getattr(first, name), getattr(second, name)
         if name == "families":
-            values[name] = {**a, **{family: merged(a.get(family, Customization()), part) for family, part in b.items()}}
+            known = sorted({*a, *b})
+            values[name] = {family: merged(first.for_family(family), second.for_family(family)) for family in known}
         elif name in ("files", "users"):
             values[name] = tuple({(one.path if isinstance(one, File) else one.name): one for one in (*a, *b)}.values())
         elif isinstance(a, tuple):
