@@ -59,6 +59,18 @@ class HostWorkerSection(Record):
     memory_reserve: int = arg(kinds.SIZE, "memory that guests never get", default=512 << 20)
     pool_reserve: int = arg(kinds.SIZE, "room that every pool keeps free", default=256 << 20)
     customize_timeout: float = arg(kinds.DURATION, "how long the work inside a guest's disks may take", default=600.0)
+    warm_appliances: int = arg(
+        kinds.integer(0, 16),
+        "libguestfs appliances that are kept for the next clone; 0: each clone launches its own",
+        default=2,
+    )
+    warm_idle: float = arg(
+        kinds.DURATION, "how long an appliance is kept for an image that nobody clones", default=300.0
+    )
+    warm_memory: int = arg(kinds.SIZE, "memory of a kept appliance", default=384 << 20)
+    warm_timeout: float = arg(
+        kinds.DURATION, "how long one clone may take in a kept appliance before a new one takes its place", default=60.0
+    )
     export_dir: str = arg(kinds.PATH, "where exported disks are written", default="/var/lib/maglica/export")
     export_url: str | None = arg(kinds.TEXT, "where that directory is published", default=None)
     import_dir: str = arg(

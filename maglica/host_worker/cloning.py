@@ -15,8 +15,7 @@ from typing import Any
 
 from maglica.actions.vm import VmClone
 from maglica.errors import Failed, MaglicaError, Refused
-from maglica.host_worker import copying, domain_xml, exporting, look, plan, seeding
-from maglica.host_worker.guest import disk as guest_disk
+from maglica.host_worker import copying, customising, domain_xml, exporting, look, plan, seeding
 from maglica.host_worker.guest.request import request_of
 from maglica.host_worker.host import Host
 from maglica.host_worker.look import ACTIVE
@@ -30,8 +29,9 @@ def clone(want: VmClone, host: Host, work: Work) -> dict[str, Any]:
     work.will({"export": exporting.path(want, host), **todo.shown()} if want.format else todo.shown())
     with work.step("copy", f"{todo.mode} to pool {todo.pool}"):
         paths = copying.copy(todo, host, work)
-    guest = _customise(want, todo, paths, host, work) if want.customize == "guestfs" else None
-    seed = None
+    guest = seed = None
+    if want.customize == "guestfs":
+        paths, guest = customising.customise(todo, paths, request_of(want.values(), todo.macs), host, work)
     if want.customize == "cloud-init":
         seed, guest = seeding.make(want, todo, work)
     if want.format:
@@ -118,23 +118,6 @@ def _exists(path: str, pool: str, host: Host) -> bool:
         raise
 
 
-def _customise(want: VmClone, todo: ClonePlan, paths: dict[str, str], host: Host, work: Work) -> dict[str, Any]:
-    request = request_of(want.values(), todo.macs)
-    disks = [guest_disk.Disk(paths[copy.target], copy.format) for copy in todo.copies]
-    with work.step("customize") as step:
-        report = guest_disk.customise(
-            disks,
-            request,
-            kvm=host.acceleration == "kvm",
-            deadline=min(work.left, host.settings.customize_timeout),
-            on_step=work.substep,
-            cancelled=work.cancelled,
-            mark=work.mark,
-        )
-        step["note"] = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in report["seconds"].items())
-    return report
-
-
 def _told(
     want: VmClone, todo: ClonePlan, paths: dict[str, str], guest: dict[str, Any] | None, host: Host, work: Work
 ) -> dict[str, Any]:
@@ -178,4 +161,5 @@ def _known_addresses(want: VmClone, host: Host) -> list[str]:
 def _guest(report: dict[str, Any] | None) -> dict[str, Any] | None:
     if report is None:
         return None
-    return {name: report.get(name) for name in ("os", "network", "host_keys", "verified", "seconds")}
+    told = ("os", "network", "host_keys", "verified", "appliance", "note", "seconds")
+    return {name: report.get(name) for name in told}

@@ -29,6 +29,14 @@ def copy(todo: ClonePlan, host: Host, work: Work) -> dict[str, str]:
     return {copy.target: copy.part for copy in todo.copies}
 
 
+def again(todo: ClonePlan, host: Host, work: Work) -> dict[str, str]:
+    """Throw away the disks that were made, and make them anew; where each came to lie."""
+    for copy_ in todo.copies:
+        if os.path.lexists(copy_.part):
+            os.unlink(copy_.part)
+    return copy(todo, host, work)
+
+
 def _copy_volume(copy: Copy, todo: ClonePlan, host: Host, work: Work) -> str:
     name = os.path.basename(copy.path)
     work.undo("delete_volume", pool=todo.pool, name=name)

@@ -7,6 +7,7 @@ import shutil
 from typing import NamedTuple
 
 from maglica.config import HostWorkerSection, PathsSection
+from maglica.host_worker.guest.warm import WarmAppliances
 from maglica.host_worker.hypervisor import Hypervisor
 from maglica.host_worker.needs import Needs
 from maglica.host_worker.serving import Serving
@@ -22,6 +23,7 @@ class Host(NamedTuple):
     paths: PathsSection = PathsSection()
     needs: Needs | None = None  # what jobs ask other hosts for
     serving: Serving | None = None  # what is served to other hosts
+    warm: WarmAppliances | None = None  # kept for the next clone of an image
 
     def short_folder(self) -> str:
         """A folder for sockets and one-time keys, whose path is short: a socket's may have 107 characters. What is in

@@ -17,6 +17,7 @@ from maglica.declare import Where
 from maglica.errors import Failed, MaglicaError, Refused, from_wire
 from maglica.host_worker import acceleration, allegiance, join, undo
 from maglica.host_worker.allegiance import Allegiance
+from maglica.host_worker.guest.warm import WarmAppliances
 from maglica.host_worker.host import Host
 from maglica.host_worker.hypervisor import Hypervisor
 from maglica.host_worker.journal import open_journal
@@ -85,8 +86,8 @@ def _main() -> int:
     hypervisor = Hypervisor(settings.host_worker.libvirt_uri)
     address, pub_port, rep_port = keys.reach(settings, key)
     listener = Listener(address, pub_port, rep_port, [wire.topic(name)], key)
-    needs, serving = Needs(listener.wake), Serving(journal.mark)
-    host = Host(name, hypervisor, settings.host_worker, *found, address, settings.paths, needs, serving)
+    needs, serving, warm = Needs(listener.wake), Serving(journal.mark), WarmAppliances(journal.mark)
+    host = Host(name, hypervisor, settings.host_worker, *found, address, settings.paths, needs, serving, warm)
     host.clear_short_folder()
     runner = Runner(host, journal, listener.wake)
     log.info("host=%s client=%s libvirt=%s acceleration=%s (%s)", name, address, hypervisor.uri, *found)

@@ -19,6 +19,7 @@ from maglica.config import HostWorkerSection
 from maglica.declare import SLOTS, Action
 from maglica.errors import Failed, MaglicaError, Refused
 from maglica.host_worker import commands, jobs, look, signs, undo
+from maglica.host_worker.guest import conversation
 from maglica.host_worker.host import Host
 from maglica.host_worker.journal import Entry, Journal, set_aside
 from maglica.host_worker.work import Planned, Work, outcome
@@ -284,6 +285,8 @@ class Runner:
                 before = self.facts.get("libvirt")
                 self.refresh_facts()
                 self.journal.settle()
+                if self.host.warm:
+                    self.host.warm.tidy(self.host.settings)
                 if self.facts.get("libvirt") != before:
                     self._news = True
                     self._wake()
@@ -300,6 +303,8 @@ class Runner:
         """
         for pid in commands.end_orphans(self.journal.mark):
             log.warning("ended process %d, which outlived its host worker", pid)
+        for folder in conversation.sweep(self.journal.mark):
+            log.info("removed %s, which outlived its host worker", folder)
         open_jobs = [entry for entry in self.journal.entries() if entry.outcome is None]
         if open_jobs or self._left_behind():
             self._recover_in_background(open_jobs)
@@ -372,6 +377,8 @@ class Runner:
         self._stopping.set()
         if self.host.serving:
             self.host.serving.close()
+        if self.host.warm:
+            self.host.warm.close()
         self._reads.shutdown(wait=False, cancel_futures=True)
 
 

@@ -1,4 +1,5 @@
-"""The process that opens a guest's disks: `python -m maglica.host_worker.guest.child`, started by `disk.py`.
+"""The process that opens a guest's disks: `python -m maglica.host_worker.guest.child`, started by
+`conversation.py`.
 
 The only file that imports guestfs. It reads one JSON line from stdin and answers with JSON lines on stdout
 ({"event": "step" | "done" | "error", …}). stdin stays open: its end means that the parent is gone, and then this
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import re
 import shutil
 import signal
@@ -25,7 +27,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from maglica.errors import Failed, MaglicaError, Refused
-from maglica.host_worker.guest import customize
+from maglica.host_worker.guest import customize, inspection, serving
+from maglica.host_worker.guest.inspection import Layout, read_text
 from maglica.host_worker.guest.model import (
     Absent,
     Edit,
@@ -44,9 +47,7 @@ from maglica.host_worker.guest.model import (
     System,
     WriteFile,
 )
-
-MAX_TEXT = 2 << 20
-"""Bytes. Longest file that is read; libguestfs' messages end at 4 MiB."""
+from maglica.host_worker.guest.serving import Hands
 
 NEEDED_MOUNTS = re.compile(r"/(boot|etc|lib|root|usr|var)?(/|$)")
 """Other file systems (/home, /srv, …) hold nothing that is read or changed: they stay untouched."""
@@ -96,10 +97,12 @@ def main() -> int:
     """Exit status 0 when a report or an error was sent."""
     send = _private_stdout()
     signal.signal(signal.SIGTERM, _leave)
-    task = json.loads(sys.stdin.buffer.readline() or "null")
-    if task is None:
-        return 1
-    threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
+    tasks: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    threading.Thread(target=_hear_parent, args=(tasks,), name="hear-parent", daemon=True).start()
+    task = tasks.get()
+    if task["verb"] == "keep":
+        serving.serve(task, tasks.get, send, Hands(open_drives, work, lambda: Steps(send)))
+        return 0
     try:
         send({"event": "done", "report": run(task, Steps(send))})
     except MaglicaError as error:
@@ -124,9 +127,10 @@ def _leave(number: int, frame: object) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-def _end_with_parent() -> None:
-    while os.read(0, 4096):
-        pass
+def _hear_parent(tasks: queue.SimpleQueue[dict[str, Any]]) -> None:
+    """Hand on what the parent says, and end when it does: stdin is open for as long as it lives."""
+    for line in sys.stdin.buffer:
+        tasks.put(json.loads(line))
     # The parent would have done it. What libguestfs keeps elsewhere goes when SIGTERM lets this process tidy up.
     shutil.rmtree(os.environ.get("LIBGUESTFS_TMPDIR", ""), ignore_errors=True)
     group = os.getpgrp()
@@ -149,8 +153,8 @@ def run(task: Mapping[str, Any], steps: Steps) -> dict[str, Any]:
         guest = open_disks(task["disks"], read_only=verb != "customise")
     try:
         with steps.step("inspect"):
-            root = only_root(guest)
-        report = work(guest, root, verb, request, steps)
+            layout = inspection.layout(guest)
+        report = work(guest, layout, verb, request, steps)
         with steps.step("close"):
             # Reports what could not be written; close() alone would not.
             guest.shutdown()
@@ -159,12 +163,12 @@ def run(task: Mapping[str, Any], steps: Steps) -> dict[str, Any]:
     return {**report, "seconds": steps.seconds}
 
 
-def work(guest: Any, root: str, verb: str, request: GuestRequest | None, steps: Steps) -> dict[str, Any]:
+def work(guest: Any, layout: Layout, verb: str, request: GuestRequest | None, steps: Steps) -> dict[str, Any]:
     """One operating system of a launched and inspected appliance, from mounting it to the second reading."""
     with steps.step("read"):
-        mount = partial(_mount, guest, root, wanted=customize.folders(request))
+        mount = partial(_mount, guest, layout, wanted=customize.folders(request))
         mount(read_only=verb != "customise")
-        facts = gather(guest, _system(guest, root), request)
+        facts = gather(guest, layout.system, request)
     report: dict[str, Any] = {"os": facts.system.to_map(), "host_keys": None, "verified": False, "edits": []}
     if request is None:
         return {**report, "network": customize.network_tool(facts) if facts.system.family else None}
@@ -189,16 +193,31 @@ def open_disks(disks: Sequence[Sequence[str]], *, read_only: bool) -> Any:
 
     The format is always told: a guest that can write to its raw disk could make it look like anything.
     """
+    guest = _handle()
+    for path, image_format in disks:
+        guest.add_drive_opts(path, format=image_format, readonly=read_only)
+    guest.launch()
+    return guest
+
+
+def open_drives(drives: Sequence[tuple[str, str]], memory: int) -> Any:
+    """A launched appliance with what is exported by NBD as these (socket, name), and with so many bytes of memory."""
+    guest = _handle()
+    guest.set_memsize(memory >> 20)
+    for socket, name in drives:
+        guest.add_drive_opts(name, format="raw", protocol="nbd", server=[f"unix:{socket}"])
+    guest.launch()
+    return guest
+
+
+def _handle() -> Any:
     try:
         import guestfs
     except ImportError as error:
         raise Refused("environment_error", f"libguestfs is not there: {error}", HINT_GUESTFS) from error
     guest = guestfs.GuestFS(python_return_dict=True)
-    # QEMU's and the appliance's own words: guest_disk keeps the last of them for the details of an error.
+    # QEMU's and the appliance's own words: the parent keeps the last of them for the details of an error.
     guest.set_event_callback(_to_stderr, guestfs.EVENT_APPLIANCE | guestfs.EVENT_LIBRARY | guestfs.EVENT_WARNING)
-    for path, image_format in disks:
-        guest.add_drive_opts(path, format=image_format, readonly=read_only)
-    guest.launch()
     return guest
 
 
@@ -207,40 +226,15 @@ def _to_stderr(event: int, handle: int, text: bytes | str, numbers: object) -> N
     os.write(2, text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape"))
 
 
-def only_root(guest: Any) -> str:
-    """The device of the one operating system; none or several are refused."""
-    roots = guest.inspect_os()
-    if len(roots) == 1:
-        return str(roots[0])
-    found = f"{len(roots)} operating systems" if roots else "no operating system that libguestfs knows"
-    raise Refused("wrong_input", f"the disks hold {found}", customize.HINT_NONE)
-
-
-def _system(guest: Any, root: str) -> System:
-    distro = guest.inspect_get_distro(root) if guest.inspect_get_type(root) == "linux" else guest.inspect_get_type(root)
-    release = _text(guest, "/etc/os-release") or ""
-    like = re.search(r"^ID_LIKE=[\"']?([^\"'\n]*)", release, re.MULTILINE)
-    # For Debian libguestfs' product name is a bare "12.5".
-    pretty = re.search(r"^PRETTY_NAME=[\"']?([^\"'\n]+)", release, re.MULTILINE)
-    return System(
-        distro=distro,
-        product=pretty[1] if pretty else guest.inspect_get_product_name(root),
-        major=guest.inspect_get_major_version(root),
-        minor=guest.inspect_get_minor_version(root),
-        like=tuple(like[1].split()) if like else (),
-    )
-
-
-def _mount(guest: Any, root: str, *, wanted: Sequence[str], read_only: bool) -> None:
+def _mount(guest: Any, layout: Layout, *, wanted: Sequence[str], read_only: bool) -> None:
     """/ first, then what lies below it. A journal that was not closed is replayed by the appliance's kernel.
 
     `wanted`: folders in which something is written beside what every clone gets.
     """
     mount = guest.mount_ro if read_only else guest.mount
-    points = guest.inspect_get_mountpoints(root)
-    for point in sorted(points):
+    for point, device in layout.mounts:
         if NEEDED_MOUNTS.match(point) or any(f"{folder}/".startswith(f"{point}/") for folder in wanted):
-            mount(points[point], point)
+            mount(device, point)
 
 
 def _reopen(guest: Any, mount: Callable[..., None]) -> None:
@@ -259,7 +253,7 @@ def gather(guest: Any, system: System, request: GuestRequest | None) -> GuestFac
     readable = {path for pattern in read for path in _glob(guest, pattern)}
     paths = readable | {path for pattern in see for path in _glob(guest, pattern)}
     links = {path: str(guest.readlink(path)) for path in sorted(paths) if _is_link(guest, path)}
-    texts = {path: _text(guest, path) for path in sorted(readable)}
+    texts = {path: read_text(guest, path) for path in sorted(readable)}
     files = {path: text for path, text in texts.items() if text is not None}
     return GuestFacts(system, files, links, frozenset(paths))
 
@@ -270,18 +264,6 @@ def _glob(guest: Any, pattern: str) -> list[str]:
 
 def _is_link(guest: Any, path: str) -> bool:
     return bool(guest.is_symlink(path))
-
-
-def _text(guest: Any, path: str) -> str | None:
-    """The text of a regular file or of a link to one; None for anything else."""
-    if not guest.is_file(path, followsymlinks=True):
-        return None
-    size = guest.statns(path)["st_size"]
-    if size > MAX_TEXT:
-        raise Refused("environment_error", f"{path} of the image has {size} bytes, expected at most {MAX_TEXT}")
-    # pread answers in one message; read_file opens a stream and takes two hundred times as long.
-    content: bytes = guest.pread(path, size, 0) if size else b""
-    return content.decode("utf-8", "surrogateescape")
 
 
 def look(guest: Any, expectations: Sequence[Expectation]) -> dict[str, Seen]:
@@ -300,7 +282,7 @@ def _seen(guest: Any, wish: Expectation) -> Seen:
         return Seen(paths=tuple(_glob(guest, wish.path)))
     if isinstance(wish, LinkIs):
         return Seen(target=str(guest.readlink(wish.path)) if _is_link(guest, wish.path) else None)
-    text = _text(guest, wish.path)
+    text = read_text(guest, wish.path)
     if text is None:
         return Seen()
     facts = guest.statns(wish.path)
@@ -340,7 +322,8 @@ def apply(guest: Any, edit: Edit) -> None:
             guest.write(path, text.encode("utf-8", "surrogateescape"))
             _belongs(guest, path, mode, owner)
         case Remove(path):
-            guest.rm_rf(path)
+            # rm_rf starts a program in the appliance, which takes a tenth of a second without KVM.
+            (guest.rm_rf if guest.is_dir(path) else guest.rm_f)(path)
         case MakeDir(path, mode, owner):
             guest.mkdir_p(path)
             _belongs(guest, path, mode, owner)
