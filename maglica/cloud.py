@@ -26,6 +26,7 @@ from maglica.bus import Client
 from maglica.declare import Action
 from maglica.errors import Failed, MaglicaError, Refused, from_wire
 from maglica.job import Job
+from maglica.policy import Policy
 
 # A request that waits for hosts may take this much longer than they.
 MARGIN = 5.0
@@ -245,9 +246,10 @@ class GroupHandle(Handle):
     def result(self) -> list[dict[str, Any]]:
         """The members of a group that has ended; raises as `wait` does."""
         members = self.members()
-        bad = [member for member in members if member["state"] != job.DONE]
-        if not bad:
+        bad = [member for member in members if member["state"] != job.DONE or member["error"]]
+        if not bad or self.state == job.DONE:
             return members
+        bad.sort(key=lambda member: (member["error"] or {}).get("code") == "cancelled")  # the cause, not what it led to
         first = bad[0]["error"] or {"message": f"job {bad[0]['job']} ended as {bad[0]['state']}"}
         if len(bad) == len(members):
             raise from_wire(first)
@@ -324,6 +326,17 @@ class Connection:
         """Answer a read."""
         return self.call(action.NAME, action.values(), timeout)
 
+    def make(self, action: type[Action], values: dict[str, Any]) -> Action:
+        """The action with these values; what they do not say is taken from the template that they name."""
+        name = values.get("template")
+        if name is None or action.NAME != "vm clone":
+            return action(**values)
+        from maglica import template  # few need it
+
+        said = self.call("template show", {"name": name})["item"]
+        given = {key: value for key, value in values.items() if key != "template"}
+        return action(**template.render(said, given))
+
     def submit(self, action: Action, *, reason: str | None = None, key: str | None = None) -> JobHandle:
         """Hand in a job. When this returns it is recorded and will be carried out, whatever dies now.
 
@@ -333,20 +346,31 @@ class Connection:
         assert isinstance(found, JobHandle), "an action that is many jobs is handed in by `hand_in`"
         return found
 
-    def hand_in(self, action: Action, *, reason: str | None = None, key: str | None = None) -> JobHandle | GroupHandle:
-        """The same, also for an action that becomes a group of jobs, such as an image copied to all hosts."""
-        return self._handle(self._submit(action, reason, key, False))
+    def hand_in(
+        self, action: Action, *, reason: str | None = None, key: str | None = None, policy: Policy | None = None
+    ) -> JobHandle | GroupHandle:
+        """The same, also for an action that becomes a group of jobs: an image copied to all hosts, or what is done to a
+        fleet. `policy` is that group's.
+        """
+        return self._handle(self._submit(action, reason, key, False, policy))
 
-    def plan(self, action: Action) -> dict[str, Any]:
-        """What a job would do, and where; nothing is touched or recorded."""
-        plan: dict[str, Any] = self._submit(action, None, None, True)["plan"]
+    def plan(self, action: Action, *, policy: Policy | None = None) -> dict[str, Any]:
+        """What a job would do, and where; nothing is touched or recorded. Of what becomes a group: its `action`, its
+        `members` with the host of each and why there, and a `note`.
+        """
+        plan: dict[str, Any] = self._submit(action, None, None, True, policy)["plan"]
         return plan
 
     def submit_group(
-        self, actions: Sequence[Action], *, reason: str | None = None, key: str | None = None
+        self,
+        actions: Sequence[Action],
+        *,
+        reason: str | None = None,
+        key: str | None = None,
+        policy: Policy | None = None,
     ) -> GroupHandle:
         """Hand in many jobs at once: one request, one id, one progress, one cancel. All do the same to different
-        objects; one that is refused does not hold up the others.
+        objects. `policy`: how many side by side, and what one that fails means for the rest; by default nothing.
 
         The same `key` is the same group, also hours later.
         """
@@ -363,10 +387,47 @@ class Connection:
         each = [{name: value for name, value in one.items() if name not in common} for one in values]
         message = {
             "op": "submit_group", "key": key or os.urandom(16).hex(), "action": names.pop(), "args": common,
-            "each": each, "owner": owner(), "reason": reason,
+            "each": each, "owner": owner(), "reason": reason, **_told(policy),
         }  # fmt: skip
+        return GroupHandle(self, self._ask_group(message)["group"])
+
+    def submit_numbered(
+        self,
+        sample: Action,
+        pattern: str,
+        count: int,
+        *,
+        first: str = "1",
+        reason: str | None = None,
+        key: str | None = None,
+        policy: Policy | None = None,
+    ) -> GroupHandle:
+        """Hand in `count` jobs that differ in a number in what they make: `ci-{n}`, `ci-{n:03}`.
+
+        `sample`: one of them, whatever its name. `first`: the first number, or `next`: after the highest that is.
+        """
+        message = self._numbered(sample, pattern, count, first, policy)
+        message |= {"key": key or os.urandom(16).hex(), "reason": reason}
+        return GroupHandle(self, self._ask_group(message)["group"])
+
+    def plan_numbered(
+        self, sample: Action, pattern: str, count: int, *, first: str = "1", policy: Policy | None = None
+    ) -> dict[str, Any]:
+        """Where each of them would go, and why: `action`, `members`, `note`."""
+        message = {**self._numbered(sample, pattern, count, first, policy), "dry_run": True}
+        plan: dict[str, Any] = self._ask_group(message)["plan"]
+        return plan
+
+    def _numbered(self, sample: Action, pattern: str, count: int, first: str, policy: Policy | None) -> wire.Message:
+        args = {**sample.values(), sample.distinct(): pattern}
+        return {
+            "op": "submit_group", "key": os.urandom(16).hex(), "action": sample.NAME, "args": args, "each": [],
+            "owner": owner(), "count": count, "first": first, **_told(policy),
+        }  # fmt: skip
+
+    def _ask_group(self, message: wire.Message) -> wire.Message:
         try:
-            return GroupHandle(self, self._ask(message, self._patience())["group"])
+            return self._ask(message, self._patience())
         except Refused as error:
             if error.message.startswith("unknown request"):
                 hint = "ask for one object at a time, or install this release there"
@@ -407,10 +468,12 @@ class Connection:
     def _handle(self, answer: wire.Message) -> JobHandle | GroupHandle:
         return GroupHandle(self, answer["group"]) if "group" in answer else JobHandle(self, answer["job"])
 
-    def _submit(self, action: Action, reason: str | None, key: str | None, dry_run: bool) -> wire.Message:
+    def _submit(
+        self, action: Action, reason: str | None, key: str | None, dry_run: bool, policy: Policy | None = None
+    ) -> wire.Message:
         message = {
             "op": "submit", "key": key or os.urandom(16).hex(), "action": action.NAME, "args": action.values(),
-            "owner": owner(), "reason": reason, "dry_run": dry_run,
+            "owner": owner(), "reason": reason, "dry_run": dry_run, **_told(policy),
         }  # fmt: skip
         return self._ask(message, self._patience())
 
@@ -440,6 +503,13 @@ class Connection:
         hosts = [{**item, "role": "host", "round_trip_seconds": took.get(item["host"])} for item in answer["items"]]
         answer["items"] = [first, *hosts]
         return Items(answer)
+
+
+def _told(policy: Policy | None) -> dict[str, Any]:
+    """A policy as it travels; the usual one does not, so that a client worker of an older release understands."""
+    usual = Policy().values()
+    said = {name: value for name, value in (policy or Policy()).values().items() if value != usual[name]}
+    return {"policy": said} if said else {}
 
 
 def owner() -> str:

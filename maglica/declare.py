@@ -179,6 +179,7 @@ class Where:
     PLACED = "placed"
     NAMED = "named"
     TERMINAL = "terminal"
+    MANY = "many"
 
 
 # Who may ask, each including those before it. `[role NAME]` sections narrow one of them.
@@ -212,6 +213,7 @@ class Action(Record):
     WIDE: tuple[str, ...] = ()  # further columns for --output=wide
     EXAMPLE = ""
     ALIASES: tuple[str, ...] = ()  # further verbs
+    UNDONE_BY = ""  # the action that takes back what this one made, such as "vm remove"
 
     @classmethod
     def label(cls) -> str:
@@ -271,6 +273,7 @@ def action(
     wide: tuple[str, ...] = (),
     example: str = "",
     aliases: tuple[str, ...] = (),
+    undone_by: str = "",
 ) -> Callable[[A], A]:
     """File a class in the table. What each word means stands at `Action`.
 
@@ -287,6 +290,7 @@ def action(
         cls.ROLE = role or (OPERATOR if changes else READER)
         cls.HIDDEN, cls.SLOT, cls.LIMIT, cls.LOCKS = hidden, slot, limit, locks
         cls.COLUMNS, cls.WIDE, cls.EXAMPLE, cls.ALIASES = columns, wide, example or f"maglica {cls.NAME}", aliases
+        cls.UNDONE_BY = undone_by
         ACTIONS[cls.NAME] = cls
         for verb_alias in aliases:
             alias(f"{cls.NOUN} {verb_alias}", cls)

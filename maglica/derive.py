@@ -10,6 +10,7 @@ import re
 
 from maglica import declare
 from maglica.declare import Action, Arg, Where
+from maglica.policy import Policy
 
 BEGIN, END = "<!-- commands: made from the table by `make derive` -->", "<!-- end of commands -->"
 
@@ -57,10 +58,17 @@ def _call_stub(action: type[Action]) -> str:
         f"    def __call__({signature}) -> {result}:",
         f'        """{action.HELP}"""',
     ]
-    if action.CHANGES:
+    if action.WHERE == Where.MANY and action.CHANGES:
+        extra = ["reason: str | None = None", "idempotency_key: str | None = None", *_POLICY]
+        lines[1] = f"    def __call__({', '.join([signature, *_POLICY])}) -> list[dict[str, Any]]:"
+        lines.append(f"    def submit({', '.join(['self', '*', *own, *extra])}) -> GroupHandle: ...")
+        lines.append(f"    def plan({', '.join([signature, *_POLICY])}) -> dict[str, Any]: ...")
+    elif action.CHANGES:
         extra = ["reason: str | None = None", "idempotency_key: str | None = None"]
         lines.append(f"    def submit({', '.join(['self', '*', *own, *extra])}) -> JobHandle: ...")
         many = [_listed(field) if field.name == action.distinct() else parameter(field) for field in _sorted(action)]
+        some = [_MADE.get(action.WHERE, "")] if action.WHERE in _MADE else []
+        extra += [*some, *_POLICY]
         lines.append(f"    def submit_many({', '.join(['self', '*', *many, *extra])}) -> GroupHandle: ...")
         lines.append(f"    def plan({signature}) -> dict[str, Any]: ...")
     return "\n".join(lines) + "\n"
@@ -71,7 +79,12 @@ def _sorted(action: type[Action]) -> list[Arg]:
 
 
 def _listed(field: Arg) -> str:
-    return f"{field.name}: list[{field.annotation}]"
+    return f"{field.name}: list[{field.annotation}]" + ("" if field.subject else " | str")
+
+
+_POLICY = [parameter(field) for field in Policy.FIELDS.values()]
+# What those take that make something: how many, and their first number.
+_MADE = {Where.PLACED: "count: int | None = None, first: int | str = 1"}
 
 
 def _class_name(action: type[Action]) -> str:

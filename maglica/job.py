@@ -89,6 +89,16 @@ class Group(TypedDict):
     # {"name", "args", "job", "error"} of each, in the order in which they were asked for; `job` is None when it was
     # refused, with the reason in `error`. `args` has what only this one has.
     members: list[dict[str, Any]]
+    request: dict[str, Any] | None  # {"action", "args"}: what was asked for, where the jobs followed from it
+    policy: dict[str, Any]  # what is not as usual of `policy.Policy`
+    note: str | None  # what whoever asked should know: fewer than he asked for, say
+    # What was decided when too many had failed: {"what": `stop` or `undo`, "why", "at"}. In the store's own column.
+    decision: dict[str, Any] | None
+    undo_of: str | None  # the group whose works it takes back
+
+
+# What records of groups of older releases lack.
+LATER_OF_GROUPS: dict[str, Any] = {"request": None, "policy": {}, "note": None, "undo_of": None}
 
 
 def may_become(old: str, new: str) -> bool:
@@ -129,11 +139,16 @@ def changed(record: Job) -> bool | None:
     return None
 
 
-def group_state(states: Mapping[str, int], count: int) -> str:
-    """The state of a group of `count` members, of which so many have jobs in these states; the others were refused."""
+def group_state(states: Mapping[str, int], count: int, needed: int | None = None, *, undone: bool = False) -> str:
+    """The state of a group of `count` members, of which so many have jobs in these states; the others were refused.
+
+    `needed`: how many have to succeed; all of them by default. `undone`: what they made was taken back.
+    """
     if any(states.get(state) for state in OPEN):
         return QUEUED if sum(states.values()) == states.get(QUEUED) else RUNNING
-    if states.get(DONE) == count:
+    if undone:
+        return FAILED
+    if states.get(DONE, 0) >= (count if needed is None else needed):
         return DONE
     if states.get(DONE):
         return PARTIAL

@@ -95,6 +95,8 @@ LABEL = Kind(
     "str",
     _matching(rf"({_NAME}:)?[A-Za-z0-9][A-Za-z0-9._+-]{{0,63}}"),
 )
+TAG = Kind("tag", "letters, digits and . _ -, at most 64", "str", _matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"))
+UUID = Kind("uuid", "a UUID", "str", _matching(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"))
 TEXT = Kind("text", "one line of text", "str", _one_line)
 JOB = Kind("job", "the id of a job, as `maglica job list` shows it", "str", _matching(r"[0-9A-Za-z-]{4,40}"))
 
@@ -115,6 +117,17 @@ def _hostname(value: Any) -> str:
 # the guest's kernel, which takes 64 bytes (sethostname(2)), and into names of files.
 HOSTNAME = Kind("hostname", "a host name such as vm0.example.jp (letters, digits, dashes and dots)", "str", _hostname)
 
+
+def _fleet(value: Any) -> str:
+    text = _hostname(value)
+    if "." in text or re.search(r"-\d+$", text) or len(text) > 50:
+        raise ValueError(f"{text!r} is not valid")
+    return text
+
+
+# Its VMs are called BASE-1, BASE-2, …: such a name is no name of a fleet, or 1 of web-1 were 1-1 of web.
+FLEET = Kind("fleet", "letters, digits and dashes, at most 50, without a number at the end", "str", _fleet)
+
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50}
 
 
@@ -133,6 +146,9 @@ def _size(value: Any) -> int:
 
 
 SIZE = Kind("size", "a size such as 512M, 10G or 1T (powers of 1024)", "int | str", _size)
+SIZE_OR_OFF = Kind(
+    "size", "a size such as 512M, or off", "int | str", lambda value: 0 if value in ("off", 0, "0") else _size(value)
+)
 
 
 def _memory(value: Any) -> int:
@@ -222,6 +238,14 @@ def number(low: float, high: float) -> Kind:
     return Kind("number", f"a number from {low:g} to {high:g}", "float", check)
 
 
+def _first(value: Any) -> str:
+    text = str(value).strip()
+    if text != "next" and not re.fullmatch(r"\d{1,6}", text):
+        raise ValueError(f"{text!r} is neither a number nor next")
+    return text
+
+
+FIRST = Kind("first", "a whole number from 0 to 999999, or next", "int | str", _first)
 VCPUS = integer(1, 1024)
 PORT = integer(1, 65535)
 
@@ -298,6 +322,12 @@ IPS = list_of(IP, at_most=8)
 INTERFACE = Kind("address", "an address with its prefix, such as 192.0.2.10/24", "str", _interface)
 
 
+def _text_of_file(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > 65536:
+        raise ValueError("it is no text of at most 64 KiB")
+    return value
+
+
 def file_or_text(word: str) -> str:
     """The content of the file that `word` names; UTF-8, at most 64 KiB."""
     try:
@@ -306,6 +336,8 @@ def file_or_text(word: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"cannot read {word!r}: {getattr(error, 'strerror', None) or error}") from None
 
+
+TEXT_FILE = Kind("text-file", "a file of text in UTF-8, at most 64 KiB", "str", _text_of_file, terminal=file_or_text)
 
 _KEY_TYPE = r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com)"
 

@@ -11,6 +11,7 @@ from maglica import config, declare
 from maglica.cloud import Connection, GroupHandle, Items
 from maglica.declare import Action, Where
 from maglica.errors import Refused
+from maglica.policy import Policy, numbered, refuse_no_pattern
 
 
 class Call:
@@ -29,23 +30,44 @@ class Call:
         return Items(answer) if "items" in answer else answer["item"]
 
     def submit(self, *, reason: str | None = None, idempotency_key: str | None = None, **values: Any) -> Any:
-        """Hand the job in and do not wait. The same `idempotency_key` is the same job."""
-        return self._connection.hand_in(self._action(**values), reason=reason, key=idempotency_key)
+        """Hand the job in and do not wait. The same `idempotency_key` is the same job. What becomes a group takes what
+        `policy.Policy` has as well.
+        """
+        policy = _policy(values) if self._action.WHERE == Where.MANY else None
+        action = self._connection.make(self._action, values)
+        return self._connection.hand_in(action, reason=reason, key=idempotency_key, policy=policy)
 
     def submit_many(
-        self, *, reason: str | None = None, idempotency_key: str | None = None, **values: Any
+        self,
+        *,
+        count: int | None = None,
+        first: int | str = 1,
+        reason: str | None = None,
+        idempotency_key: str | None = None,
+        **values: Any,
     ) -> GroupHandle:
-        """Hand in one job for each name in a list, as a group, and do not wait. All else is the same for all."""
-        distinct = self._action.distinct()
+        """Hand in one job for each name in a list, as a group, and do not wait. All else is the same for all.
+
+        With `count`, the name has a place for a number, such as `ci-{n:03}`, and that many are made, from `first` on
+        (a number, or `next`). What `policy.Policy` has is taken as well.
+        """
+        distinct, policy = self._action.distinct(), _policy(values)
         names = values.pop(distinct, None)
+        if count is not None:
+            refuse_no_pattern(str(names), count)
+            sample = self._connection.make(self._action, {**values, distinct: numbered(str(names), 1)})
+            return self._connection.submit_numbered(
+                sample, str(names), count, first=str(first), reason=reason, key=idempotency_key, policy=policy
+            )
         if not isinstance(names, (list, tuple)):
             raise Refused("wrong_input", f"{self._action.NAME}: {distinct} is no list", "give a list of names")
-        actions = [self._action(**{**values, distinct: name}) for name in names]
-        return self._connection.submit_group(actions, reason=reason, key=idempotency_key)
+        actions = [self._connection.make(self._action, {**values, distinct: name}) for name in names]
+        return self._connection.submit_group(actions, reason=reason, key=idempotency_key, policy=policy)
 
     def plan(self, **values: Any) -> dict[str, Any]:
         """What the job would do, and where. Nothing is touched."""
-        return self._connection.plan(self._action(**values))
+        policy = _policy(values) if self._action.WHERE == Where.MANY else None
+        return self._connection.plan(self._connection.make(self._action, values), policy=policy)
 
     @property
     def __signature__(self) -> Any:
@@ -61,6 +83,11 @@ class Call:
             for field in self._action.FIELDS.values()
         ]
         return inspect.Signature(parameters)
+
+
+def _policy(values: dict[str, Any]) -> Policy:
+    """The policy among some arguments, which is taken out of them."""
+    return Policy(**{name: values.pop(name) for name in Policy.FIELDS if name in values})
 
 
 class Noun:

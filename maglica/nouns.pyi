@@ -9,6 +9,40 @@ class _AuditList:
     def __call__(self, *, last: int = 50, who: str | None = None, outcome: str | None = None, object: str | None = None) -> Items:
         """List who did what, from where, and whether it was allowed; the newest last."""
 
+class _FleetCreate:
+    def __call__(self, *, name: str, image: str | None = None, start: bool | None = None, vcpus: int | None = None, memory: int | str | None = None, ssh_key: str | None = None, mode: str | None = None, customize: str | None = None, customize_profile: str | None = None, write: list[str] | dict[str, str] | None = None, run_at_first_boot: list[str] | str | None = None, timezone: str | None = None, disks: list[int | str] | str | None = None, swap: int | str | None = None, networks: list[str] | str | None = None, tags: list[str] | str | None = None, template: str | None = None, count: int = 1, forks: int | None = None, ignore_missing: bool = False, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> list[dict[str, Any]]:
+        """Clone VMs called NAME-1, NAME-2, … from a template or an image; numbers continue after the highest."""
+    def submit(self, *, name: str, image: str | None = None, start: bool | None = None, vcpus: int | None = None, memory: int | str | None = None, ssh_key: str | None = None, mode: str | None = None, customize: str | None = None, customize_profile: str | None = None, write: list[str] | dict[str, str] | None = None, run_at_first_boot: list[str] | str | None = None, timezone: str | None = None, disks: list[int | str] | str | None = None, swap: int | str | None = None, networks: list[str] | str | None = None, tags: list[str] | str | None = None, template: str | None = None, count: int = 1, forks: int | None = None, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, image: str | None = None, start: bool | None = None, vcpus: int | None = None, memory: int | str | None = None, ssh_key: str | None = None, mode: str | None = None, customize: str | None = None, customize_profile: str | None = None, write: list[str] | dict[str, str] | None = None, run_at_first_boot: list[str] | str | None = None, timezone: str | None = None, disks: list[int | str] | str | None = None, swap: int | str | None = None, networks: list[str] | str | None = None, tags: list[str] | str | None = None, template: str | None = None, count: int = 1, forks: int | None = None, ignore_missing: bool = False, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> dict[str, Any]: ...
+
+class _FleetList:
+    def __call__(self) -> Items:
+        """List the fleets: how many VMs they have, how many of them run, and where they are."""
+
+class _FleetRemove:
+    def __call__(self, *, name: str, count: int = 1, all: bool = False, forks: int | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> list[dict[str, Any]]:
+        """Delete VMs of a fleet with their disks, those with the highest numbers first, also when they run."""
+    def submit(self, *, name: str, count: int = 1, all: bool = False, forks: int | None = None, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, count: int = 1, all: bool = False, forks: int | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> dict[str, Any]: ...
+
+class _FleetRestart:
+    def __call__(self, *, name: str, count: int = 1, all: bool = False, forks: int | None = None, timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> list[dict[str, Any]]:
+        """Shut down running VMs of a fleet and start them again, those with the lowest numbers first."""
+    def submit(self, *, name: str, count: int = 1, all: bool = False, forks: int | None = None, timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, count: int = 1, all: bool = False, forks: int | None = None, timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> dict[str, Any]: ...
+
+class _FleetStart:
+    def __call__(self, *, name: str, count: int = 1, all: bool = False, forks: int | None = None, ignore_missing: bool = False, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> list[dict[str, Any]]:
+        """Start VMs of a fleet, those with the lowest numbers first; those that run already are not counted."""
+    def submit(self, *, name: str, count: int = 1, all: bool = False, forks: int | None = None, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, count: int = 1, all: bool = False, forks: int | None = None, ignore_missing: bool = False, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> dict[str, Any]: ...
+
+class _FleetStop:
+    def __call__(self, *, name: str, count: int = 1, all: bool = False, forks: int | None = None, timeout: float | str = 60.0, force: bool = False, kill: bool = False, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> list[dict[str, Any]]:
+        """Shut down running VMs of a fleet, those with the highest numbers first."""
+    def submit(self, *, name: str, count: int = 1, all: bool = False, forks: int | None = None, timeout: float | str = 60.0, force: bool = False, kill: bool = False, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, count: int = 1, all: bool = False, forks: int | None = None, timeout: float | str = 60.0, force: bool = False, kill: bool = False, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> dict[str, Any]: ...
+
 class _HostInfo:
     def __call__(self, *, name: str) -> dict[str, Any]:
         """Show a host: processors, memory, pools, guests, versions, acceleration."""
@@ -33,14 +67,14 @@ class _ImageCopy:
     def __call__(self, *, name: str, dest: str, as_: str | None = None, from_: str | None = None, ignore_missing: bool = False) -> dict[str, Any]:
         """Copy an image to another host, encrypted: its definition and its disks."""
     def submit(self, *, name: str, dest: str, as_: str | None = None, from_: str | None = None, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
-    def submit_many(self, *, name: list[str], dest: str, as_: str | None = None, from_: str | None = None, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> GroupHandle: ...
+    def submit_many(self, *, name: list[str], dest: str, as_: str | None = None, from_: str | None = None, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None, count: int | None = None, first: int | str = 1, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, name: str, dest: str, as_: str | None = None, from_: str | None = None, ignore_missing: bool = False) -> dict[str, Any]: ...
 
 class _ImageImport:
     def __call__(self, *, source: str, name: str, on: str | None = None, checksum: str | None = None, format: str | None = None, pool: str | None = None, vcpus: int | None = None, memory: int | str | None = None, network: str = 'default', efi: bool = False, os: str | None = None, ignore_missing: bool = False) -> dict[str, Any]:
         """Make an image of a disk from a URL, or from a file in the import folder of a host."""
     def submit(self, *, source: str, name: str, on: str | None = None, checksum: str | None = None, format: str | None = None, pool: str | None = None, vcpus: int | None = None, memory: int | str | None = None, network: str = 'default', efi: bool = False, os: str | None = None, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
-    def submit_many(self, *, source: list[str], name: str, on: str | None = None, checksum: str | None = None, format: str | None = None, pool: str | None = None, vcpus: int | None = None, memory: int | str | None = None, network: str = 'default', efi: bool = False, os: str | None = None, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> GroupHandle: ...
+    def submit_many(self, *, source: list[str], name: str, on: str | None = None, checksum: str | None = None, format: str | None = None, pool: str | None = None, vcpus: int | None = None, memory: int | str | None = None, network: str = 'default', efi: bool = False, os: str | None = None, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None, count: int | None = None, first: int | str = 1, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, source: str, name: str, on: str | None = None, checksum: str | None = None, format: str | None = None, pool: str | None = None, vcpus: int | None = None, memory: int | str | None = None, network: str = 'default', efi: bool = False, os: str | None = None, ignore_missing: bool = False) -> dict[str, Any]: ...
 
 class _ImageList:
@@ -87,18 +121,38 @@ class _LockList:
     def __call__(self, *, vm: str | None = None, host: str | None = None) -> Items:
         """List who holds what since when, and who waits behind it. A lock ends with its job, however that ends."""
 
+class _TemplateAdd:
+    def __call__(self, *, name: str, image: str | None = None, start: bool | None = None, vcpus: int | None = None, memory: int | str | None = None, ssh_key: str | None = None, mode: str | None = None, customize: str | None = None, customize_profile: str | None = None, write: list[str] | dict[str, str] | None = None, run_at_first_boot: list[str] | str | None = None, timezone: str | None = None, disks: list[int | str] | str | None = None, swap: int | str | None = None, networks: list[str] | str | None = None, tags: list[str] | str | None = None, file: str | None = None, replace: bool = False) -> dict[str, Any]:
+        """Keep a template: an image, and whatever else `vm clone` takes that is not of one VM alone."""
+
+class _TemplateList:
+    def __call__(self) -> Items:
+        """List the templates."""
+
+class _TemplateRemove:
+    def __call__(self, *, name: str) -> dict[str, Any]:
+        """Forget a template. VMs that were made of it stay as they are."""
+
+class _TemplateRender:
+    def __call__(self, *, name: str, image: str | None = None, start: bool | None = None, vcpus: int | None = None, memory: int | str | None = None, ssh_key: str | None = None, mode: str | None = None, customize: str | None = None, customize_profile: str | None = None, write: list[str] | dict[str, str] | None = None, run_at_first_boot: list[str] | str | None = None, timezone: str | None = None, disks: list[int | str] | str | None = None, swap: int | str | None = None, networks: list[str] | str | None = None, tags: list[str] | str | None = None, hostname: str | None = None) -> dict[str, Any]:
+        """Show the command that a template stands for, with what is given beside it."""
+
+class _TemplateShow:
+    def __call__(self, *, name: str) -> dict[str, Any]:
+        """Show what a template says."""
+
 class _VmClone:
-    def __call__(self, *, image: str, hostname: str, on: str | None = None, start: bool = True, vcpus: int | None = None, memory: int | str | None = None, ip: str | None = None, gateway: str | None = None, dns: list[str] | str | None = None, ssh_key: str | None = None, root_password_hash: str | None = None, mac: list[str] | str | None = None, mode: str = 'full', customize: str = 'guestfs', customize_profile: str | None = None, write: list[str] | dict[str, str] | None = None, upload: list[dict[str, Any]] | dict[str, bytes] | None = None, run_at_first_boot: list[str] | str | None = None, user: list[dict[str, Any]] | str | None = None, timezone: str | None = None, format: str | None = None, ignore_missing: bool = False) -> dict[str, Any]:
+    def __call__(self, *, image: str, hostname: str, on: str | None = None, start: bool = True, vcpus: int | None = None, memory: int | str | None = None, ip: str | None = None, gateway: str | None = None, dns: list[str] | str | None = None, ssh_key: str | None = None, root_password_hash: str | None = None, mac: list[str] | str | None = None, mode: str = 'full', customize: str = 'guestfs', customize_profile: str | None = None, write: list[str] | dict[str, str] | None = None, upload: list[dict[str, Any]] | dict[str, bytes] | None = None, run_at_first_boot: list[str] | str | None = None, user: list[dict[str, Any]] | str | None = None, timezone: str | None = None, format: str | None = None, disks: list[int | str] | str | None = None, swap: int | str | None = None, networks: list[str] | str | None = None, tags: list[str] | str | None = None, template: str | None = None, fleet: str | None = None, ignore_missing: bool = False) -> dict[str, Any]:
         """Clone an image into a new VM that answers to its own name."""
-    def submit(self, *, image: str, hostname: str, on: str | None = None, start: bool = True, vcpus: int | None = None, memory: int | str | None = None, ip: str | None = None, gateway: str | None = None, dns: list[str] | str | None = None, ssh_key: str | None = None, root_password_hash: str | None = None, mac: list[str] | str | None = None, mode: str = 'full', customize: str = 'guestfs', customize_profile: str | None = None, write: list[str] | dict[str, str] | None = None, upload: list[dict[str, Any]] | dict[str, bytes] | None = None, run_at_first_boot: list[str] | str | None = None, user: list[dict[str, Any]] | str | None = None, timezone: str | None = None, format: str | None = None, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
-    def submit_many(self, *, image: str, hostname: list[str], on: str | None = None, start: bool = True, vcpus: int | None = None, memory: int | str | None = None, ip: str | None = None, gateway: str | None = None, dns: list[str] | str | None = None, ssh_key: str | None = None, root_password_hash: str | None = None, mac: list[str] | str | None = None, mode: str = 'full', customize: str = 'guestfs', customize_profile: str | None = None, write: list[str] | dict[str, str] | None = None, upload: list[dict[str, Any]] | dict[str, bytes] | None = None, run_at_first_boot: list[str] | str | None = None, user: list[dict[str, Any]] | str | None = None, timezone: str | None = None, format: str | None = None, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> GroupHandle: ...
-    def plan(self, *, image: str, hostname: str, on: str | None = None, start: bool = True, vcpus: int | None = None, memory: int | str | None = None, ip: str | None = None, gateway: str | None = None, dns: list[str] | str | None = None, ssh_key: str | None = None, root_password_hash: str | None = None, mac: list[str] | str | None = None, mode: str = 'full', customize: str = 'guestfs', customize_profile: str | None = None, write: list[str] | dict[str, str] | None = None, upload: list[dict[str, Any]] | dict[str, bytes] | None = None, run_at_first_boot: list[str] | str | None = None, user: list[dict[str, Any]] | str | None = None, timezone: str | None = None, format: str | None = None, ignore_missing: bool = False) -> dict[str, Any]: ...
+    def submit(self, *, image: str, hostname: str, on: str | None = None, start: bool = True, vcpus: int | None = None, memory: int | str | None = None, ip: str | None = None, gateway: str | None = None, dns: list[str] | str | None = None, ssh_key: str | None = None, root_password_hash: str | None = None, mac: list[str] | str | None = None, mode: str = 'full', customize: str = 'guestfs', customize_profile: str | None = None, write: list[str] | dict[str, str] | None = None, upload: list[dict[str, Any]] | dict[str, bytes] | None = None, run_at_first_boot: list[str] | str | None = None, user: list[dict[str, Any]] | str | None = None, timezone: str | None = None, format: str | None = None, disks: list[int | str] | str | None = None, swap: int | str | None = None, networks: list[str] | str | None = None, tags: list[str] | str | None = None, template: str | None = None, fleet: str | None = None, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, image: str, hostname: list[str] | str, on: str | None = None, start: bool = True, vcpus: int | None = None, memory: int | str | None = None, ip: str | None = None, gateway: str | None = None, dns: list[str] | str | None = None, ssh_key: str | None = None, root_password_hash: str | None = None, mac: list[str] | str | None = None, mode: str = 'full', customize: str = 'guestfs', customize_profile: str | None = None, write: list[str] | dict[str, str] | None = None, upload: list[dict[str, Any]] | dict[str, bytes] | None = None, run_at_first_boot: list[str] | str | None = None, user: list[dict[str, Any]] | str | None = None, timezone: str | None = None, format: str | None = None, disks: list[int | str] | str | None = None, swap: int | str | None = None, networks: list[str] | str | None = None, tags: list[str] | str | None = None, template: str | None = None, fleet: str | None = None, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None, count: int | None = None, first: int | str = 1, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, image: str, hostname: str, on: str | None = None, start: bool = True, vcpus: int | None = None, memory: int | str | None = None, ip: str | None = None, gateway: str | None = None, dns: list[str] | str | None = None, ssh_key: str | None = None, root_password_hash: str | None = None, mac: list[str] | str | None = None, mode: str = 'full', customize: str = 'guestfs', customize_profile: str | None = None, write: list[str] | dict[str, str] | None = None, upload: list[dict[str, Any]] | dict[str, bytes] | None = None, run_at_first_boot: list[str] | str | None = None, user: list[dict[str, Any]] | str | None = None, timezone: str | None = None, format: str | None = None, disks: list[int | str] | str | None = None, swap: int | str | None = None, networks: list[str] | str | None = None, tags: list[str] | str | None = None, template: str | None = None, fleet: str | None = None, ignore_missing: bool = False) -> dict[str, Any]: ...
 
 class _VmDestroy:
     def __call__(self, *, name: str) -> dict[str, Any]:
         """Pull the plug of a VM. Its disks stay."""
     def submit(self, *, name: str, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
-    def submit_many(self, *, name: list[str], reason: str | None = None, idempotency_key: str | None = None) -> GroupHandle: ...
+    def submit_many(self, *, name: list[str], reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, name: str) -> dict[str, Any]: ...
 
 class _VmInfo:
@@ -110,35 +164,43 @@ class _VmList:
         """List the VMs of all hosts, as they are at this moment."""
 
 class _VmRemove:
-    def __call__(self, *, name: str, keep_disks: bool = False, force: bool = False) -> dict[str, Any]:
+    def __call__(self, *, name: str, keep_disks: bool = False, force: bool = False, uuid: str | None = None) -> dict[str, Any]:
         """Delete a VM that is shut off, with its disks; refused while another VM uses them."""
-    def submit(self, *, name: str, keep_disks: bool = False, force: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
-    def submit_many(self, *, name: list[str], keep_disks: bool = False, force: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> GroupHandle: ...
-    def plan(self, *, name: str, keep_disks: bool = False, force: bool = False) -> dict[str, Any]: ...
+    def submit(self, *, name: str, keep_disks: bool = False, force: bool = False, uuid: str | None = None, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], keep_disks: bool = False, force: bool = False, uuid: str | None = None, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, keep_disks: bool = False, force: bool = False, uuid: str | None = None) -> dict[str, Any]: ...
 
 class _VmRestart:
     def __call__(self, *, name: str, timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False) -> dict[str, Any]:
         """Shut a VM down gracefully and start it again."""
     def submit(self, *, name: str, timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
-    def submit_many(self, *, name: list[str], timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> GroupHandle: ...
+    def submit_many(self, *, name: list[str], timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, name: str, timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False) -> dict[str, Any]: ...
 
 class _VmStart:
     def __call__(self, *, name: str, ignore_missing: bool = False) -> dict[str, Any]:
         """Start a VM."""
     def submit(self, *, name: str, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
-    def submit_many(self, *, name: list[str], ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> GroupHandle: ...
+    def submit_many(self, *, name: list[str], ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, name: str, ignore_missing: bool = False) -> dict[str, Any]: ...
 
 class _VmStop:
     def __call__(self, *, name: str, timeout: float | str = 60.0, force: bool = False) -> dict[str, Any]:
         """Shut a VM down gracefully and wait until it is off."""
     def submit(self, *, name: str, timeout: float | str = 60.0, force: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
-    def submit_many(self, *, name: list[str], timeout: float | str = 60.0, force: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> GroupHandle: ...
+    def submit_many(self, *, name: list[str], timeout: float | str = 60.0, force: bool = False, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, name: str, timeout: float | str = 60.0, force: bool = False) -> dict[str, Any]: ...
 
 class Audit:
     list: _AuditList
+
+class Fleet:
+    create: _FleetCreate
+    list: _FleetList
+    remove: _FleetRemove
+    restart: _FleetRestart
+    start: _FleetStart
+    stop: _FleetStop
 
 class Host:
     info: _HostInfo
@@ -168,6 +230,13 @@ class Key:
 class Lock:
     list: _LockList
 
+class Template:
+    add: _TemplateAdd
+    list: _TemplateList
+    remove: _TemplateRemove
+    render: _TemplateRender
+    show: _TemplateShow
+
 class Vm:
     clone: _VmClone
     destroy: _VmDestroy
@@ -180,11 +249,13 @@ class Vm:
 
 class Cloud(Connection):
     audit: Audit
+    fleet: Fleet
     host: Host
     image: Image
     job: Job
     key: Key
     lock: Lock
+    template: Template
     vm: Vm
     def __init__(self, settings: config.Settings) -> None: ...
 

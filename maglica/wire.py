@@ -18,11 +18,12 @@ import msgpack
 from msgpack import fallback
 
 from maglica.errors import Failed, MaglicaError, Refused, from_wire
+from maglica.policy import MOST
 
 VERSION = 2  # hosts know their cluster, say hello to every start of the client worker and hear numbered beats
 OLDEST = 1  # the release before this one speaks it
 VERSIONS = tuple(range(OLDEST, VERSION + 1))
-FEATURES = ("reads", "jobs", "cancel", "beats", "cluster", "actions", "parts", "groups", "retry")
+FEATURES = ("reads", "jobs", "cancel", "beats", "cluster", "actions", "parts", "groups", "retry", "policies")
 
 MAX_BYTES = 256 * 1024  # of one request; 16 MiB of Python objects in the worst case
 PART_BYTES = 128 * 1024  # of a piece of a host's answer that is longer than a request may be
@@ -33,7 +34,7 @@ MAX_DEPTH = 16
 # memory, and time: 0.1 s for 256 KiB of them.
 CONTAINER_BYTES = 8
 UNCOUNTED_BYTES = 16 * 1024
-MOST_JOBS = 1000  # of one group
+MOST_JOBS = MOST  # of one group
 
 Message = dict[str, Any]
 
@@ -43,12 +44,13 @@ REQUESTS: dict[str, tuple[dict[str, type], dict[str, type]]] = {
     "read": ({"action": str, "args": dict}, {"timeout": float}),
     "submit": (
         {"key": str, "action": str, "args": dict, "owner": str},
-        {"reason": str, "dry_run": bool},
+        {"reason": str, "dry_run": bool, "policy": dict},
     ),
-    # `each`: what every one has of its own, added to `args`, which all of them have
+    # `each`: what every one has of its own, added to `args`, which all of them have. With `count` there are so many,
+    # whose names follow from the pattern in `args` and the numbers from `first` on: a number, or `next`.
     "submit_group": (
         {"key": str, "action": str, "args": dict, "each": list, "owner": str},
-        {"reason": str},
+        {"reason": str, "dry_run": bool, "policy": dict, "count": int, "first": str},
     ),
     "retry": ({"key": str, "id": str, "owner": str}, {"reason": str, "failed": bool, "lost": bool}),
     "wait": ({"id": str, "rev": int, "timeout": float}, {"ended": bool}),

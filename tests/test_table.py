@@ -61,6 +61,12 @@ SAMPLES: dict[str, Any] = {
     ],
     "timezone": "Asia/Tokyo",
     "profile": {"name": "web", "write": ["/etc/motd:c2VjcmV0IGZpbGU="], "families": {}},
+    "fleet": "web",
+    "size-list": "20G,1T",
+    "name-list": "default,lan",
+    "tag-list": "ci,nightly",
+    "uuid": "12345678-9abc-def0-1234-56789abcdef0",
+    "text-file": "memory = 4G\n",
 }  # fmt: skip
 # Names and paths are no secrets, contents and passwords are.
 WRONG_SECRETS: dict[str, list[Any]] = {
@@ -125,7 +131,9 @@ def test_what_it_says_of_itself_makes_sense(action: type[Action]) -> None:
         assert subjects == ["name"], "the client worker looks for the object in it"
     if action.DESTRUCTIVE:
         assert subjects, "whoever is asked must be told what will be destroyed"
-    if action.CHANGES:
+    if action.WHERE == Where.MANY:
+        assert not action.LOCKS, "the jobs that it stands for have them"
+    elif action.CHANGES:
         assert action.LOCKS, "a job without a lock can run beside any other"
         assert action.WHERE in (Where.OWNER, Where.PLACED)
     else:
@@ -204,7 +212,7 @@ def test_the_client_worker_answers_what_runs_there_and_nothing_else() -> None:
 
 def test_the_host_worker_does_what_runs_there_and_nothing_else() -> None:
     jobs = import_module("maglica.host_worker.jobs")
-    here = [action for action in ALL if action.WHERE not in (Where.CLIENT_WORKER, Where.TERMINAL)]
+    here = [action for action in ALL if action.WHERE not in (Where.CLIENT_WORKER, Where.TERMINAL, Where.MANY)]
     folder = Path(inspect.getfile(jobs)).parent
     files = {path.stem for path in folder.glob("*.py") if not path.stem.startswith("_")}
     assert files == {action.NOUN for action in here}
@@ -437,7 +445,7 @@ def test_the_new_action_is_gone_again() -> None:
 
 
 # What the client worker answers from its records without changing anything; whatever else it does needs a role.
-ONLY_TELLS = {"list", "info", "show", "log", "explain", "status", "tail"}
+ONLY_TELLS = {"list", "info", "show", "render", "log", "explain", "status", "tail"}
 
 
 @pytest.mark.parametrize("name", sorted(declare.load_all()))

@@ -55,6 +55,7 @@ INSIDE = (
     slot="disk",
     limit=2 * 3600,
     locks=("vm:{hostname}",),
+    undone_by="vm remove",
     example="maglica vm clone --image=el9.original --hostname=web1.example.jp",
 )
 class VmClone(Action):
@@ -100,6 +101,19 @@ class VmClone(Action):
     format: str | None = arg(
         kinds.choice("vmdk"), "write the first disk as a file of this format instead of making a VM", default=None
     )
+    disks: list[int] | None = arg(
+        kinds.list_of(kinds.SIZE, at_most=16), "sizes of further, empty disks, such as 20G,100G", default=None
+    )
+    swap: int | None = arg(kinds.SIZE_OR_OFF, "a further disk of this size for the guest to swap to", default=None)
+    networks: list[str] | None = arg(
+        kinds.list_of(kinds.NAME, at_most=16), "the network of each network card; as the image has by default",
+        default=None,
+    )  # fmt: skip
+    tags: list[str] | None = arg(kinds.list_of(kinds.TAG, at_most=16), "words that are kept with the VM", default=None)
+    template: str | None = arg(
+        kinds.NAME, "take what is not given here from this template", default=None, values_of="template"
+    )
+    fleet: str | None = arg(kinds.FLEET, "the fleet that it belongs to", default=None, values_of="fleet")
     ignore_missing: bool = arg(kinds.BOOL, "go on although a host does not answer", default=False)
 
     def check(self) -> None:
@@ -220,3 +234,4 @@ class VmRemove(Action):
     name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm")
     keep_disks: bool = arg(kinds.BOOL, "delete the definition only", default=False)
     force: bool = arg(kinds.BOOL, "pull the plug first when it runs", default=False)
+    uuid: str | None = arg(kinds.UUID, "only if it is the very one with this UUID", default=None)

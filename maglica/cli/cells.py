@@ -21,6 +21,11 @@ ABSENT = frozenset(
         "retry_of",
         "verdict",
         "error",
+        "note",
+        "template",
+        "fleet",
+        "tags",
+        "undo",
     )
 )
 SUFFIXES = ("_bytes", "_seconds", "_at")

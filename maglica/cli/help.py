@@ -6,7 +6,7 @@ import sys
 import textwrap
 
 from maglica import declare
-from maglica.cli import words
+from maglica.cli import bulk, words
 from maglica.cli.options import Globals
 from maglica.declare import Action, Alias, Arg
 
@@ -105,6 +105,10 @@ def command(alias: Alias) -> str:
     if action.FIELDS:
         lines += ["", "arguments:"]
         lines += [argument(field) for field in action.offered()]
+    many = bulk.shown(action)
+    if many:
+        lines += ["", "for many at once:"]
+        lines += [argument(field) for field in many]
     lines += ["", "example:", f"  {action.EXAMPLE}"]
     lines += ["", _wrapped("Options of every command, such as --output, are listed by `maglica --help`.")]
     for name in action.FIELDS:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, cast
 from maglica.cli import answer as answers
 from maglica.cli import output
 from maglica.cli.answer import Answer, Value
+from maglica.cli.bulk import ONE, Wish
 from maglica.cli.progress import Watch, label, took
 from maglica.cli.session import Session, look, terminal_height, terminal_width
-from maglica.declare import Action
+from maglica.declare import Action, Where
 from maglica.errors import Failed, MaglicaError, Refused, from_wire
+from maglica.job import DONE
 
 if TYPE_CHECKING:
     from maglica.cloud import GroupHandle, JobHandle
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 TICK = 0.5  # seconds between two looks at a job when nothing changes
 DETACHED = 130
 MOST_COMPLAINTS = 10  # failures that are told one by one
-SEVERAL = ("name", "state", "changed", "took_seconds", "job")
+SEVERAL = ("name", "state", "host", "changed", "took_seconds", "job")
 
 
 class Outcome:
@@ -68,13 +70,13 @@ class Outcome:
         return [(self.name, self.error)] if self.error else []
 
 
-def run(actions: list[Action], session: Session) -> int:
+def run(actions: list[Action], session: Session, wish: Wish = ONE) -> int:
     """Carry out actions that are jobs; the exit status."""
     if session.options.dry_run:
-        return plan(actions, session)
+        return plan(actions, session, wish)
     outcomes: list[Outcome] = []
     try:
-        outcomes.append(submit(actions, session))
+        outcomes.append(submit(actions, session, wish))
         return finish(outcomes, answers.kind(type(actions[0])), session)
     except KeyboardInterrupt:
         return detached(outcomes)
@@ -94,6 +96,8 @@ def confirm(actions: list[Action], session: Session) -> None:
     if not action.DESTRUCTIVE or session.options.yes or session.options.dry_run:
         return
     named = [answers.subject_of(one) for one in actions]
+    if action.WHERE == Where.MANY and sys.stdin.isatty() and sys.stderr.isatty():
+        named = [f"{one['name']} on {one['host']}" for one in session.connection.plan(action)["members"]]
     listed = ", ".join(named[:10]) + (f" and {len(named) - 10} more" if len(named) > 10 else "")
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise Refused(
@@ -109,14 +113,27 @@ def confirm(actions: list[Action], session: Session) -> None:
         raise Refused("cancelled", "nothing was done")
 
 
-def plan(actions: list[Action], session: Session) -> int:
+def plan(actions: list[Action], session: Session, wish: Wish = ONE) -> int:
     """Print what would be done."""
-    plans = [{"name": answers.subject_of(action), **session.connection.plan(action)} for action in actions]
-    kind = answers.kind(type(actions[0])) + ".plan"
+    kind, connection = answers.kind(type(actions[0])) + ".plan", session.connection
+    if wish.total is not None:
+        many = connection.plan_numbered(actions[0], wish.pattern, wish.total, first=wish.first, policy=wish.policy)
+        return _plan_many(kind, [many], session)
+    found = [connection.plan(action, policy=wish.policy) for action in actions]
+    if all("members" in plan for plan in found):
+        return _plan_many(kind, found, session)
+    plans = [{"name": answers.subject_of(action), **plan} for action, plan in zip(actions, found, strict=True)]
     text = "\n".join(_plan(plan, session) for plan in plans)
     if len(plans) == 1:
         return session.show(Answer(kind, item=plans[0], text=text))
     return session.show(Answer(kind, items=plans, text=text))
+
+
+def _plan_many(kind: str, plans: list[Value], session: Session) -> int:
+    """Where each would go, and why."""
+    rows = [{**member, "action": plan["action"]} for plan in plans for member in plan["members"]]
+    session.complain([plan["note"] for plan in plans if plan["note"]])
+    return session.show(Answer(kind, items=rows, columns=("name", "action", "host", "why")))
 
 
 def _plan(plan: Value, session: Session) -> str:
@@ -124,21 +141,36 @@ def _plan(plan: Value, session: Session) -> str:
     return output.sheet({**plan, "would": would}, look(session.options))
 
 
-def submit(actions: list[Action], session: Session) -> Outcome:
+def submit(actions: list[Action], session: Session, wish: Wish = ONE) -> Outcome:
     """Hand it in: several as one group. One of them that is refused does not hold up the others."""
     options, connection = session.options, session.connection
-    if len(actions) == 1:
-        handle = connection.hand_in(actions[0], reason=options.reason, key=options.idempotency_key)
-        found = Outcome(answers.subject_of(actions[0]), handle)
-        if found.group:  # the client worker made a group of it
-            found.name = found.group.id if found.group.recorded else actions[0].NAME
-        elif options.verbose and found.job:
-            session.note(f"job {found.job.id}: {label(found.job.record)} on {found.job.record['host']}")
-        return found
-    group = connection.submit_group(actions, reason=options.reason, key=options.idempotency_key)
-    if options.verbose and group.recorded:
-        session.note(f"group {group.id}: {len(actions)} × {actions[0].NAME}")
-    return Outcome(group.id if group.recorded else actions[0].NAME, group)
+    first, reason, key = actions[0], options.reason, options.idempotency_key
+    handle: JobHandle | GroupHandle
+    if wish.total is not None:
+        handle = connection.submit_numbered(
+            first, wish.pattern, wish.total, first=wish.first, reason=reason, key=key, policy=wish.policy
+        )
+    elif len(actions) == 1:
+        handle = connection.hand_in(first, reason=reason, key=key, policy=wish.policy)
+    elif type(first).WHERE == Where.MANY:
+        raise Refused("wrong_input", f"{first.NAME}: one fleet at a time", "give one name")
+    else:
+        handle = connection.submit_group(actions, reason=reason, key=key, policy=wish.policy)
+    found = Outcome(answers.subject_of(first), handle)
+    if found.group:
+        found.name = found.group.id if found.group.recorded else first.NAME
+        _about(found.group, session)
+    elif found.job and options.verbose:
+        session.note(f"job {found.job.id}: {label(found.job.record)} on {found.job.record['host']}")
+    return found
+
+
+def _about(group: GroupHandle, session: Session) -> None:
+    """What is to be said of a group when it has been submitted."""
+    if group.record.get("note"):
+        session.complain([str(group.record["note"])])
+    if session.options.verbose and group.recorded:
+        session.note(f"group {group.id}: {group.record['jobs']} × {group.record['action']}")
 
 
 def accepted(outcomes: list[Outcome], kind: str, session: Session) -> int:
@@ -247,7 +279,9 @@ def tell(outcomes: list[Outcome], kind: str, session: Session) -> int:
     if len(outcomes) == 1 and outcomes[0].open:
         raise outcomes[0].error or Failed("internal_error", "the group has no outcome")
     rows = [row for outcome in outcomes for row in outcome.rows()]
-    session.show(Answer(kind, items=rows, columns=SEVERAL, wide=("host", "message")))
+    if session.options.output == "name":  # what there is now, for the next command
+        rows = [row for row in rows if row["state"] == DONE and not row["error"]]
+    session.show(Answer(kind, items=rows, columns=SEVERAL, wide=("message",)))
     return _status(outcomes, session)
 
 
@@ -282,6 +316,7 @@ def _row(outcome: Outcome) -> Value:
 def _status(outcomes: list[Outcome], session: Session) -> int:
     """Say what went wrong; the exit status of all together."""
     failures = [failure for outcome in outcomes for failure in outcome.failures()]
+    failures.sort(key=lambda failure: failure[1].code == "cancelled")
     session.complain([answers.told_of(name, error) for name, error in failures[:MOST_COMPLAINTS]])
     if len(failures) > MOST_COMPLAINTS:
         session.complain([f"and {len(failures) - MOST_COMPLAINTS} more; --output=wide shows each"])
@@ -289,6 +324,8 @@ def _status(outcomes: list[Outcome], session: Session) -> int:
 
 
 def status(outcomes: list[Outcome]) -> int:
-    """The exit status of all together; nothing is said."""
-    failures = [error for outcome in outcomes for _, error in outcome.failures()]
+    """The exit status of all together; nothing is said. A group that has reached its --min has succeeded."""
+    left = [outcome for outcome in outcomes if not (outcome.group and outcome.group.state == DONE)]
+    failures = [error for outcome in left for _, error in outcome.failures()]
+    failures.sort(key=lambda error: error.code == "cancelled")  # the cause first, not what it led to
     return answers.status(failures, sum(len(outcome.rows()) for outcome in outcomes))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from maglica import declare
 from maglica.cli import answer as answers
-from maglica.cli import names, output
+from maglica.cli import bulk, names, output
 from maglica.cli.answer import Answer, Value
 from maglica.cli.cells import SPELLED
 from maglica.cli.session import Session, ctrl_c_waits, look
@@ -17,8 +17,9 @@ def run(command: Command) -> int:
     """Carry out a command; the exit status."""
     session = Session(command.options)
     try:
+        wish = bulk.wish(command.action, command.bulk, command.values) if command.action else bulk.ONE
         actions = make(command, session)
-        return perform(actions, session)
+        return perform(actions, session, wish)
     finally:
         session.close()
 
@@ -29,6 +30,8 @@ def make(command: Command, session: Session) -> list[Action]:
     assert action is not None
     subject = action.subject()
     if subject is None:
+        if "template" in command.values:
+            return [session.connection.make(action, command.values)]
         return [action(**command.values)]
     if not command.names:
         name = subject.name.upper()
@@ -60,7 +63,7 @@ def resolved(words: list[str], subject: Arg, session: Session) -> list[str]:
     return list(found)
 
 
-def perform(actions: list[Action], session: Session) -> int:
+def perform(actions: list[Action], session: Session, wish: bulk.Wish = bulk.ONE) -> int:
     """Do it, wherever it runs."""
     action = type(actions[0])
     if session.options.dry_run and not action.CHANGES:
@@ -76,7 +79,7 @@ def perform(actions: list[Action], session: Session) -> int:
     if action.CHANGES:
         from maglica.cli import jobs
 
-        return jobs.run(actions, session)
+        return jobs.run(actions, session, wish)
     return read(actions, session)
 
 

@@ -42,10 +42,19 @@ def _facts(record: Job) -> list[tuple[str, str]]:
     return [(name, value) for name, value in facts if value]
 
 
+def asked(request: dict[str, Any]) -> str:
+    """What was asked for, as it would be typed."""
+    return " ".join([str(request["action"]), *_typed(str(request["action"]), request["args"])])
+
+
 def given(record: Job) -> Iterator[str]:
     """The arguments as they would be typed; those that are as they would have been anyway are left out."""
-    fields = declare.find(record["action"]).action.FIELDS
-    for name, value in record["args"].items():
+    return _typed(record["action"], record["args"])
+
+
+def _typed(action: str, args: dict[str, Any]) -> Iterator[str]:
+    fields = declare.find(action).action.FIELDS
+    for name, value in args.items():
         field = fields.get(name)
         if value is not None and (field is None or value != field.default):
             text = " ".join(written(field.kind.name if field else "", value).split())

@@ -43,6 +43,11 @@ SELDOM = (
     "reason",
     "progress",
     "step",
+    "undo_of",
+    "undo",
+    "note",
+    "decision",
+    "request",
 )
 
 
@@ -53,6 +58,12 @@ def job_show(item: Any, look: Look) -> str:
         return output.sheet({**kept, "args": " ".join(story.given(item))}, look)
     for name in ("members", "running", "logs", "key", "rev", "open", "args"):
         kept.pop(name, None)
+    if kept.get("request"):
+        kept["request"] = story.asked(kept["request"])
+    if kept.get("needed") == kept["jobs"]:
+        del kept["needed"]
+    if not kept.get("policy"):
+        kept.pop("policy", None)
     columns = ["name", "state", "host", "changed", "took_seconds", "job", "message"]
     return f"{output.sheet(kept, look)}\n{output.table(item['members'], columns, look)}"
 

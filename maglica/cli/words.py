@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from maglica import declare, kinds
-from maglica.cli import options
+from maglica.cli import bulk, options
 from maglica.cli.options import Globals
 from maglica.declare import Action, Alias, Arg
 from maglica.errors import Refused
@@ -24,7 +24,7 @@ HELP = "help wanted"
 class Command:
     """What was asked for. `action` is None when help was: `topic` says about what."""
 
-    __slots__ = ("action", "names", "options", "topic", "values")
+    __slots__ = ("action", "bulk", "names", "options", "topic", "values")
 
     def __init__(self, options: Globals, topic: Sequence[str]) -> None:
         self.options = options
@@ -32,6 +32,7 @@ class Command:
         self.action: type[Action] | None = None
         self.names: list[str] = []  # of the subject, as they were typed
         self.values: dict[str, Any] = {}  # of all other arguments
+        self.bulk: dict[str, Any] = {}  # what is wanted of many at once
 
 
 def _unused_formatter(prog: str) -> argparse.HelpFormatter:
@@ -181,13 +182,17 @@ def _command(alias: Alias, words: list[str], given: dict[str, Any], environ: Map
     for name, field in Globals.FIELDS.items():
         if name not in action.FIELDS:
             parser.add(field, SHORT.get(name))
+    many = bulk.offered(action)
+    for field in many.values():
+        parser.add(field)
     values, names = parser.take(words)
+    said = {name: values.pop(name) for name in list(values) if name in many}
     wanted = values.pop(HELP, False) or given.pop(HELP, False)
     given |= {name: values.pop(name) for name in list(values) if name not in action.FIELDS}
     command = Command(options.read(given, environ), alias.name.split(" "))
     if wanted:
         return command
-    command.action = action
+    command.action, command.bulk = action, said
     subject = action.subject()
     if subject:
         names = [*values.pop(subject.name, []), *names]

@@ -7,13 +7,14 @@ import secrets
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from maglica import declare, machine
+from maglica import declare, machine, template
 from maglica.actions.audit import AuditList
 from maglica.actions.host import HostInvite, HostList, HostRemove, HostRevoke
 from maglica.actions.job import JobCancel, JobExplain, JobList, JobLog, JobPrune, JobSettle, JobShow, JobStore
 from maglica.actions.key import KeyAdd, KeyList, KeyRevoke
 from maglica.actions.lock import LockList
-from maglica.client_worker import explain
+from maglica.actions.template import TemplateAdd, TemplateList, TemplateRemove, TemplateRender, TemplateShow
+from maglica.client_worker import explain, fleets
 from maglica.client_worker.fleet import Fleet
 from maglica.client_worker.keyring import ANYBODY, Keyring, Known, Who
 from maglica.client_worker.ledger import Ledger, id_at
@@ -300,6 +301,51 @@ def job_settle(want: JobSettle, records: Records, now: Now) -> Value:
 def job_prune(want: JobPrune, records: Records, now: Now) -> Value:
     count = records.ledger.store.prune(now.ms - int(want.older_than * 1000))
     return {"missing_hosts": [], "item": {"forgotten": count, "changed": count > 0}}
+
+
+def template_list(want: TemplateList, records: Records, now: Now) -> Value:
+    items = []
+    for found in records.ledger.store.templates():
+        said = found["parameters"]
+        shown = {"image": said.get("image"), "vcpus": said.get("vcpus"), "memory_bytes": said.get("memory")}
+        items.append({**found, **shown, "parameters": dict(sorted(said.items()))})
+    return {"missing_hosts": [], "items": items}
+
+
+def template_show(want: TemplateShow, records: Records, now: Now) -> Value:
+    return {"missing_hosts": [], "item": _template(want.name, records)}
+
+
+def template_add(want: TemplateAdd, records: Records, now: Now) -> Value:
+    store = records.ledger.store
+    known = store.template(want.name)
+    if known and not want.replace:
+        raise Refused("already_exists", f"there is a template {want.name}", "--replace puts this one in its place")
+    own = ("name", "file", "replace")
+    given = {name: value for name, value in want.values().items() if name not in own and value is not None}
+    said = template.checked(want.name, {**template.parse(want.name, want.file or ""), **given})
+    store.put_template(
+        want.name, {"name": want.name, "parameters": said, "owner": records.who.name, "changed_at": now.text}
+    )
+    return {"missing_hosts": [], "item": {**_template(want.name, records), "changed": True}}
+
+
+def template_remove(want: TemplateRemove, records: Records, now: Now) -> Value:
+    _template(want.name, records)
+    records.ledger.store.remove_template(want.name)
+    return {"missing_hosts": [], "item": {"name": want.name, "changed": True}}
+
+
+def template_render(want: TemplateRender, records: Records, now: Now) -> Value:
+    given = {name: value for name, value in want.values().items() if name != "name"}
+    return {
+        "missing_hosts": [],
+        "item": {"name": want.name, "args": template.render(_template(want.name, records), given)},
+    }
+
+
+def _template(name: str, records: Records) -> Value:
+    return fleets.find_template(name, {one["name"]: one for one in records.ledger.store.templates()})
 
 
 def lock_list(want: LockList, records: Records, now: Now) -> Value:

@@ -27,6 +27,7 @@ from maglica.client_worker.ledger import Ledger
 from maglica.client_worker.needs import Needs
 from maglica.client_worker.now import Now
 from maglica.client_worker.outbox import Outbox
+from maglica.client_worker.policing import Policing
 from maglica.client_worker.profiles import Profiles
 from maglica.client_worker.questions import Questions, renamed
 from maglica.client_worker.store import Store
@@ -71,6 +72,7 @@ class Broker:
         self.weights = {name: section.weight for name, section in hosts.items()}
         self.outbox = Outbox()
         self._ledger = Ledger(store, self.outbox, self.fleet)
+        Policing(store, self._ledger, self._audit)
         self.epoch = store.next_epoch()
         self.cluster = store.cluster()
         self.life = secrets.token_hex(8)  # of this process: after a store was put back, two starts have one number
@@ -220,7 +222,10 @@ class Broker:
             )
 
         host = action.values().get("host")
-        if action.WHERE == Where.NAMED:
+        if action.WHERE == Where.MANY:
+            survey, who = declare.build("host survey", {"room": True}), caller.who
+            self._questions.ask_all(survey, now, timeout, finish(self._questions.fleets(who)), who=who)
+        elif action.WHERE == Where.NAMED:
             name = self._questions.known_host(str(getattr(action, "name")), caller.who)
             self._doors.may(caller.who, type(action), now, host=name)
             self._questions.ask([name], action, now, timeout, finish(self._questions.only(caller.who)))

@@ -96,7 +96,7 @@ def _is_survey(value: Value, *, room: bool) -> bool:
         return False
     return not room or (
         _has(value, ROOM)
-        and _maps(value["pools"], {"free_bytes": int})
+        and _maps(value["pools"], {"name": str, "free_bytes": int})
         and all(_maps(domain["disks"], {"allocation_bytes": int}) for domain in domains or [])
         and all(isinstance(mac, str) for domain in domains or [] for mac in domain["macs"])
     )

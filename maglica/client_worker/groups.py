@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from maglica import declare
-from maglica.client_worker import again
-from maglica.client_worker.ledger import GroupSubmission, Member
+from maglica import declare, policy
+from maglica.client_worker.again import other_request
+from maglica.client_worker.ledger import GroupSubmission, Member, unusual
+from maglica.declare import Action, Where
 from maglica.errors import MaglicaError, Refused
 from maglica.job import Group, Job
+from maglica.policy import Policy
 
 
 def member(action: str, common: dict[str, Any], own: Any) -> Member:
@@ -17,7 +20,7 @@ def member(action: str, common: dict[str, Any], own: Any) -> Member:
         raise Refused("wrong_input", "submit_group: each is a list of maps of arguments")
     found = declare.find(action).action
     distinct = found.distinct()
-    name = str(own.get(distinct, common.get(distinct, action))) if distinct else action
+    name = str(own.get(distinct, common.get(distinct, action))).partition("@")[0] if distinct else action
     try:
         return Member(name, own, declare.build(action, {**common, **own}))
     except MaglicaError as error:
@@ -27,9 +30,72 @@ def member(action: str, common: dict[str, Any], own: Any) -> Member:
 def refuse_other(known: Job | Group, wanted: GroupSubmission) -> None:
     """The same key is the same request: the same action on the same objects."""
     if "members" not in known:
-        raise again.other_request(known)
+        raise other_request(known)
+    if known["request"] or wanted.request:
+        if known["request"] != wanted.request:
+            raise other_request(known)
+        return
     fields = declare.find(wanted.action).action.FIELDS
     had = [{**known["args"], **one["args"]} for one in known["members"]]
     asked = [declare.mask(fields, {**wanted.args, **one.args}) for one in wanted.members]
-    if known["action"] != wanted.action or had != asked:
-        raise again.other_request(known)
+    if wanted.retry_of is None and (known["action"] != wanted.action or had != asked):
+        raise other_request(known)
+
+
+def policy_of(message: Mapping[str, Any], forks: int | None = None) -> Policy:
+    """The policy that a request names. `forks`: how many side by side where it does not say."""
+    said = dict(message.get("policy") or {})
+    if forks is not None and said.get("max_parallel") is None:
+        said["max_parallel"] = forks
+    return Policy(**said)
+
+
+def again(had: Mapping[str, Any]) -> Policy:
+    """The policy of those of a group that are tried again: all of them are wanted now."""
+    return Policy(**{name: value for name, value in had.items() if name != "min"})
+
+
+def request_of(message: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What was asked for, where the members follow from it and not the other way round."""
+    if message.get("count") is None:
+        return None
+    fields = declare.find(message["action"]).action.FIELDS
+    asked = {"count": message["count"], "first": message.get("first") or "1"}
+    return {"action": message["action"], "args": {**declare.mask(fields, message["args"]), **asked}}
+
+
+def refuse_policy(action: type[Action], wanted: Policy, count: int) -> None:
+    """Refuse a policy that cannot be followed."""
+    if wanted.on_failure == policy.ALL_OR_NOTHING and not action.UNDONE_BY:
+        raise Refused(
+            "wrong_input", f"{action.NAME} cannot be taken back: all-or-nothing is not for it",
+            "use --fail-fast, which begins no more once one has failed",
+        )  # fmt: skip
+    if wanted.min is not None and wanted.min > count > 0:
+        raise Refused("wrong_input", f"--min={wanted.min} of {count} cannot be", "ask for more, or for less of them")
+
+
+def refuse_pattern(action: type[Action], args: Mapping[str, Any], count: int) -> None:
+    """Refuse a request for many that would all have one name, or one address."""
+    if action.WHERE != Where.PLACED:
+        raise Refused("wrong_input", f"{action.NAME} makes nothing: --count is not for it", "name what is meant")
+    policy.refuse_no_pattern(str(args.get(action.distinct()) or ""), count)
+    for name in ("ip", "mac"):
+        if args.get(name) is not None and count > 1:
+            raise Refused("wrong_input", f"--count={count} with one --{name}", f"leave out --{name}")
+    if args.get("format") is not None:
+        raise Refused("wrong_input", "--count makes VMs; --format writes a file", "leave out one or the other")
+
+
+def refuse_too_few(wanted: GroupSubmission, errors: Sequence[Exception | None]) -> None:
+    """Refuse a group that cannot succeed any more before it has begun, where that was not wanted."""
+    failed = [error for error in errors if error is not None]
+    strict = wanted.policy.on_failure != policy.KEEP_GOING or wanted.policy.min is not None
+    needed = policy.needed(unusual(wanted.policy), len(errors))
+    if strict and len(errors) - len(failed) < needed:
+        first = failed[0]
+        code = first.code if isinstance(first, MaglicaError) else "internal_error"
+        hint = first.hint if isinstance(first, MaglicaError) else ""
+        raise Refused(
+            code, f"{needed} of {len(errors)} are needed, and {len(errors) - len(failed)} can be begun: {first}", hint
+        )

@@ -26,7 +26,9 @@ def holders(name: str, surveys: dict[str, Survey]) -> dict[str, dict[str, Any]]:
 
 def room(survey: Survey, reserved: Reserved) -> int:
     """Bytes that the roomiest pool of a host has to give."""
-    return max((int(pool["free_bytes"]) for pool in survey["pools"]), default=0) - reserved.disk_bytes
+    given = dict(reserved.pools)
+    rooms = (int(pool["free_bytes"]) - given.get(str(pool["name"]), 0) for pool in survey["pools"])
+    return max(rooms, default=0) - reserved.disk_bytes
 
 
 def for_import(

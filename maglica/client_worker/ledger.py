@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any, NamedTuple
 
-from maglica import declare, job, wire
+from maglica import declare, job, policy, wire
 from maglica.bus import Route
 from maglica.client_worker import waiting
 from maglica.client_worker.fleet import Fleet, Host
@@ -76,6 +78,10 @@ class GroupSubmission(NamedTuple):
     owner: str
     reason: str | None
     retry_of: str | None = None
+    policy: policy.Policy = policy.Policy()
+    request: dict[str, Any] | None = None  # {"action", "args"}: what was asked for, where this follows from it
+    note: str | None = None
+    undo_of: str | None = None
 
 
 class Ledger:
@@ -89,6 +95,8 @@ class Ledger:
         # Changes of groups, counted since somebody first asked for them; and those with news for their waiters.
         self._group_rev: dict[str, int] = {}
         self._stirred: set[str] = set()
+        self._undo_of: dict[str, str] = {}  # group -> the one whose works it takes back, as far as that was shown
+        self.on_end: Callable[[Job, Now], None] = lambda record, now: None  # told of each job of a group that ends
         # Progress since a job's last change of state, by id. It is not worth an fsync: after a restart the hosts tell
         # it again with their next sync.
         self._live: dict[str, Job] = {}
@@ -139,9 +147,12 @@ class Ledger:
         group = Group(
             id=group_id, key=wanted.key, action=wanted.action, args=declare.mask(fields, wanted.args),
             by=wanted.who.name, owner=wanted.owner, reason=wanted.reason, retry_of=wanted.retry_of,
-            created_at=now.text, members=shown,
+            created_at=now.text, members=shown, request=wanted.request, policy=unusual(wanted.policy),
+            note=wanted.note, decision=None, undo_of=wanted.undo_of,
         )  # fmt: skip
         self.store.add_group(group, now.ms)
+        if wanted.undo_of in self._group_rev:
+            self._undo_of[group_id] = wanted.undo_of or ""
         log.info("queued group=%s action=%r jobs=%d owner=%s", group_id, wanted.action, len(members), wanted.owner)
         return group
 
@@ -197,6 +208,9 @@ class Ledger:
             holder = self.store.lock_before(lock, record["id"])
             if holder:
                 return waiting.for_lock(record, self.store.count_ahead(record), lock, self._job(holder))
+        bound = self._bound_reached(record["group"]) if record["group"] else None
+        if bound:
+            return waiting.for_group(record, self.store.count_ahead(record), bound)
         working = self.store.working(record["host"], record["slot"])
         return waiting.for_slot(record, self.store.count_ahead(record), working)
 
@@ -204,22 +218,60 @@ class Ledger:
         """A group as those see it who wait for it: how many of its jobs are in which state, and those that run."""
         states = self.store.states_of(group["id"])
         refused = sum(member["job"] is None for member in group["members"])
+        undo = self._undo(group)
         running = [
             self._newest(record)
             for state in (job.RUNNING, job.CLAIMED)
-            for record in self.store.some_of(group["id"], state, SHOWN)
+            for group_id in (group["id"], *self.store.undo_of(group["id"]))
+            for record in self.store.some_of(group_id, state, SHOWN)
         ]
         waits = self.store.some_of(group["id"], job.QUEUED, 1)
         return {
             **{key: value for key, value in group.items() if key != "members"},
             "rev": self._group_rev.setdefault(group["id"], now.ms),
-            "state": job.group_state(states, len(group["members"])),
+            "state": self._group_state(group, states, undo),
             "jobs": len(group["members"]),
+            "needed": policy.needed(group["policy"], len(group["members"])),
             "states": {**states, **({"refused": refused} if refused else {})},
-            "open": sum(states.get(state, 0) for state in job.OPEN),
+            "open": sum(counts.get(state, 0) for counts in (states, undo) for state in job.OPEN),
+            "undo": undo or None,
+            "took_seconds": self._group_took(group),
             "first_in_line": self.shown(waits[0], now)["waits_for"] if waits else None,
             "running": [_brief(self.shown(record, now)) for record in running[:SHOWN]],
         }
+
+    def _undo(self, group: Group) -> dict[str, int]:
+        """How many jobs that take back what a group made are in which state."""
+        counts: dict[str, int] = {}
+        for undo_id in self.store.undo_of(group["id"]):
+            self._undo_of[undo_id] = group["id"]
+            for state, count in self.store.states_of(undo_id).items():
+                counts[state] = counts.get(state, 0) + count
+        return counts
+
+    def _group_state(self, group: Group, states: dict[str, int], undo: dict[str, int]) -> str:
+        if any(undo.get(state) for state in job.OPEN):
+            return job.RUNNING
+        count = len(group["members"])
+        undone = (group["decision"] or {}).get("what") == "undo"
+        return job.group_state(states, count, policy.needed(group["policy"], count), undone=undone)
+
+    def _group_took(self, group: Group) -> float | None:
+        """Seconds from its submission to the end of its last job; None while some are open."""
+        if not self._is_over(group["id"]):
+            return None
+        ends = [end for one in (group["id"], *self.store.undo_of(group["id"])) if (end := self.store.last_end(one))]
+        began = datetime.fromisoformat(group["created_at"]).timestamp()
+        return round(max(ends) / 1000 - began, 3) if ends else None
+
+    def _is_over(self, group_id: str) -> bool:
+        ids = (group_id, *self.store.undo_of(group_id))
+        return not any(self.store.states_of(one).get(state) for one in ids for state in job.OPEN)
+
+    def ring(self, hosts: Iterable[str]) -> None:
+        """Tell these hosts that there may be something for them."""
+        for host in hosts:
+            self._outbox.ring(host)
 
     def told_group(self, group_id: str, wanted: GroupSubmission, members: list[dict[str, Any]], now: Now) -> Message:
         """Write the group down, unless all of its members were refused; the answer that tells how each fared."""
@@ -228,14 +280,18 @@ class Ledger:
             return wire.ok(group={**self.group_shown(group, now), "members": self.members(group)})
         told = [self._member(member, None) for member in members]
         return wire.ok(group={
-            "id": None, "action": wanted.action, "rev": 0, "state": job.FAILED, "jobs": len(told), "open": 0,
-            "states": {"refused": len(told)}, "first_in_line": None, "running": [], "members": told,
+            "id": None, "action": wanted.action, "rev": 0, "state": job.FAILED if told else job.DONE,
+            "jobs": len(told), "open": 0, "states": {"refused": len(told)} if told else {}, "first_in_line": None,
+            "running": [], "members": told, "request": wanted.request, "note": wanted.note, "undo": None,
+            "needed": policy.needed(unusual(wanted.policy), len(told)), "took_seconds": None, "decision": None,
         })  # fmt: skip
 
     def members(self, group: Group) -> list[Message]:
         """Each member of a group with how it stands or ended."""
         records = {record["id"]: record for record in self.jobs_of(group)}
-        return [self._member(member, records.get(member["job"] or "")) for member in group["members"]]
+        found = [self._member(member, records.get(member["job"] or "")) for member in group["members"]]
+        undos = [record for undo_id in self.store.undo_of(group["id"]) for record in self.store.jobs_of(undo_id)]
+        return policy.taken_back(found, undos, (group["decision"] or {}).get("why", "")) if undos else found
 
     @staticmethod
     def _member(member: dict[str, Any], record: Job | None) -> Message:
@@ -258,13 +314,16 @@ class Ledger:
     def _newest(self, record: Job) -> Job:
         return self._live.get(record["id"], record)
 
-    def cancel(self, record: Job, now: Now) -> Job:
-        """Ask for a job to be stopped: at once when it waits, otherwise by its host."""
+    def cancel(self, record: Job, now: Now, *, because: str = "") -> Job:
+        """Ask for a job to be stopped: at once when it waits, otherwise by its host. `because`: where that was not
+        asked for by a person.
+        """
         if record["state"] in job.FINAL:
             return record
         record["cancel"] = True
         if record["state"] == job.QUEUED:
-            record["error"] = Failed("cancelled", f"{record['action']} was cancelled before it began").to_wire()
+            why = f" because of {because}" if because else ""
+            record["error"] = Failed("cancelled", f"{record['action']} was cancelled before it began{why}").to_wire()
             self._move(record, job.CANCELLED, now)
         else:
             self._save(record, now)
@@ -329,11 +388,12 @@ class Ledger:
         for waiters in list(self._waiters.values()):
             self._answer([waiter for waiter in waiters if now.mono >= waiter.deadline], now)
         for group_id in sorted(self._stirred):
-            over = not any(self.store.states_of(group_id).get(state) for state in job.OPEN)
+            over = self._is_over(group_id)
             mine = self._waiters.get(group_id, [])
             self._answer([one for one in mine if over or (now.mono >= one.earliest and not one.ended)], now)
             if over:
                 self._group_rev.pop(group_id, None)
+                self._undo_of = {undo: of for undo, of in self._undo_of.items() if of != group_id}
         self._stirred &= self._waiters.keys()
 
     def _answer(self, waiters: list[Waiter], now: Now) -> None:
@@ -383,11 +443,30 @@ class Ledger:
     def _claim(self, host: Host, free: dict[str, Any], again: list[Job], now: Now) -> list[Job]:
         fresh = []
         for slot in declare.SLOTS:
-            taken = sum(record["slot"] == slot for record in again)
-            for record in self.store.claimable(host.name, slot, _count(free.get(slot)) - taken):
-                self._move(record, job.CLAIMED, now, host.journal)
-                fresh.append(record)
+            room = _count(free.get(slot)) - sum(record["slot"] == slot for record in again)
+            while room > 0:
+                found = self.store.claimable(host.name, slot, room)
+                given = [record for record in found if self._give(record, host, now)]
+                fresh += given
+                room -= len(given)
+                if len(given) == len(found):
+                    break  # otherwise a bounded group is full now, and what stands behind it is looked at
         return fresh
+
+    def _give(self, record: Job, host: Host, now: Now) -> bool:
+        """Hand a job out, unless as many of its group are at work as may be."""
+        if record["group"] and self._bound_reached(record["group"]):
+            return False
+        self._move(record, job.CLAIMED, now, host.journal)
+        return True
+
+    def _bound_reached(self, group_id: str) -> int | None:
+        """How many of a group may be at work, when so many are; None otherwise."""
+        bound = self.store.bound(group_id)
+        if bound is None:
+            return None
+        states = self.store.states_of(group_id)
+        return bound if states.get(job.CLAIMED, 0) + states.get(job.RUNNING, 0) >= bound else None
 
     def _reconcile(self, mine: dict[str, Job], journal: str, have: set[str], now: Now) -> None:
         """Compare what is recorded with what the host has.
@@ -460,8 +539,9 @@ class Ledger:
         if state in job.FINAL:
             # Locks became free: whoever may run now shall hear of it.
             for lock in record["locks"]:
-                for name in self.store.hosts_behind(lock):
-                    self._outbox.ring(name)
+                self.ring(self.store.hosts_behind(lock))
+            if record["group"]:
+                self.on_end(record, now)
 
     def _save(self, record: Job, now: Now, journal: str | None = None) -> None:
         self._live.pop(record["id"], None)
@@ -475,10 +555,19 @@ class Ledger:
         for waiter in [one for one in self._waiters.get(record["id"], []) if _hears(one, record)]:
             self._leave(waiter)
             self._outbox.reply(waiter.route, self.told(record, now))
-        group = record["group"]
-        if group in self._group_rev:  # nobody has asked for the others
-            self._group_rev[group] += 1
-            self._stirred.add(group)
+        for group in (record["group"], self._undo_of.get(record["group"] or "")):
+            if group in self._group_rev:  # nobody has asked for the others
+                self._group_rev[group] += 1
+                self._stirred.add(group)
+
+
+def unusual(wanted: policy.Policy) -> dict[str, Any]:
+    """What a policy says that is not as usual: what is kept with a group. Where VMs went is in their jobs."""
+    return {
+        name: value
+        for name, value in wanted.values().items()
+        if value != wanted.FIELDS[name].default and name != "spread"
+    }
 
 
 def id_at(ms: int) -> str:

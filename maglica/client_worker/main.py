@@ -23,7 +23,17 @@ log = logging.getLogger("maglica.client_worker")
 
 # What a SIGHUP can change; the other keys of these sections wait for the next start.
 LIVE = {
-    "client": frozenset({"customize_profile", "read_timeout", "keep_jobs", "keep_audit", "queue_limit"}),
+    "client": frozenset(
+        {
+            "customize_profile",
+            "read_timeout",
+            "keep_jobs",
+            "keep_audit",
+            "queue_limit",
+            "forks",
+            "protected_names",
+        }
+    ),
     "host": frozenset(HostSection.FIELDS),
     "role": frozenset(RoleSection.FIELDS),
     "customize": frozenset(CustomizeSection.FIELDS),

@@ -26,6 +26,8 @@ class Wanted(NamedTuple):
     memory_bytes: int | None
     linked: bool
     macs: tuple[str, ...]
+    pool: str | None = None
+    extra_bytes: int = 0  # of disks that it gets beside those of the image
 
 
 class Reserved(NamedTuple):
@@ -33,7 +35,8 @@ class Reserved(NamedTuple):
 
     vms: int = 0
     memory_bytes: int = 0
-    disk_bytes: int = 0
+    disk_bytes: int = 0  # of no pool in particular
+    pools: tuple[tuple[str, int], ...] = ()  # (pool, bytes) of each
 
 
 class Choice(NamedTuple):
@@ -51,8 +54,10 @@ Index = dict[str, list[tuple[str, str]]]
 class Seen:
     """What all hosts told in one survey, and who did not."""
 
-    def __init__(self, surveys: dict[str, Survey], missing: dict[str, str]) -> None:
-        self.surveys, self.missing = surveys, missing
+    def __init__(self, surveys: dict[str, Survey], missing: dict[str, str], asked_ms: int = 0) -> None:
+        """`asked_ms`: when the hosts were asked, milliseconds since 1970."""
+        self.surveys, self.missing, self.asked_ms = surveys, missing, asked_ms
+        self.rooms: object = None  # `spread.Rooms`: what those who share this survey have been given
 
     @cached_property
     def vms(self) -> Index:
@@ -62,6 +67,8 @@ class Seen:
 
 # What an overlay needs at once; it grows as its guest writes.
 LINKED_BYTES = 1 << 20
+# What QEMU takes beside the guest's own memory: hosts count it for each VM that is defined.
+OVERHEAD = 64 << 20
 
 
 def choose(
@@ -84,17 +91,10 @@ def choose(
     refuse_partial_view(want.hostname, missing, ignore_missing)
     surveys = {host: survey for host, survey in surveys.items() if host not in closed}
     _refuse_image(want, surveys, missing)
-    reasons = {host: unfit(want, survey, reserved.get(host, Reserved())) for host, survey in surveys.items()}
-    if want.on is None:
-        reasons |= {host: "weight 0" for host in surveys if not reasons[host] and weights.get(host, 10.0) <= 0}
-    fitting = [host for host in surveys if not reasons[host] and want.on in (None, host)]
-    refused = {host: why for host, why in sorted(reasons.items()) if why}
+    refused = unfitting(want, surveys, weights, reserved)
+    fitting = [host for host in surveys if host not in refused and want.on in (None, host)]
     if not fitting:
-        shown = {want.on: refused[want.on]} if want.on else refused
-        told = "; ".join(f"{host}: {why}" for host, why in shown.items())
-        raise Refused(
-            "no_capacity", f"no host can take {want.hostname}: {told}", "free some room, or ask for less", details=shown
-        )
+        raise full(want, refused)
 
     def rank(host: str) -> tuple[float, int, str]:
         return (
@@ -105,6 +105,43 @@ def choose(
 
     best = min(fitting, key=rank)
     return Choice(best, _why(best, want, fitting, rank(best)[0]), refused)
+
+
+def refuse(want: Wanted, seen: Seen, ignore_missing: bool, closed: frozenset[str]) -> dict[str, Survey]:
+    """The hosts that may be thought of for VMs of this image, whatever they are called; `Refused` when there are none.
+
+    Of the names nothing is looked at: `refuse_name` does that for each of them.
+    """
+    refuse_unknown_host(want.on, seen.surveys, seen.missing)
+    refuse_partial_view(want.hostname, seen.missing, ignore_missing)
+    surveys = {host: survey for host, survey in seen.surveys.items() if host not in closed}
+    _refuse_image(want, surveys, seen.missing)
+    return {host: survey for host, survey in surveys.items() if want.on in (None, host)}
+
+
+def refuse_name(name: str, vms: Index) -> None:
+    """Refuse a name that a VM has, on whatever host."""
+    for host, state in vms.get(name, []):
+        raise _taken(name, host, state)
+
+
+def unfitting(
+    want: Wanted, surveys: dict[str, Survey], weights: dict[str, float], reserved: dict[str, Reserved]
+) -> dict[str, str]:
+    """Why each host that cannot take it cannot."""
+    reasons = {host: unfit(want, survey, reserved.get(host, Reserved())) for host, survey in surveys.items()}
+    if want.on is None:
+        reasons |= {host: "weight 0" for host in surveys if not reasons[host] and weights.get(host, 10.0) <= 0}
+    return {host: why for host, why in sorted(reasons.items()) if why}
+
+
+def full(want: Wanted, refused: dict[str, str]) -> Refused:
+    """The error when no host can take it."""
+    shown = {want.on: refused[want.on]} if want.on else refused
+    told = "; ".join(f"{host}: {why}" for host, why in shown.items())
+    return Refused(
+        "no_capacity", f"no host can take {want.hostname}: {told}", "free some room, or ask for less", details=shown
+    )
 
 
 def load(survey: Survey, reserved: Reserved, weight: float) -> float:
@@ -131,17 +168,39 @@ def unfit(want: Wanted, survey: Survey, reserved: Reserved) -> str:
     if memory > free:
         return f"needs {_mib(memory)} of memory, {_mib(max(0, free))} are free"
     needed = needs(want, survey).disk_bytes
-    room = max((int(pool["free_bytes"]) for pool in survey["pools"]), default=0) - reserved.disk_bytes
+    pool, room = roomiest(want, survey, reserved)
     if needed > room:
-        return f"needs {_mib(needed)} of disk, the roomiest pool has {_mib(max(0, room))} to give"
+        what = f"pool {pool}" if want.pool else "the roomiest pool"
+        return f"needs {_mib(needed)} of disk, {what} has {_mib(max(0, room))} to give"
     return ""
+
+
+def roomiest(want: Wanted, survey: Survey, reserved: Reserved) -> tuple[str, int]:
+    """The pool that a host takes for it, and how much it has to give there: the roomiest one unless it is named."""
+    given = dict(reserved.pools)
+    rooms = [
+        (str(pool["name"]), int(pool["free_bytes"]) - given.get(str(pool["name"]), 0) - reserved.disk_bytes)
+        for pool in survey["pools"]
+        if want.pool in (None, pool["name"])
+    ]
+    return max(rooms, key=lambda pool: pool[1], default=(want.pool or "", 0))
 
 
 def needs(want: Wanted, survey: Survey) -> Reserved:
     """What this clone will take on that host."""
     image = _image(want.image, survey) or {"memory_bytes": 0, "disks": []}
     disk = LINKED_BYTES if want.linked else sum(int(disk["allocation_bytes"]) for disk in image["disks"])
-    return Reserved(1, want.memory_bytes or int(image["memory_bytes"]), disk)
+    return Reserved(1, want.memory_bytes or int(image["memory_bytes"]), disk + want.extra_bytes)
+
+
+def reserve(had: Reserved, want: Wanted, survey: Survey) -> Reserved:
+    """What is given away on a host with this clone: from the pool that the host will take."""
+    more = needs(want, survey)
+    pool, _ = roomiest(want, survey, had)
+    pools = dict(had.pools)
+    pools[pool] = pools.get(pool, 0) + more.disk_bytes
+    memory = had.memory_bytes + more.memory_bytes + OVERHEAD
+    return Reserved(had.vms + 1, memory, had.disk_bytes, tuple(pools.items()))
 
 
 def index(surveys: dict[str, Survey]) -> Index:
@@ -231,16 +290,16 @@ def _refuse_taken(want: Wanted, surveys: dict[str, Survey]) -> None:
     for host, survey in surveys.items():
         for domain in survey["domains"]:
             if domain["name"] == want.hostname:
-                raise Refused(
-                    "already_exists",
-                    f"{want.hostname} exists on {host} ({domain['state']})",
-                    "choose another --hostname",
-                )
+                raise _taken(want.hostname, host, str(domain["state"]))
             clash = set(want.macs) & set(domain["macs"])
             if clash:
                 raise Refused(
                     "already_exists", f"{min(clash)} belongs to {domain['name']} on {host}", "choose another --mac"
                 )
+
+
+def _taken(name: str, host: str, state: str) -> Refused:
+    return Refused("already_exists", f"{name} exists on {host} ({state})", "choose another --hostname")
 
 
 def refuse_partial_view(name: str, missing: dict[str, str], ignore_missing: bool) -> None:

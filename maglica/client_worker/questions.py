@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from maglica import declare, wire
-from maglica.client_worker import gather, place
+from maglica.client_worker import fleets, gather, place
 from maglica.client_worker.doors import Caller
 from maglica.client_worker.fleet import Fleet
 from maglica.client_worker.gather import Gather, Then
@@ -88,10 +88,11 @@ class Questions:
             return
         together, self._unplaced = self._unplaced, []
         self._next_survey = now.mono + MOMENT
+        asked_ms = now.ms
 
         def surveyed(done: Gather, now: Now) -> None:
             self._next_survey = now.mono
-            seen = place.Seen(done.answers, done.missing)
+            seen = place.Seen(done.answers, done.missing, asked_ms)
             for _, then in together:
                 then(seen, now)
 
@@ -244,6 +245,19 @@ class Questions:
     def _sees_vm(self, who: Who, item: dict[str, Any], noun: str) -> bool:
         name = str(item.get("name"))
         return (noun == "image" and name.endswith(IMAGE)) or self._keyring.sees(who, vm=name)
+
+    def fleets(self, who: Who) -> Callable[[Gather], dict[str, Any]]:
+        """The fleets in a survey, as far as the asker may see their VMs."""
+
+        def listed(done: Gather) -> dict[str, Any]:
+            own = {
+                host: {**survey, "domains": [vm for vm in survey["domains"] if self._sees_vm(who, vm, "vm")]}
+                for host, survey in done.answers.items()
+            }
+            missing = [{"host": host, "why": why} for host, why in sorted(done.missing.items())]
+            return {"missing_hosts": missing, "items": fleets.listed(place.Seen(own, {}))}
+
+        return listed
 
     def only(self, who: Who) -> Callable[[Gather], dict[str, Any]]:
         """What one host told of itself, as far as the asker may see it."""

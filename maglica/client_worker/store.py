@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 
 from maglica.ballast import Ballast, free_bytes
 from maglica.errors import Failed, Refused
-from maglica.job import FINAL, LATER, Group, Job
+from maglica.job import FINAL, LATER, LATER_OF_GROUPS, Group, Job
 
 log = logging.getLogger("maglica.client_worker")
 
@@ -78,6 +78,15 @@ CREATE INDEX job_retry ON job (retry_of) WHERE retry_of IS NOT NULL;
 CREATE TABLE family (id TEXT PRIMARY KEY, key TEXT NOT NULL UNIQUE, created_ms INTEGER NOT NULL, record TEXT NOT NULL)
     WITHOUT ROWID;
 """,
+    # What is decided about a group without reading its record, and templates.
+    """
+ALTER TABLE family ADD COLUMN policy TEXT;
+ALTER TABLE family ADD COLUMN most INTEGER;
+ALTER TABLE family ADD COLUMN decision TEXT;
+ALTER TABLE family ADD COLUMN undo_of TEXT;
+CREATE INDEX family_undo ON family (undo_of) WHERE undo_of IS NOT NULL;
+CREATE TABLE template (name TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
+""",
 ]
 SCHEMA_VERSION = len(STEPS)
 
@@ -108,8 +117,23 @@ SQL = {
     "claimable": (
         "SELECT record FROM job WHERE host = ? AND state = 'queued' AND slot = ? AND NOT EXISTS ("
         " SELECT 1 FROM lock AS mine JOIN lock AS other ON other.name = mine.name"
-        " WHERE mine.job = job.id AND other.job < mine.job) ORDER BY id LIMIT ?"
+        " WHERE mine.job = job.id AND other.job < mine.job)"
+        # A bounded group has only so many at work at once, over all hosts.
+        " AND NOT EXISTS (SELECT 1 FROM family WHERE family.id = job.family AND family.most <="
+        " (SELECT count(*) FROM job AS busy WHERE busy.family = family.id AND busy.state IN ('claimed', 'running')))"
+        " ORDER BY id LIMIT ?"
     ),
+    "bound of family": "SELECT most FROM family WHERE id = ?",
+    "policy of family": "SELECT policy, decision FROM family WHERE id = ?",
+    "decide family": "UPDATE family SET decision = ? WHERE id = ?",
+    "undo of family": "SELECT id FROM family WHERE undo_of = ? ORDER BY id",
+    "last end of family": "SELECT max(ended_ms) FROM job WHERE family = ?",
+    "next of family": "SELECT host FROM job WHERE family = ? AND state = 'queued' ORDER BY id LIMIT ?",
+    "ended of action": "SELECT record FROM job WHERE action = ? AND state = 'done' AND ended_ms >= ?",
+    "put template": "INSERT OR REPLACE INTO template VALUES (?, ?)",
+    "template": "SELECT record FROM template WHERE name = ?",
+    "templates": "SELECT record FROM template ORDER BY name",
+    "remove template": "DELETE FROM template WHERE name = ?",
     "count ahead": "SELECT count(*) FROM job WHERE host = ? AND state = 'queued' AND slot = ? AND id < ?",
     "working": (
         f"SELECT id FROM job WHERE host = ? AND state IN ('claimed', 'running') AND slot = ? AND {OPEN} ORDER BY id"
@@ -158,10 +182,12 @@ SQL = {
     "old families": (
         "DELETE FROM family WHERE created_ms < ? AND NOT EXISTS (SELECT 1 FROM job WHERE job.family = family.id)"
     ),
-    "put family": "INSERT INTO family VALUES (?, ?, ?, ?)",
-    "family": "SELECT record FROM family WHERE id = ?",
-    "family by key": "SELECT record FROM family WHERE key = ?",
-    "families by prefix": "SELECT record FROM family WHERE id >= ? AND id < ? ORDER BY id LIMIT 5",
+    "put family": (
+        "INSERT INTO family (id, key, created_ms, record, policy, most, undo_of) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    ),
+    "family": "SELECT record, decision FROM family WHERE id = ?",
+    "family by key": "SELECT record, decision FROM family WHERE key = ?",
+    "families by prefix": "SELECT record, decision FROM family WHERE id >= ? AND id < ? ORDER BY id LIMIT 5",
     "states of family": "SELECT state, count(*) FROM job WHERE family = ? GROUP BY state",
     "jobs of family": "SELECT record FROM job WHERE family = ? ORDER BY id",
     "about of family": "SELECT object, host FROM job WHERE family = ?",
@@ -416,6 +442,10 @@ class Store:
     def open_of_action(self, action: str) -> list[Job]:
         return self._jobs("open of action", action)
 
+    def done_since(self, action: str, ms: int) -> list[Job]:
+        """The jobs of an action that have succeeded since then (milliseconds since 1970)."""
+        return self._jobs("ended of action", action, ms)
+
     def claimable(self, host: str, slot: str, at_most: int) -> list[Job]:
         """Queued jobs of this host that hold the first place for each of their locks, the oldest first."""
         return self._jobs("claimable", host, slot, at_most) if at_most > 0 else []
@@ -495,10 +525,45 @@ class Store:
     # -------------------------------------------------------------------------------------------- groups
 
     def _groups(self, name: str, *values: Any) -> list[Group]:
-        return [cast(Group, json.loads(row[0])) for row in self._rows(name, *values)]
+        return [
+            cast(Group, {**_later(json.loads(record)), "decision": decision and json.loads(decision)})
+            for record, decision in self._rows(name, *values)
+        ]
 
     def add_group(self, group: Group, created_ms: int) -> None:
-        self._write("put family", group["id"], group["key"], created_ms, json.dumps(group))
+        # The usual policy needs no decisions: those of a thousand jobs then cost nothing.
+        policy = {**group["policy"], "count": len(group["members"])} if group["policy"] else None
+        self._write(
+            "put family", group["id"], group["key"], created_ms, json.dumps(group), policy and json.dumps(policy),
+            group["policy"].get("max_parallel"), group["undo_of"],
+        )  # fmt: skip
+
+    def policy_of(self, group_id: str) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+        """(policy with the `count` of members, what was decided) of a group; (None, None) where it is the usual one."""
+        found = next(self._rows("policy of family", group_id), (None, None))
+        policy, decision = (text and json.loads(text) for text in found)
+        return policy, decision
+
+    def decide(self, group_id: str, decision: dict[str, Any]) -> None:
+        """Write down what is done about a group in which too many have failed."""
+        self._write("decide family", json.dumps(decision), group_id)
+
+    def bound(self, group_id: str) -> int | None:
+        """How many of a group may be at work at once; None: as many as there is room for."""
+        return next((row[0] for row in self._rows("bound of family", group_id)), None)
+
+    def undo_of(self, group_id: str) -> list[str]:
+        """The groups that take back what this one made."""
+        return [row[0] for row in self._rows("undo of family", group_id)]
+
+    def last_end(self, group_id: str) -> int | None:
+        """When the last job of a group ended (milliseconds since 1970), of those that have."""
+        found: int | None = next(self._rows("last end of family", group_id))[0]
+        return found
+
+    def next_hosts(self, group_id: str, at_most: int) -> list[str]:
+        """The hosts of the first queued jobs of a group."""
+        return sorted({row[0] for row in self._rows("next of family", group_id, at_most)})
 
     def group(self, group_id: str) -> Group | None:
         return next(iter(self._groups("family", group_id)), None)
@@ -524,6 +589,20 @@ class Store:
     def some_of(self, group_id: str, state: str, at_most: int) -> list[Job]:
         """The first jobs of a group that are in that state."""
         return self._jobs("some of family", group_id, state, at_most)
+
+    # ---------------------------------------------------------------------------------------- templates
+
+    def put_template(self, name: str, record: dict[str, Any]) -> None:
+        self._write("put template", name, json.dumps(record))
+
+    def template(self, name: str) -> dict[str, Any] | None:
+        return next((json.loads(row[0]) for row in self._rows("template", name)), None)
+
+    def templates(self) -> list[dict[str, Any]]:
+        return [json.loads(row[0]) for row in self._rows("templates")]
+
+    def remove_template(self, name: str) -> bool:
+        return self._write("remove template", name) > 0
 
     # --------------------------------------------------------------------------------------------- hosts
 
@@ -573,6 +652,11 @@ def _job(text: str) -> Job:
     """A record as it was written, with what records of older releases lack."""
     found = json.loads(text)
     return cast(Job, {**found, **dict.fromkeys(LATER - found.keys())})
+
+
+def _later(group: dict[str, Any]) -> dict[str, Any]:
+    """The record of a group with what those of older releases lack."""
+    return {**group, **{name: value for name, value in LATER_OF_GROUPS.items() if name not in group}}
 
 
 def _of_state(state: str | None) -> tuple[str, list[Any]]:

@@ -5,26 +5,31 @@ Nothing is kept of one that is being placed but who waits for it: until it is re
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from maglica import declare, wire
+from maglica import declare, policy, wire
 from maglica.actions.job import JobShow
 from maglica.bus import Route
-from maglica.client_worker import again, gather, groups, images, outbox, place
+from maglica.client_worker import again, fleets, gather, groups, images, outbox, place, placing
 from maglica.client_worker.answers import Records
 from maglica.client_worker.doors import Caller, Doors
 from maglica.client_worker.gather import Gather
 from maglica.client_worker.keyring import Who
 from maglica.client_worker.ledger import GroupSubmission, Submission
 from maglica.client_worker.now import Now
+from maglica.client_worker.placing import Placed, Placing
 from maglica.client_worker.profiles import Profiles
-from maglica.client_worker.questions import Questions, Seeing, renamed
+from maglica.client_worker.questions import Questions, Seeing
 from maglica.declare import Action, Where
 from maglica.errors import Refused
 from maglica.job import Group, Job
 from maglica.wire import Message
 
 EVERYWHERE = "all"  # in the place of a host's name
+
+# What makes the members of a group when it is known what all hosts have.
+Expand = Callable[[GroupSubmission, place.Seen], GroupSubmission]
 
 
 class Askers(NamedTuple):
@@ -46,17 +51,23 @@ class Submissions:
         self._profiles = profiles
         self._ledger = records.ledger
         self._store = records.ledger.store
-        self._keyring = records.keyring
         self._outbox = records.outbox
-        self._weights = records.weights
+        self._keyring = records.keyring
+        self._placing = Placing(doors, questions, profiles, self._store, records.keyring, records.weights)
         self._askers: dict[str, Askers] = {}  # by key: who waits for a submission to be placed
 
     def submit(self, message: Message, caller: Caller, now: Now) -> None:
-        """Ask for one job, or for the plan of it."""
+        """Ask for one job, or for what a command about many stands for, or for the plan of it."""
         action = declare.build(message["action"], message["args"])
         if not action.CHANGES:
             raise Refused("wrong_input", f"{action.NAME} is not a job")
         self._doors.may(caller.who, type(action), now)
+        if action.WHERE == Where.MANY:
+            self._submit_fleet(action, message, caller, now)
+            return
+        if action.NAME == "image copy" and getattr(action, "dest") == EVERYWHERE:
+            self._copy_everywhere(action, message, caller, now)
+            return
         wanted = Submission(
             message["key"], action, caller.who, message["owner"], message.get("reason"), bool(message.get("dry_run"))
         )
@@ -64,60 +75,106 @@ class Submissions:
         if known:
             self._see(known, caller.who, now)
             _refuse_other(known, self._profiles.fill(action))
-        if action.NAME == "image copy" and getattr(action, "dest") == EVERYWHERE and not wanted.dry_run:
-            self._copy_everywhere(wanted, known, message, caller, now)
-            return
         room, count = action.WHERE == Where.PLACED, 0 if wanted.dry_run else 1
         self._admit(message, known, count, room, caller, now, lambda seen, now: self._place(wanted, seen, now))
 
-    def _copy_everywhere(
-        self, wanted: Submission, known: Job | Group | None, message: Message, caller: Caller, now: Now
-    ) -> None:
+    def _copy_everywhere(self, action: Action, message: Message, caller: Caller, now: Now) -> None:
         """One job for every host that has no such image, as a group. Which these are is known when they have told."""
+        values = {name: value for name, value in action.values().items() if name != "dest"}
+        wanted = GroupSubmission(
+            message["key"], action.NAME, values, [], caller.who, message["owner"], message.get("reason"),
+            policy=groups.policy_of(message), request={"action": action.NAME, "args": action.public()},
+        )  # fmt: skip
 
-        def seen_all(seen: place.Seen, now: Now) -> None:
-            values = {name: value for name, value in wanted.action.values().items() if name != "dest"}
-            name = str(wanted.action.values()["as_"] or wanted.action.values()["name"])
+        def expand(wanted: GroupSubmission, seen: place.Seen) -> GroupSubmission:
+            name = str(values["as_"] or values["name"])
             hosts = [host for host in images.lacking(name, seen.surveys) if self._keyring.sees(wanted.who, host=host)]
-            members = [groups.member(wanted.action.NAME, values, {"dest": host})._replace(name=host) for host in hosts]
-            if not members:
-                every = Refused("already_exists", f"every host has an image {name}", "`maglica image list` shows them")
-                self._answer_askers(wanted.key, outbox.failure(every))
-                return
-            group = GroupSubmission(
-                wanted.key, wanted.action.NAME, values, members, wanted.who, wanted.owner, wanted.reason
-            )
-            self._place_group(group, seen, now)
+            if not hosts:
+                raise Refused("already_exists", f"every host has an image {name}", "`maglica image list` shows them")
+            members = [groups.member(action.NAME, values, {"dest": host})._replace(name=host) for host in hosts]
+            return wanted._replace(members=members)
 
-        self._admit(message, known, 1, True, caller, now, seen_all)
+        self._accept_group(wanted, expand, message, caller, now)
 
     def submit_group(self, message: Message, caller: Caller, now: Now) -> None:
         """Ask for many jobs with one action."""
         name, common, who = message["action"], message["args"], caller.who
-        if not declare.find(name).action.CHANGES:
+        action = declare.find(name).action
+        if not action.CHANGES or action.WHERE == Where.MANY:
             raise Refused("wrong_input", f"{name} is not a job")
-        self._doors.may(who, declare.find(name).action, now)
-        if not 0 < len(message["each"]) <= wire.MOST_JOBS:
+        self._doors.may(who, action, now)
+        count = message.get("count")
+        if not 0 < (len(message["each"]) if count is None else count) <= wire.MOST_JOBS:
             raise Refused(
                 "wrong_input",
-                f"a group of {len(message['each'])} jobs: expected 1 to {wire.MOST_JOBS}",
+                f"a group of {count or len(message['each'])} jobs: expected 1 to {wire.MOST_JOBS}",
                 "ask for fewer at once",
             )
-        members = [groups.member(name, common, own) for own in message["each"]]
-        wanted = GroupSubmission(message["key"], name, common, members, who, message["owner"], message.get("reason"))
-        known = self._known(wanted.key)
-        if known:
-            self._see(known, who, now)
-            groups.refuse_other(known, wanted)
-        self._accept_group(wanted, known, message, caller, now)
+        wanted = GroupSubmission(
+            message["key"], name, common, [], who, message["owner"], message.get("reason"),
+            policy=groups.policy_of(message), request=groups.request_of(message),
+        )  # fmt: skip
+        groups.refuse_policy(action, wanted.policy, count or len(message["each"]))
+        if count is None:
+            members = [groups.member(name, common, own) for own in message["each"]]
+            self._accept_group(wanted._replace(members=members), None, message, caller, now)
+        else:
+            groups.refuse_pattern(action, common, count)
+            self._accept_group(wanted, self._numbered(common, count, message), message, caller, now)
+
+    def _numbered(self, common: dict[str, Any], count: int, message: Message) -> Expand:
+        """How a name with a place for a number becomes many names, once it is known which there are."""
+
+        def expand(wanted: GroupSubmission, seen: place.Seen) -> GroupSubmission:
+            action = declare.find(wanted.action).action
+            distinct, said = action.distinct(), message.get("first") or "1"
+            first = int(said) if said.isdigit() else 0
+            if said == "next":
+                if not common.get("ignore_missing"):
+                    self._placing.refuse_partial(seen, [str(common[distinct])])
+                first = fleets.next_number(str(common[distinct]), seen, self._placing.rooms(seen).names)
+            rest = {name: value for name, value in common.items() if name != distinct}
+            names = [policy.numbered(str(common[distinct]), first + number) for number in range(count)]
+            found = [groups.member(wanted.action, rest, {distinct: name}) for name in names]
+            return wanted._replace(args=rest, members=found)
+
+        return expand
+
+    def _submit_fleet(self, action: Action, message: Message, caller: Caller, now: Now) -> None:
+        """Ask for what a command about a fleet stands for."""
+        settings = self.records.settings
+        fleets.refuse_protected(str(getattr(action, "name")), settings.protected_names, self.records.fleet.hosts)
+        wanted = GroupSubmission(
+            message["key"], action.NAME, {}, [], caller.who, message["owner"], message.get("reason"),
+            policy=groups.policy_of(message, getattr(action, "forks", None) or settings.forks),
+            request={"action": action.NAME, "args": action.public()},
+        )  # fmt: skip
+
+        def expand(wanted: GroupSubmission, seen: place.Seen) -> GroupSubmission:
+            if not getattr(action, "ignore_missing", False):
+                self._placing.refuse_partial(seen, [fleets.pattern(str(getattr(action, "name")))])
+            templates = {one["name"]: one for one in self._store.templates()}
+            found = fleets.batch(action, seen, self._placing.rooms(seen).names, templates)
+            self._doors.may(caller.who, declare.find(found.action).action, now)
+            groups.refuse_policy(declare.find(found.action).action, wanted.policy, len(found.each))
+            named = [groups.member(found.action, {}, own) for own in found.each]
+            return wanted._replace(action=found.action, members=named, note=found.note)
+
+        self._accept_group(wanted, expand, message, caller, now)
 
     def _accept_group(
-        self, wanted: GroupSubmission, known: Job | Group | None, message: Message, caller: Caller, now: Now
+        self, wanted: GroupSubmission, expand: Expand | None, message: Message, caller: Caller, now: Now
     ) -> None:
-        room = declare.find(wanted.action).action.WHERE == Where.PLACED
+        """`expand`: what gives its members when it is known what the hosts have."""
+        known = self._known(wanted.key)
+        if known:
+            self._see(known, caller.who, now)
+            groups.refuse_other(known, wanted)
+        placed = declare.find(wanted.action).action.WHERE in (Where.PLACED, Where.MANY)
+        dry_run = bool(message.get("dry_run"))
         self._admit(
-            message, known, len(wanted.members), room, caller, now,
-            lambda seen, now: self._place_group(wanted, seen, now),
+            message, known, 0 if dry_run else max(1, len(wanted.members)), placed, caller, now,
+            lambda seen, now: self._place_group(wanted, expand, dry_run, seen, now),
         )  # fmt: skip
 
     def retry(self, message: Message, caller: Caller, now: Now) -> None:
@@ -136,8 +193,11 @@ class Submissions:
             records = {record["id"]: record for record in self._store.jobs_of(found["id"])}
             tried = {job_id for job_id in records if again.tried(self._store.retries(job_id))}
             members = again.members(found, records, tried, only_failed=bool(message.get("failed"))) if not known else []
-            group = GroupSubmission(key, found["action"], {}, members, who, owner, reason, retry_of=found["id"])
-            self._accept_group(group, known, message, caller, now)
+            group = GroupSubmission(
+                key, found["action"], {}, members, who, owner, reason, retry_of=found["id"],
+                policy=groups.again(found["policy"]),
+            )  # fmt: skip
+            self._accept_group(group, None, message, caller, now)
             return
         lost = bool(message.get("lost"))
         if not known:
@@ -213,12 +273,13 @@ class Submissions:
 
     def _place(self, wanted: Submission, seen: place.Seen, now: Now) -> None:
         try:
-            reserved = self._reserved(wanted.action, seen.surveys)
-            host, action, why = self._find_place(wanted.action, seen, reserved, wanted.who, now)
+            host, action, why = self._placing.find(wanted.action, seen, wanted.who, now)
             if wanted.dry_run:
                 self._plan(wanted, host, action, why, now)
                 return
-            answer = self._ledger.told(self._record(wanted, host, action, why, now), now)
+            record = self._record(wanted, host, action, why, now)
+            self._placing.taken(seen, action, host, record["id"])
+            answer = self._ledger.told(record, now)
         except Exception as error:
             if isinstance(error, Refused) and error.code != "denied" and not wanted.dry_run:
                 about = str(wanted.action.values()[wanted.action.distinct()])
@@ -240,51 +301,44 @@ class Submissions:
         if verdict and self._store.job_by_key(wanted.key):
             self._ledger.settle(record, verdict, now)
 
-    def _place_group(self, wanted: GroupSubmission, seen: place.Seen, now: Now) -> None:
+    def _place_group(
+        self, wanted: GroupSubmission, expand: Expand | None, dry_run: bool, seen: place.Seen, now: Now
+    ) -> None:
         """Find a place for each of them; those that have none are refused, each with its reason.
 
         Nothing is recorded when all are refused: as with a single one, the same key may be tried again.
         """
         try:
-            group_id = self._ledger.group_id(now)
-            sample = next((member.action for member in wanted.members if member.action), None)
-            reserved = self._reserved(sample, seen.surveys) if sample else {}
-            told = [
-                self._place_member(wanted, number, group_id, seen, reserved, now)
-                for number in range(len(wanted.members))
-            ]
-            answer = self._ledger.told_group(group_id, wanted, told, now)
+            if expand:
+                wanted = expand(wanted, seen)
+            found, rooms = self._placing.find_all(wanted, seen, now)
+            groups.refuse_too_few(wanted, [one.error for one in found])
+            if dry_run:
+                plan = {"action": wanted.action, "members": [placing.told(one) for one in found], "note": wanted.note}
+                answer = wire.ok(plan=plan)
+            else:
+                if expand:
+                    self._refuse_full_queue(len(found))
+                answer = self._record_group(wanted, found, now)
+                seen.rooms = rooms
         except Exception as error:
             answer = outbox.failure(error)
         self._answer_askers(wanted.key, answer)
 
-    def _place_member(
-        self,
-        wanted: GroupSubmission,
-        number: int,
-        group_id: str,
-        seen: place.Seen,
-        reserved: dict[str, place.Reserved],
-        now: Now,
-    ) -> dict[str, Any]:
-        member = wanted.members[number]
-        told = {"name": member.name, "args": member.args, "job": None, "error": None}
-        try:
-            if member.action is None:
-                raise member.error or Refused("wrong_input", f"{wanted.action}: there is nothing to do")
-            host, action, why = self._find_place(member.action, seen, reserved, wanted.who, now)
-            one = Submission(
-                f"{group_id}/{number}", action, wanted.who, wanted.owner, wanted.reason, group=group_id,
-                retry_of=member.retry_of,
-            )  # fmt: skip
-            told["job"] = self._record(one, host, action, why, now)["id"]
-        except Exception as error:
-            return {**told, "error": outbox.failure(error)["error"]}
-        if action.WHERE == Where.PLACED and action.NOUN != "image":
-            had = reserved.get(host, place.Reserved())
-            more = place.needs(_wanted(action), seen.surveys[host])
-            reserved[host] = place.Reserved(*(a + b for a, b in zip(had, more, strict=True)))
-        return told
+    def _record_group(self, wanted: GroupSubmission, found: list[Placed], now: Now) -> Message:
+        group_id = self._ledger.group_id(now)
+        told = []
+        for number, one in enumerate(found):
+            member, error, job_id = one.member, one.error, None
+            if one.action is not None:
+                submission = Submission(
+                    f"{group_id}/{number}", one.action, wanted.who, wanted.owner, wanted.reason, group=group_id,
+                    retry_of=member.retry_of,
+                )  # fmt: skip
+                job_id = self._record(submission, one.host, one.action, one.why, now)["id"]
+            problem = outbox.failure(error)["error"] if error else None
+            told.append({"name": member.name, "args": member.args, "job": job_id, "error": problem})
+        return self._ledger.told_group(group_id, wanted, told, now)
 
     def _record(self, wanted: Submission, host: str, action: Action, why: str, now: Now) -> Job:
         record = self._ledger.record(wanted, host, action, why, now)
@@ -302,96 +356,10 @@ class Submissions:
 
         self._questions.ask([host], action, now, self.records.settings.read_timeout, answered, plan=True)
 
-    # ------------------------------------------------------------------------------------ finding a place
-
-    def _find_place(
-        self, action: Action, seen: place.Seen, reserved: dict[str, place.Reserved], who: Who, now: Now
-    ) -> tuple[str, Action, str]:
-        """The host for it, its full name, and why there; refused when it must not be done there by `who`."""
-        if action.NOUN == "image" and action.WHERE == Where.PLACED:
-            return self._find_place_of_image(action, seen, reserved, who, now)
-        if action.WHERE == Where.PLACED:
-            action = self._profiles.fill(action)
-            self._may_copy(action, seen, who, now)
-            choice = self._choose(action, seen, reserved, who)
-            host, why = choice.host, choice.why
-        else:
-            ignore = bool(getattr(action, "ignore_missing", False))
-            name, whole = str(getattr(action, "name")), action.WHOLE_FLEET and not ignore
-            host, name = self._questions.locate(who, name, seen, full_name=action.DESTRUCTIVE, whole_fleet=whole)
-            if action.WHOLE_FLEET:
-                place.refuse_double_life(name, host, seen.vms)
-            action, why = renamed(action, name), "the VM is there"
-        self._doors.may(who, type(action), now, vm=str(action.values()[action.distinct()]), host=host)
-        self._questions.refuse_unable(host, action)
-        return host, action, why
-
-    def _find_place_of_image(
-        self, action: Action, seen: place.Seen, reserved: dict[str, place.Reserved], who: Who, now: Now
-    ) -> tuple[str, Action, str]:
-        # Names and checksums are compared with what everybody has; an image goes only where its asker may be.
-        for lock in action.locks():
-            for holder in self._store.holders(lock):
-                raise Refused(
-                    "already_exists",
-                    f"job {holder} is working on {lock.partition(':')[2]}",
-                    f"`maglica job show {holder}` tells what it does",
-                )
-        weights = {**self._weights, **{name: 0.0 for name in seen.surveys if not self._questions.able(name, action)}}
-        weights |= {host: 0.0 for host in seen.surveys if not self._keyring.sees(who, host=host)}
-        if action.NAME == "image copy":
-            choice, action = images.for_copy(action, seen.surveys, seen.missing, reserved)
-        else:
-            choice = images.for_import(action, seen.surveys, seen.missing, weights, reserved)
-        self._doors.may(who, type(action), now, vm=str(getattr(action, "name")), host=choice.host)
-        self._questions.refuse_unable(choice.host, action)
-        return choice.host, action, choice.why
-
-    def _may_copy(self, action: Action, seen: place.Seen, who: Who, now: Now) -> None:
-        """A clone goes where its asker may be, and is made of what he may see. Images are for everybody; any other VM
-        shows what is on its disks to whoever clones it.
-        """
-        self._doors.may(who, type(action), now, host=getattr(action, "on"))
-        image = str(getattr(action, "image"))
-        found = [vm for survey in seen.surveys.values() for vm in survey["domains"] if vm["name"] == image]
-        if not found or not all(vm.get("image") for vm in found):
-            self._doors.may(who, type(action), now, vm=image)
-
-    def _choose(self, action: Action, seen: place.Seen, reserved: dict[str, place.Reserved], who: Who) -> place.Choice:
-        want = _wanted(action)
-        for lock in action.locks():
-            for holder in self._store.holders(lock):
-                raise Refused(
-                    "already_exists",
-                    f"job {holder} is working on {want.hostname}",
-                    f"`maglica job show {holder}` tells what it does",
-                )
-        ignore = bool(getattr(action, "ignore_missing", False))
-        weights = {**self._weights, **{name: 0.0 for name in seen.surveys if not self._questions.able(name, action)}}
-        closed = frozenset(host for host in seen.surveys if not self._keyring.sees(who, host=host))
-        return place.choose(want, seen.surveys, seen.missing, weights, reserved, ignore, closed=closed)
-
-    def _reserved(self, action: Action, surveys: dict[str, place.Survey]) -> dict[str, place.Reserved]:
-        """What open clones will take on each host and have not taken yet; only asked when something is to be placed."""
-        sums: dict[str, place.Reserved] = {}
-        if action.WHERE != Where.PLACED:
-            return sums
-        for record in self._store.open_of_action("vm clone"):
-            survey = surveys.get(record["host"])
-            if survey is None or any(domain["name"] == record["object"] for domain in survey["domains"]):
-                continue
-            had = sums.get(record["host"], place.Reserved())
-            more = place.needs(_wanted(declare.build(record["action"], record["args"])), survey)
-            sums[record["host"]] = place.Reserved(*(a + b for a, b in zip(had, more, strict=True)))
-        return sums
-
 
 def _refuse_other(known: Job | Group, action: Action) -> None:
     """The same key is the same request: another one under it is a mistake of whoever chose the key."""
     if "members" in known:
-        values = {name: value for name, value in action.values().items() if name != "dest"}
-        if (known["action"], known["args"]) == ("image copy", values) and action.values().get("dest") == EVERYWHERE:
-            return
         raise again.other_request(known)
     asked = declare.mask(action.FIELDS, action.values())
     had = declare.mask(action.FIELDS, known["args"])
@@ -401,16 +369,3 @@ def _refuse_other(known: Job | Group, action: Action) -> None:
         asked[subject.name] = had.get(subject.name)
     if known["action"] != action.NAME or asked != had:
         raise again.other_request(known)
-
-
-def _wanted(action: Action) -> place.Wanted:
-    values = action.values()
-    return place.Wanted(
-        image=values["image"],
-        hostname=values["hostname"],
-        on=values["on"],
-        vcpus=values["vcpus"],
-        memory_bytes=values["memory"],
-        linked=values["mode"] == "linked",
-        macs=tuple(values["mac"] or ()),
-    )

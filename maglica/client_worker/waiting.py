@@ -38,6 +38,13 @@ def for_lock(record: Job, ahead: int, lock: str, holder: Job | None) -> Waiting:
     return Waiting(ahead + 1, text, {"kind": "lock", "lock": lock, "job": holder["id"]})
 
 
+def for_group(record: Job, ahead: int, bound: int) -> Waiting:
+    """As many of its group are at work as may be side by side."""
+    group = record["group"]
+    text = f"its turn in group {group}, of which {bound} may be at work at once"
+    return Waiting(ahead + 1, text, {"kind": "group", "group": group})
+
+
 def for_slot(record: Job, ahead: int, working: list[str]) -> Waiting:
     """Its locks are free: it begins as soon as its host has room."""
     slot, host = record["slot"], record["host"]

@@ -82,6 +82,9 @@ def _surveyed(hypervisor: Hypervisor, domain: Domain, state: str) -> Value:
         "vcpus": domain.vcpus,
         "memory_bytes": domain.memory_bytes,
         "macs": [nic["mac"] for nic in domain.nics],
+        "fleet": domain.mark.get("fleet"),
+        "template": domain.mark.get("template"),
+        "image_name": domain.mark.get("image"),
         # Sizes cost a look into each disk: only what can be cloned needs them.
         "disks": [
             {"target": source.disk.target, "allocation_bytes": source.allocation_bytes}
@@ -174,6 +177,9 @@ def machine(hypervisor: Hypervisor, name: str) -> Value:
         "machine": live.machine,
         "image": live.mark.get("image"),
         "mode": live.mark.get("mode"),
+        "fleet": live.mark.get("fleet"),
+        "template": live.mark.get("template"),
+        "tags": [tag for tag in live.mark.get("tags", "").split(",") if tag],
         "job": live.mark.get("job"),
         "ips": addresses,
         "nvram": live.nvram,

@@ -195,9 +195,16 @@ def edits(plan: ClonePlan, want: VmClone, paths: dict[str, str], seed: str | Non
             "job": plan.job,
             "mode": plan.mode,
             **({"seed": seed} if seed else {}),
+            **_marks(want),
         },
         seed=seed,
     )
+
+
+def _marks(want: VmClone) -> dict[str, str]:
+    """What is kept with the VM of what was asked for."""
+    found = {"fleet": want.fleet, "template": want.template, "tags": ",".join(want.tags or ())}
+    return {name: value for name, value in found.items() if value}
 
 
 def removable(disks: list[str], others: dict[str, list[str]]) -> tuple[list[str], dict[str, str]]:

@@ -170,8 +170,8 @@ def test_several_jobs_have_a_line_each_on_a_terminal(house: House, host: Scripte
             host.end(job, stopped(name))
         assert typed.end() == 0
         lines = typed.screen
-        assert lines[0].split() == ["Name", "State", "Changed", "Took", "Job"]
-        assert [line.split()[:3] for line in lines[2:7]] == [[name, "done", "yes"] for name in sorted(ids)]
+        assert lines[0].split() == ["Name", "State", "Host", "Changed", "Took", "Job"]
+        assert [line.split()[:4] for line in lines[2:7]] == [[name, "done", "host1", "yes"] for name in sorted(ids)]
 
 
 def test_a_job_that_fails(house: House, host: ScriptedHost) -> None:

@@ -1119,7 +1119,7 @@ def test_clones_reserve_memory_until_the_host_counts_it_itself(opened: Open) -> 
     made = place(office, host, memory="20G").job
     error = place(office, host, hostname="new2", memory="20G").error
     assert error.code == "no_capacity"
-    assert error.details == {"host1": "needs 20480 MiB of memory, 12288 MiB are free"}
+    assert error.details == {"host1": "needs 20480 MiB of memory, 12224 MiB are free"}
     host.claim()
     host.vms["new1"] = "running"  # defined: now the survey itself counts it
     assert place(office, host, hostname="new2", memory="20G").job

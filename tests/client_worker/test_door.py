@@ -22,6 +22,7 @@ FOR_ADMINS = {
     "key add", "key list", "key new", "key revoke",
 }  # fmt: skip
 FOR_OPERATORS = {
+    "fleet create", "fleet remove", "fleet restart", "fleet start", "fleet stop", "template add", "template remove",
     "image copy", "image import", "job cancel", "job recover", "job retry", "job settle",
     "vm clone", "vm destroy", "vm remove", "vm restart",
     "vm start", "vm stop",

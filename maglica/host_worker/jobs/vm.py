@@ -87,8 +87,16 @@ def vm_remove(want: VmRemove, host: Host, work: Work) -> dict[str, Any]:
     A crash before the definition is gone puts the disks back; after that they are deleted at the next start.
     """
     hypervisor = host.hypervisor
+    if want.uuid is not None and not hypervisor.has_domain(want.uuid):
+        return {"name": want.name, "host": host.name, "changed": False, "deleted": []}  # that one is gone
     state = hypervisor.state(want.name)
     domain = domain_xml.read(hypervisor.definition(want.name))
+    if want.uuid not in (None, domain.uuid):
+        raise Refused(
+            "wrong_state",
+            f"{want.name} has another UUID than {want.uuid}",
+            "it is not the one that was meant: look at both with `maglica vm info`",
+        )
     if domain_xml.is_image(domain, state in ACTIVE):
         raise Refused("protected", f"{want.name} is an image", "`maglica vm remove` removes VMs only")
     if state in ACTIVE and not want.force:

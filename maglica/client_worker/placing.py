@@ -1,0 +1,204 @@
+"""Where jobs go: what the hosts told, what is given away already, and who asks, brought together. No clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from maglica.client_worker import images, place, spread
+from maglica.client_worker.doors import Doors
+from maglica.client_worker.keyring import Keyring, Who
+from maglica.client_worker.ledger import GroupSubmission, Member
+from maglica.client_worker.now import Now
+from maglica.client_worker.place import Choice, Seen, Wanted
+from maglica.client_worker.profiles import Profiles
+from maglica.client_worker.questions import Questions, renamed
+from maglica.client_worker.spread import Rooms, Spread
+from maglica.client_worker.store import Store
+from maglica.declare import Action, Where
+from maglica.errors import MaglicaError, Refused
+
+CLONE = "vm clone"
+
+
+class Placed(NamedTuple):
+    """One of many, and where it goes; without an action it goes nowhere, and `error` says why."""
+
+    member: Member
+    host: str = ""
+    action: Action | None = None
+    why: str = ""
+    error: Exception | None = None
+
+
+class Placing:
+    """Places for jobs; each is taken from what the next ones in the same turn find."""
+
+    def __init__(
+        self,
+        doors: Doors,
+        questions: Questions,
+        profiles: Profiles,
+        store: Store,
+        keyring: Keyring,
+        weights: dict[str, float],
+    ) -> None:
+        self._doors = doors
+        self._questions = questions
+        self._profiles = profiles
+        self._store = store
+        self._keyring = keyring
+        self._weights = weights
+
+    def find(self, action: Action, seen: Seen, who: Who, now: Now) -> tuple[str, Action, str]:
+        """The host for it, its full name, and why there; refused when it must not be done there by `who`."""
+        if action.WHERE == Where.PLACED and action.NAME != CLONE:
+            choice, action = self._choose_for_image(action, seen, who)
+            host, why = choice.host, choice.why
+        elif action.WHERE == Where.PLACED:
+            action = self._profiles.fill(action)
+            self._may_copy(action, seen, who, now)
+            choice = self._choose(action, seen, who)
+            host, why = choice.host, choice.why
+        else:
+            ignore = bool(getattr(action, "ignore_missing", False))
+            name, whole = str(getattr(action, "name")), action.WHOLE_FLEET and not ignore
+            host, name = self._questions.locate(who, name, seen, full_name=action.DESTRUCTIVE, whole_fleet=whole)
+            if action.WHOLE_FLEET:
+                place.refuse_double_life(name, host, seen.vms)
+            action, why = renamed(action, name), "the VM is there"
+        self._check(action, host, who, now)
+        return host, action, why
+
+    def find_all(self, wanted: GroupSubmission, seen: Seen, now: Now) -> tuple[list[Placed], Rooms]:
+        """A place for each of a group, and what is given away when all of them take theirs."""
+        rooms = self.rooms(seen).copy()
+        spreads: dict[Wanted, Spread] = {}
+        return [self._find_one(member, wanted, seen, rooms, spreads, now) for member in wanted.members], rooms
+
+    def _find_one(
+        self,
+        member: Member,
+        wanted: GroupSubmission,
+        seen: Seen,
+        rooms: Rooms,
+        spreads: dict[Wanted, Spread],
+        now: Now,
+    ) -> Placed:
+        try:
+            if member.action is None:
+                raise member.error or Refused("wrong_input", f"{wanted.action}: there is nothing to do")
+            if member.action.NAME != CLONE:
+                return Placed(member, *self.find(member.action, seen, wanted.who, now))
+            action = self._profiles.fill(member.action)
+            choice = self._choose_one_of(action, wanted, seen, rooms, spreads, now)
+            self._check(action, choice.host, wanted.who, now)
+            return Placed(member, choice.host, action, choice.why)
+        except Exception as error:
+            return Placed(member, error=error)
+
+    def _choose_one_of(
+        self,
+        action: Action,
+        wanted: GroupSubmission,
+        seen: Seen,
+        rooms: Rooms,
+        spreads: dict[Wanted, Spread],
+        now: Now,
+    ) -> Choice:
+        want = spread.wanted(action)
+        self._refuse_locked(action)
+        kind = want._replace(hostname="", macs=())
+        if want.macs:  # they have to be compared with those of all VMs
+            choice = self._choose(action, seen, wanted.who, rooms)
+            rooms.take(choice.host, want, seen.surveys[choice.host], "")
+            spreads.clear()
+            return choice
+        if kind not in spreads:
+            self._may_copy(action, seen, wanted.who, now)
+            spreads.clear()  # they take from the same hosts: only one of them knows the order
+            spreads[kind] = Spread(
+                want, seen, rooms, self._able(action, seen), self._closed(seen, wanted.who),
+                fill=wanted.policy.spread == "fill", ignore_missing=bool(getattr(action, "ignore_missing", False)),
+            )  # fmt: skip
+        return spreads[kind].choose(want)
+
+    def taken(self, seen: Seen, action: Action, host: str, job: str) -> None:
+        """A job was recorded: the next ones of this turn shall know."""
+        if action.NAME == CLONE:
+            self.rooms(seen).take(host, spread.wanted(action), seen.surveys[host], job)
+
+    def rooms(self, seen: Seen) -> Rooms:
+        """What open clones will take on each host and have not taken yet; looked up once for all who share a survey."""
+        if not isinstance(seen.rooms, Rooms):
+            records = [*self._store.open_of_action(CLONE), *self._store.done_since(CLONE, seen.asked_ms)]
+            seen.rooms = spread.given_away(seen, records)
+        return seen.rooms
+
+    def refuse_partial(self, seen: Seen, names: Sequence[str]) -> None:
+        """Refuse to decide on the names of many while a host does not tell its own."""
+        place.refuse_partial_view(names[0] if names else "one of them", seen.missing, False)
+
+    # ------------------------------------------------------------------------------------------------ checks
+
+    def _check(self, action: Action, host: str, who: Who, now: Now) -> None:
+        about = "name" if action.NOUN == "image" else action.distinct()
+        self._doors.may(who, type(action), now, vm=str(action.values()[about]), host=host)
+        self._questions.refuse_unable(host, action)
+
+    def _may_copy(self, action: Action, seen: Seen, who: Who, now: Now) -> None:
+        """A clone goes where its asker may be, and is made of what he may see. Images are for everybody; any other VM
+        shows what is on its disks to whoever clones it.
+        """
+        self._doors.may(who, type(action), now, host=getattr(action, "on"))
+        image = str(getattr(action, "image"))
+        found = [vm for survey in seen.surveys.values() for vm in survey["domains"] if vm["name"] == image]
+        if not found or not all(vm.get("image") for vm in found):
+            self._doors.may(who, type(action), now, vm=image)
+
+    def _choose(self, action: Action, seen: Seen, who: Who, rooms: Rooms | None = None) -> Choice:
+        self._refuse_locked(action)
+        rooms = self.rooms(seen) if rooms is None else rooms
+        want = spread.wanted(action)
+        rooms.refuse_name(want.hostname)
+        ignore = bool(getattr(action, "ignore_missing", False))
+        return place.choose(
+            want, seen.surveys, seen.missing, self._able(action, seen), rooms.reserved, ignore,
+            closed=self._closed(seen, who),
+        )  # fmt: skip
+
+    def _choose_for_image(self, action: Action, seen: Seen, who: Who) -> tuple[Choice, Action]:
+        # Names and checksums are compared with what everybody has; an image goes only where its asker may be.
+        self._refuse_locked(action)
+        weights = {**self._able(action, seen), **dict.fromkeys(self._closed(seen, who), 0.0)}
+        reserved = self.rooms(seen).reserved
+        if action.NAME == "image copy":
+            return images.for_copy(action, seen.surveys, seen.missing, reserved)
+        return images.for_import(action, seen.surveys, seen.missing, weights, reserved), action
+
+    def _refuse_locked(self, action: Action) -> None:
+        for lock in action.locks():
+            for holder in self._store.holders(lock):
+                raise Refused(
+                    "already_exists",
+                    f"job {holder} is working on {lock.partition(':')[2]}",
+                    f"`maglica job show {holder}` tells what it does",
+                )
+
+    def _able(self, action: Action, seen: Seen) -> dict[str, float]:
+        """The weights, 0 for hosts whose release does not know the action."""
+        return {**self._weights, **{name: 0.0 for name in seen.surveys if not self._questions.able(name, action)}}
+
+    def _closed(self, seen: Seen, who: Who) -> frozenset[str]:
+        return frozenset(host for host in seen.surveys if not self._keyring.sees(who, host=host))
+
+
+def told(placed: Placed) -> dict[str, object]:
+    """Where one of many would go, for a dry run."""
+    error = placed.error
+    return {
+        "name": placed.member.name,
+        "host": placed.host or None,
+        "why": (error.message if isinstance(error, MaglicaError) else str(error)) if error else placed.why,
+        "possible": error is None,
+    }

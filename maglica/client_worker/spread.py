@@ -1,0 +1,134 @@
+"""Where many VMs of one kind go: as `place.choose` would choose one after the other, and much sooner.
+
+Values in, values out. What all of them have in common is looked at once; then each costs a look at one host.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+
+from maglica import declare
+from maglica.client_worker import place
+from maglica.client_worker.place import Choice, Reserved, Seen, Survey, Wanted
+from maglica.declare import Action
+from maglica.errors import MaglicaError, Refused
+from maglica.job import OPEN, Job
+
+
+class Rooms:
+    """What is given away to jobs that the hosts could not tell of yet: room, and names with whose they are."""
+
+    def __init__(self, reserved: dict[str, Reserved], names: dict[str, str]) -> None:
+        self.reserved, self.names = reserved, names
+
+    def copy(self) -> Rooms:
+        """For a try."""
+        return Rooms(dict(self.reserved), dict(self.names))
+
+    def take(self, host: str, want: Wanted, survey: Survey, whose: str) -> None:
+        """Give a VM its room on a host."""
+        self.reserved[host] = place.reserve(self.reserved.get(host, Reserved()), want, survey)
+        self.names[want.hostname] = whose
+
+    def refuse_name(self, name: str) -> None:
+        """Refuse a name that somebody is about to give to a VM."""
+        if name in self.names:
+            whose = self.names[name]
+            hint = f"`maglica job show {whose}` tells what it does" if whose else "give each another name"
+            what = f"job {whose} is working on {name}" if whose else f"{name} is wanted twice"
+            raise Refused("already_exists", what, hint)
+
+
+def given_away(seen: Seen, records: Iterable[Job]) -> Rooms:
+    """What these jobs, which make VMs, have been given and no host has shown in its survey yet.
+
+    Also jobs count that were done while the hosts were asked: the one may have told what it has before, and the other
+    let us wait until after.
+    """
+    rooms = Rooms({}, {})
+    for record in records:
+        survey, name = seen.surveys.get(record["host"]), str(record["object"])
+        if record["state"] in OPEN or name not in seen.vms:
+            rooms.names[name] = record["id"]
+        if survey is None or any(host == record["host"] for host, _ in seen.vms.get(name, [])):
+            continue
+        try:
+            want = wanted(declare.build(record["action"], record["args"]))
+        except MaglicaError:  # another release wrote it
+            continue
+        rooms.take(record["host"], want, survey, record["id"])
+    return rooms
+
+
+def wanted(action: Action) -> Wanted:
+    """What a clone wants, in placement's words."""
+    values = action.values()
+    return Wanted(
+        image=values["image"],
+        hostname=values["hostname"],
+        on=values["on"],
+        vcpus=values["vcpus"],
+        memory_bytes=values["memory"],
+        linked=values["mode"] in ("linked", "reflink", "thin"),
+        macs=tuple(values["mac"] or ()),
+        pool=values.get("pool"),
+        extra_bytes=sum(values.get("disks") or ()) + int(values.get("swap") or 0),
+    )
+
+
+class Spread:
+    """Places for VMs that differ in nothing but their names. `fill`: one host after the other; otherwise evenly.
+
+    What is placed is taken from `rooms`.
+    """
+
+    def __init__(
+        self,
+        sample: Wanted,
+        seen: Seen,
+        rooms: Rooms,
+        weights: dict[str, float],
+        closed: frozenset[str],
+        *,
+        fill: bool,
+        ignore_missing: bool,
+    ) -> None:
+        """Raises `Refused` when none of them can have a place, whatever room there is."""
+        self._seen, self._rooms, self._weights, self._fill = seen, rooms, weights, fill
+        self._surveys = place.refuse(sample, seen, ignore_missing, closed)
+        self._refused = place.unfitting(sample, self._surveys, weights, rooms.reserved)
+        self._line = [self._rank(host) for host in self._surveys if host not in self._refused]
+        self._count = len(self._line)
+        heapq.heapify(self._line)
+
+    def _rank(self, host: str) -> tuple[float, int, str]:
+        survey, reserved = self._surveys[host], self._rooms.reserved.get(host, Reserved())
+        load, free = place.load(survey, reserved, self._weights.get(host, 10.0)), place.free_memory(survey, reserved)
+        return (-load, free, host) if self._fill else (load, -free, host)
+
+    def choose(self, want: Wanted) -> Choice:
+        """The host for one of them."""
+        place.refuse_name(want.hostname, self._seen.vms)
+        self._rooms.refuse_name(want.hostname)
+        while self._line:
+            rank, _, host = self._line[0]
+            survey = self._surveys[host]
+            why = place.unfit(want, survey, self._rooms.reserved.get(host, Reserved()))
+            if why:
+                self._refused[host] = why
+                heapq.heappop(self._line)
+                continue
+            self._rooms.take(host, want, survey, "")
+            heapq.heapreplace(self._line, self._rank(host))
+            return Choice(host, self._why(host, want, abs(rank)), dict(self._refused))
+        raise place.full(want, self._refused)
+
+    def _why(self, host: str, want: Wanted, load: float) -> str:
+        if want.on:
+            return f"--on={want.on}"
+        if len(self._line) == 1:
+            return "the only host that fits" if self._count == 1 else "the only host with room left"
+        if self._fill:
+            return f"fills {host} first, {len(self._line)} have room"
+        return f"least load for its weight ({load:g}) of {len(self._line)} that fit"
