@@ -219,6 +219,11 @@ class Action(Record):
     def label(cls) -> str:
         return cls.NAME
 
+    def limit(self) -> float:
+        """Seconds that this very action may take: more than others when it waits for a guest."""
+        values = self.values()
+        return self.LIMIT + (float(values["wait_timeout"]) if values.get("wait") else 0.0)
+
     @classmethod
     def subject(cls) -> Arg | None:
         """The argument that names the object, where there is exactly one."""

@@ -247,6 +247,24 @@ def _first(value: Any) -> str:
 
 FIRST = Kind("first", "a whole number from 0 to 999999, or next", "int | str", _first)
 VCPUS = integer(1, 1024)
+
+CONDITIONS = ("running", "ip", "ssh", "agent")
+
+
+def _condition(value: Any) -> str:
+    text = _one_line(value)
+    word, _, wanted = text.partition(":")
+    if text in CONDITIONS:
+        return text
+    if word != "console" or not wanted.strip():
+        raise ValueError(f"{text!r} is none of them" if word != "console" else "console: what text?")
+    if len(wanted) > 256:
+        raise ValueError(f"{len(wanted)} characters are more than 256")
+    return text
+
+
+# What a VM has to have come to before a job that started it is done; `host_worker/readiness.py` says what each means.
+CONDITION = Kind("condition", "running, ip, ssh, agent or console:TEXT", "str", _condition)
 PORT = integer(1, 65535)
 
 

@@ -44,6 +44,7 @@ SAMPLES: dict[str, Any] = {
     "hostname": "web1.example.jp",
     "size": "512M",
     "duration": "90s",
+    "condition": "console:login:",
     "yes-no": True,
     "number": 7,
     "mac-list": ["52:54:00:12:34:56"],

@@ -19,7 +19,7 @@ ARGUMENTS = (
     "mitigations=off no_timer_check tsc=reliable nokaslr cryptomgr.notests systemd.show_status=0"
 )
 KERNELS = {"debian": "linux-image-cloud-amd64", "ubuntu": "linux-image-virtual"}
-PACKAGES = ("systemd-sysv", "udev", "dbus", "iproute2", "openssh-server")
+PACKAGES = ("systemd-sysv", "udev", "dbus", "iproute2", "openssh-server", "qemu-guest-agent")
 # Nobody misses these in a lab, and a guest under emulation boots seconds faster without them
 MASKED_UNITS = (
     *("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "fstrim.timer", "motd-news.timer"),

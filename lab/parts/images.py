@@ -36,6 +36,7 @@ class Image:
     memory_mib: int
     vcpus: int
     disks: Sequence[Disk]
+    agent: bool = False  # whether it has a channel for QEMU's guest agent
 
 
 def known() -> dict[str, Image]:
@@ -51,7 +52,9 @@ def known() -> dict[str, Image]:
                 Disk("-data", lambda target, cache: tiny.build_data(target), TINY_SOURCES, lambda cache: ""),
             ],
         ),
-        "debian": Image(debian.image_name(), 768, 1, [Disk("", debian.build, DEBIAN_SOURCES, debian.inputs)]),
+        "debian": Image(
+            debian.image_name(), 256, 1, [Disk("", debian.build, DEBIAN_SOURCES, debian.inputs)], agent=True
+        ),
     }
 
 
@@ -118,6 +121,6 @@ def install(lab: Lab, target: Host, word: str) -> None:
             limit=600,
         )
         paths.append(f"{POOL}/{name}")
-    xml = definitions.domain(image.domain, image.memory_mib, image.vcpus, paths)
+    xml = definitions.domain(image.domain, image.memory_mib, image.vcpus, paths, agent=image.agent)
     host.define(lab, target, "", image.domain, xml)
     host.virsh(lab, target, "pool-refresh default")

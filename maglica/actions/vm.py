@@ -98,6 +98,13 @@ class VmClone(Action):
     profile: dict[str, Any] | None = arg(
         customizing.PROFILE, "the content of the profile", default=None, secret=True, internal=True
     )
+    wait: str | None = arg(
+        kinds.CONDITION, "done only when the guest is that far: it runs, has an address, answers", default=None
+    )
+    wait_timeout: float = arg(kinds.duration(1), "how long the guest may take for it, with --wait=…", default=300.0)
+    on_timeout: str = arg(
+        kinds.choice("keep", "remove"), "what becomes of a clone that did not come that far", default="keep"
+    )
     format: str | None = arg(
         kinds.choice("vmdk"), "write the first disk as a file of this format instead of making a VM", default=None
     )
@@ -137,6 +144,9 @@ class VmClone(Action):
             )  # fmt: skip
         if self.mac is not None and len(set(self.mac)) < len(self.mac):
             raise Refused("wrong_input", "vm clone: --mac names an address twice", "every network card needs its own")
+        if self.wait and not self.start:
+            told = f"vm clone: --wait={self.wait} is about a VM that is started"
+            raise Refused("wrong_input", told, "leave out one or the other")
         if self.image == self.hostname:
             raise Refused(
                 "wrong_input",
@@ -171,6 +181,10 @@ class VmStart(Action):
     """Start a VM."""
 
     name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm")
+    wait: str | None = arg(
+        kinds.CONDITION, "done only when the guest is that far: it runs, has an address, answers", default=None
+    )
+    wait_timeout: float = arg(kinds.duration(1), "how long the guest may take for it, with --wait=…", default=300.0)
     ignore_missing: bool = arg(kinds.BOOL, "go on although a host does not answer", default=False)
 
 
@@ -203,6 +217,10 @@ class VmRestart(Action):
     name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm")
     timeout: float = arg(kinds.DURATION, "how long the guest may take to shut down", default=60.0)
     force: bool = arg(kinds.BOOL, "pull the plug when it did not obey in time", default=False)
+    wait: str | None = arg(
+        kinds.CONDITION, "done only when the guest is that far: it runs, has an address, answers", default=None
+    )
+    wait_timeout: float = arg(kinds.duration(1), "how long the guest may take for it, with --wait=…", default=300.0)
     ignore_missing: bool = arg(kinds.BOOL, "go on although a host does not answer", default=False)
 
 

@@ -112,7 +112,10 @@ def command(alias: Alias) -> str:
     lines += ["", "example:", f"  {action.EXAMPLE}"]
     lines += ["", _wrapped("Options of every command, such as --output, are listed by `maglica --help`.")]
     for name in action.FIELDS:
-        if name in Globals.FIELDS:
+        if name in Globals.FIELDS and Globals.FIELDS[name].kind.name == "yes-no":
+            both = f"--{name} without a value and --no-{name} are options of every command, here too."
+            lines.append(_wrapped(both))
+        elif name in Globals.FIELDS:
             own = f"--{name} after the command is this command's own; the one of every command stands before it:"
             lines.append(_wrapped(f"{own} `maglica --{name}=… {action.NAME} …`."))
     return "\n".join(lines) + "\n"

@@ -86,4 +86,12 @@ def _end(record: Job) -> str:
     error = record["error"] or {}
     message = error.get("message") or record["state"]
     hint = f"\n  {error['hint']}" if error.get("hint") else ""
-    return f"TASK ERROR: {message}{hint}"
+    return f"TASK ERROR: {message}{hint}{_console(error.get('details') or {})}"
+
+
+def _console(details: dict[str, Any]) -> str:
+    """What a guest wrote to its serial console last, where a job waited for it in vain."""
+    if not isinstance(details.get("console"), list):
+        return ""
+    lines = [f"  | {line}" for line in details["console"]] or ["  it is empty"]
+    return "\n".join([f"\nconsole of {details.get('vm', 'the VM')}, the last lines:", *lines])

@@ -2,6 +2,7 @@
 
 An option belongs to the action where the action has one of that name and it stands after the command; it is a global
 one otherwise. So `maglica --timeout=10m vm stop web1 --timeout=2m` gives the guest two minutes and waits for ten.
+A global flag keeps its own meaning there: `--wait` and `--no-wait` are about the job, `--wait=ssh` is about the guest.
 """
 
 from __future__ import annotations
@@ -80,7 +81,8 @@ class Parser(argparse.ArgumentParser):
             name, equals, value = word.partition("=")
             if word.startswith("--"):
                 name = name.replace("_", "-")
-                if equals and self._is_flag(name):
+                # Before the command the words behind it are seen too, where `--wait=ssh` may mean something else.
+                if equals and self._is_flag(name) and (self._label or _is(kinds.BOOL, value)):
                     name, equals, value = self._flag(name, value), "", ""
             plain.append(name + equals + value)
         return plain
@@ -102,6 +104,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         what = message.removeprefix("argument ").replace("expected one argument", "a value is missing")
+        what = what.replace("ignored explicit argument", "a flag before the command takes no value such as")
         raise Refused("wrong_input", f"{self._label}{what}", f"`{self.prog} --help` lists the options")
 
 
@@ -185,7 +188,9 @@ def _command(alias: Alias, words: list[str], given: dict[str, Any], environ: Map
     many = bulk.offered(action)
     for field in many.values():
         parser.add(field)
+    words, flags = _flags_apart(action, words)
     values, names = parser.take(words)
+    given |= flags
     said = {name: values.pop(name) for name in list(values) if name in many}
     wanted = values.pop(HELP, False) or given.pop(HELP, False)
     given |= {name: values.pop(name) for name in list(values) if name not in action.FIELDS}
@@ -202,6 +207,37 @@ def _command(alias: Alias, words: list[str], given: dict[str, Any], environ: Map
     command.names = names
     command.values = {**alias.preset, **{name: typed(action, name, value) for name, value in values.items()}}
     return command
+
+
+def _flags_apart(action: type[Action], words: list[str]) -> tuple[list[str], dict[str, bool]]:
+    """The words without those global flags whose name the action uses for an option with a value; and the flags."""
+    twice = {field.option: field for name, field in Globals.FIELDS.items() if name in action.FIELDS}
+    left: list[str] = []
+    flags: dict[str, bool] = {}
+    words = list(words)
+    while words and words[0] != "--":
+        word = words.pop(0)
+        name, equals, value = word.partition("=")
+        field = twice.get(name.replace("--no-", "--", 1))
+        if field is None or field.kind is not kinds.BOOL or not name.startswith("--"):
+            left.append(word)
+        elif name != field.option or (equals and _is(kinds.BOOL, value)):
+            flags[field.name] = name == field.option and kinds.BOOL.check(value)
+        elif equals:
+            left.append(word)
+        elif words and _is(action.FIELDS[field.name].kind, words[0]):
+            left.append(f"{word}={words.pop(0)}")  # `--wait ssh`: what it may be is never a VM's name in practice
+        else:
+            flags[field.name] = True
+    return left + words, flags
+
+
+def _is(kind: kinds.Kind, word: str) -> bool:
+    try:
+        kind.check(word)
+    except ValueError:
+        return False
+    return True
 
 
 def typed(action: type[Action], name: str, value: Any) -> Any:

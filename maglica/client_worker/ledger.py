@@ -113,7 +113,7 @@ class Ledger:
         placed = {"name": "place", "seconds": 0.0, "note": f"{host}: {why}"}
         record = Job(
             id=self._new_id(now), rev=1, key=wanted.key, action=action.NAME, args=action.values(), object=about,
-            host=host, slot=action.SLOT, locks=locks, limit_seconds=action.LIMIT, attempt=1, state=job.QUEUED,
+            host=host, slot=action.SLOT, locks=locks, limit_seconds=action.limit(), attempt=1, state=job.QUEUED,
             by=wanted.who.name, owner=wanted.owner, reason=wanted.reason, group=wanted.group, retry_of=wanted.retry_of,
             verdict=None, cancel=False, created_at=now.text, claimed_at=None, started_at=None, ended_at=None,
             updated_at=now.text, step=None, progress=None, steps=[placed], commands=[], result=None, error=None,

@@ -15,7 +15,7 @@ from typing import Any
 
 from maglica.actions.vm import VmClone
 from maglica.errors import Failed, MaglicaError, Refused
-from maglica.host_worker import copying, customising, domain_xml, exporting, look, plan, seeding
+from maglica.host_worker import copying, customising, domain_xml, exporting, look, plan, readiness, seeding
 from maglica.host_worker.guest.request import request_of
 from maglica.host_worker.host import Host
 from maglica.host_worker.look import ACTIVE
@@ -45,10 +45,21 @@ def clone(want: VmClone, host: Host, work: Work) -> dict[str, Any]:
         work.undo("undefine", uuid=todo.uuid)
         host.hypervisor.define(domain_xml.rewrite(definition, plan.edits(todo, want, final, seed)))
     if want.start:
-        runs = sign("runs", {**told, "state": "running"}, name=want.hostname, uuid=todo.uuid)
-        with work.step("start", sign=runs):
-            host.hypervisor.start(want.hostname)
+        return _started(want, todo, told, host, work)
     return {**told, **_seen(want, host), "seconds": work.seconds()}
+
+
+def _started(want: VmClone, todo: ClonePlan, told: dict[str, Any], host: Host, work: Work) -> dict[str, Any]:
+    """Boot it, and wait until it is as far as was asked for; the whole result."""
+    secrets = (want.root_password_hash,) if want.root_password_hash else ()
+    wait = readiness.prepare(want.wait, want.wait_timeout, want.hostname, host, secrets=secrets)
+    runs = sign("runs", {**told, "state": "running"}, name=want.hostname, uuid=todo.uuid)
+    with work.step("start", sign=None if wait else runs):
+        host.hypervisor.start(want.hostname)
+    if wait is None:
+        return {**told, **_seen(want, host), "seconds": work.seconds()}
+    came = readiness.wait(wait, host, work, keep=want.on_timeout == "keep")
+    return {**told, "ips": _known_addresses(want, host), **came, "seconds": work.seconds()}
 
 
 def _plan(want: VmClone, host: Host, job: str) -> tuple[ClonePlan, str]:
@@ -63,6 +74,7 @@ def _plan(want: VmClone, host: Host, job: str) -> tuple[ClonePlan, str]:
     _refuse_customisation(want, host)
     definition = hypervisor.definition(want.image)
     image = domain_xml.read(definition)
+    readiness.refuse(want.wait, image, host)
     chance = random.SystemRandom()
     todo = plan.clone(
         want,
@@ -92,6 +104,8 @@ def _refuse_customisation(want: VmClone, host: Host) -> None:
         raise Refused(
             "environment_error", f"{host.name} has no real disks ({host.hypervisor.uri})", "use --customize=none"
         )
+    if want.format and want.wait:
+        raise Refused("wrong_input", f"--format makes no VM that --wait={want.wait} could wait for")
     if want.format and not host.hypervisor.has_files:
         raise Refused("environment_error", f"{host.name} has no real disks to export ({host.hypervisor.uri})")
 

@@ -53,6 +53,8 @@ class Domain(NamedTuple):
     nvram: str | None
     console_log: str | None
     mark: dict[str, str]
+    console_appends: bool = True  # whether the console's log keeps what earlier runs wrote
+    agent: bool = False  # whether there is a channel for QEMU's guest agent
 
 
 def read(text: str) -> Domain:
@@ -72,9 +74,16 @@ def read(text: str) -> Domain:
         disks=[_disk(disk) for disk in root.findall("./devices/disk")],
         nics=[_nic(nic) for nic in root.findall("./devices/interface")],
         nvram=_nvram(root),
-        console_log=next((log.get("file") for log in root.findall("./devices/*/log")), None),
+        console_log=next((log.get("file") for log in _logs(root)), None),
         mark=dict(mark.attrib) if mark is not None else {},
+        console_appends=next((log.get("append") != "off" for log in _logs(root)), True),
+        agent=root.find("./devices/channel/target[@name='org.qemu.guest_agent.0']") is not None,
     )
+
+
+def _logs(root: ET.Element) -> list[ET.Element]:
+    """The files that libvirt keeps what the guest writes in: that of its serial console first."""
+    return root.findall("./devices/serial/log") + root.findall("./devices/console/log")
 
 
 def _nvram(root: ET.Element) -> str | None:

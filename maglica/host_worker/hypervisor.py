@@ -9,6 +9,7 @@ next ones get a new connection. libvirt's own keepalive is not used, see docs/de
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -25,6 +26,7 @@ from maglica.host_worker.new_domain import Machine
 
 try:
     import libvirt
+    import libvirt_qemu
 except ImportError:  # said at the first use, in words that help
     libvirt = None
 
@@ -263,6 +265,42 @@ class Hypervisor:
             if found:
                 return list(dict.fromkeys(found))
         return []
+
+    # ------------------------------------------------------------------------------------ QEMU's guest agent
+
+    def agent(self, name: str, command: str, within: int, **arguments: Any) -> Any:
+        """What the agent inside a guest answers to one of its commands; `within` seconds, or `Failed`.
+
+        QEMU's docs/interop/qemu-ga-ref: https://www.qemu.org/docs/master/interop/qemu-ga-ref.html
+        """
+        request = json.dumps({"execute": command, **({"arguments": arguments} if arguments else {})})
+
+        def ask(connection: Any) -> str:
+            return str(libvirt_qemu.qemuAgentCommand(self._domain(connection, name), request, within, 0))
+
+        return json.loads(self._ask(ask))["return"]
+
+    def agent_ping(self, name: str, within: int) -> str:
+        """Why a guest's agent does not answer; '' when it does."""
+        try:
+            self.agent(name, "guest-ping", within)
+        except MaglicaError as error:
+            if error.code in ("host_down", "unknown_entity"):
+                raise
+            return error.message.removeprefix("libvirt: ")
+        return ""
+
+    def agent_addresses(self, name: str, within: int) -> list[str]:
+        """The addresses that a guest says of itself; none when there is no agent to ask."""
+        try:
+            cards = self.agent(name, "guest-network-get-interfaces", within)
+        except MaglicaError as error:
+            if error.code in ("host_down", "unknown_entity"):
+                raise
+            return []
+        found = [str(one["ip-address"]) for card in cards for one in card.get("ip-addresses", [])]
+        own = ("127.", "169.254.", "fe80:")  # of no use to anybody else
+        return [address for address in found if not address.startswith(own) and address != "::1"]
 
     def block_sizes(self, name: str, disk: domain_xml.Disk) -> tuple[int, int]:
         """(capacity, allocation) of a disk: what the guest sees, what it takes now."""

@@ -394,6 +394,10 @@ class Journal:
         """The jobs that left something to be taken back, the latest first."""
         return list(dict.fromkeys(row[0] for row in self._rows("all undos")))
 
+    def keep(self, job: str) -> None:
+        """What the job made is no longer to be undone, whatever becomes of the job."""
+        self._write(lambda: self._execute("forget undos", job))
+
     def forget_undo(self, job: str, number: int) -> None:
         self._write(lambda: self._execute("forget undo", job, number))
 

@@ -154,12 +154,17 @@ def machines(hypervisor: Hypervisor, *, with_images: bool, state: str | None) ->
                 "vcpus": domain.vcpus,
                 "memory_bytes": domain.memory_bytes,
                 "uptime_seconds": uptime(domain.name) if active and hypervisor.has_files else None,
-                "ips": hypervisor.addresses(domain.name) if active else [],
+                "ips": (hypervisor.addresses(domain.name) if active else []) or given(domain),
                 "image": domain.mark.get("image"),
                 "uuid": domain.uuid,
             }
         )
     return items
+
+
+def given(domain: Domain) -> list[str]:
+    """The address that a clone was given when it was made: stands where nobody has seen one."""
+    return [domain.mark["ip"]] if "ip" in domain.mark else []
 
 
 def machine(hypervisor: Hypervisor, name: str) -> Value:
@@ -181,7 +186,7 @@ def machine(hypervisor: Hypervisor, name: str) -> Value:
         "template": live.mark.get("template"),
         "tags": [tag for tag in live.mark.get("tags", "").split(",") if tag],
         "job": live.mark.get("job"),
-        "ips": addresses,
+        "ips": addresses or given(live),
         "nvram": live.nvram,
         "console_log": live.console_log,
         "disks": [_disk(hypervisor, name, disk) for disk in live.disks],

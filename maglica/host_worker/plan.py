@@ -194,8 +194,11 @@ def edits(plan: ClonePlan, want: VmClone, paths: dict[str, str], seed: str | Non
             "image": plan.image,
             "job": plan.job,
             "mode": plan.mode,
+            "customize": want.customize,  # whether its machine-id was taken from it
             **({"seed": seed} if seed else {}),
             **_marks(want),
+            # A static address stands in no lease, and the neighbour table forgets it.
+            **({"ip": want.ip.partition("/")[0]} if want.ip else {}),
         },
         seed=seed,
     )

@@ -67,7 +67,13 @@ class Runner:
         with self._lock:
             if handed["id"] in self._works or not self.accepting:
                 return
-            work = Work(handed["id"], float(handed["limit_seconds"]), self.journal, lambda: self._tell(handed["id"]))
+            work = Work(
+                handed["id"],
+                float(handed["limit_seconds"]),
+                self.journal,
+                lambda: self._tell(handed["id"]),
+                give_slot_back=lambda: self._free_slot(handed["id"]),
+            )
             self._works[handed["id"]] = work
             self._slots[handed["id"]] = handed["slot"]
         threading.Thread(target=self._run, args=(handed, work), name=f"job-{handed['id']}", daemon=True).start()
@@ -132,6 +138,13 @@ class Runner:
         said = f" error={told['error']['message']!r}" if told["error"] else ""
         log.info("end job=%s vm=%s state=%s%s", job_id, about, told["state"], said)
 
+    def _free_slot(self, job_id: str) -> None:
+        """A job that only waits takes no slot: say so at once, another one may begin."""
+        with self._lock:
+            if self._slots.pop(job_id, None):
+                self._news = True
+        self._wake()
+
     def _tell(self, job_id: str) -> None:
         with self._lock:
             self._changed.add(job_id)
@@ -178,7 +191,7 @@ class Runner:
         self._answers.put({"ask": message["ask"], **answer})
 
     def _plan(self, action: Action) -> dict[str, Any]:
-        work = Work("dry-run", action.LIMIT, None, lambda: None, dry_run=True)
+        work = Work("dry-run", action.limit(), None, lambda: None, dry_run=True)
         try:
             result = jobs.function(action)(action, self.host, work)
         except Planned as planned:

@@ -29,13 +29,21 @@ class Work:
     """What a job function holds in its hands. Everything it makes is noted in the journal first."""
 
     def __init__(
-        self, job: str, limit: float, journal: Journal | None, changed: Callable[[], None], *, dry_run: bool = False
+        self,
+        job: str,
+        limit: float,
+        journal: Journal | None,
+        changed: Callable[[], None],
+        *,
+        dry_run: bool = False,
+        give_slot_back: Callable[[], None] = lambda: None,
     ) -> None:
         self.job = job
         self._deadline = time.monotonic() + limit
         self._journal = journal
         self._changed = changed
         self._dry_run = dry_run
+        self._give_slot_back = give_slot_back
         self._cancel = threading.Event()
         self._beyond_cancel = False
         self._undos = 0
@@ -109,6 +117,16 @@ class Work:
         """From here on finishing is safer than stopping: a cancel comes too late."""
         self.check()
         self._beyond_cancel = True
+
+    def step_aside(self, *, keep: bool) -> None:
+        """From here on the job only waits: its slot is for others, and a cancel is obeyed at once, again.
+
+        `keep`: what was made stays; nothing of it is undone, be the job cancelled, interrupted, or in vain.
+        """
+        if keep and self._journal:
+            self._journal.keep(self.job)
+        self._beyond_cancel = False
+        self._give_slot_back()
 
     @property
     def left(self) -> float:

@@ -164,10 +164,48 @@ def test_a_file_is_read_where_the_kind_says_so(tmp_path: Path) -> None:
 
 
 def test_no_action_has_an_option_that_hides_a_global_flag() -> None:
-    # `--x=0` before the command is turned into `--no-x` wherever it stands; see Parser._plain.
-    flags = {name for name, field in Globals.FIELDS.items() if field.kind.name == "yes-no"}
+    # `--x=0` before the command is turned into `--no-x` wherever it stands; see Parser._plain. An option of an action
+    # may have the name of a flag where no value of the one is one of the other: `--wait=ssh`.
+    flags = {name: field for name, field in Globals.FIELDS.items() if field.kind.name == "yes-no"}
     for action in declare.load_all().values():
-        assert not flags & set(action.FIELDS), action.NAME
+        for name in set(flags) & set(action.FIELDS):
+            for word in ("1", "0", "yes", "no", "true", "false", "on", "off"):
+                with pytest.raises(ValueError, match="none of them"):
+                    action.FIELDS[name].kind.check(word)
+
+
+@pytest.mark.parametrize(
+    ("line", "job", "guest", "names"),
+    [
+        ("vm start web1", True, None, ["web1"]),
+        ("vm start web1 --wait", True, None, ["web1"]),
+        ("vm start --wait web1", True, None, ["web1"]),
+        ("vm start web1 --no-wait", False, None, ["web1"]),
+        ("vm start web1 --wait=0", False, None, ["web1"]),
+        ("vm start web1 --wait=yes", True, None, ["web1"]),
+        ("vm start web1 --wait=ssh", True, "ssh", ["web1"]),
+        ("vm start --wait ssh web1", True, "ssh", ["web1"]),
+        ("vm start web1 --wait=console:login:", True, "console:login:", ["web1"]),
+        ("vm start web1 --wait=ip --no-wait", False, "ip", ["web1"]),
+        ("--no-wait vm start web1 --wait=ip", False, "ip", ["web1"]),
+        ("-q vm start web1 --wait=ip", True, "ip", ["web1"]),
+        ("--wait=0 vm start web1 --wait=ip", False, "ip", ["web1"]),
+        ("vm -q start web1 --wait=ip", True, "ip", ["web1"]),
+        ("vm start --no-wait -- --wait=ip", False, None, ["--wait=ip"]),
+    ],
+)
+def test_waiting_for_the_job_and_for_the_guest_are_told_apart(
+    line: str, job: bool, guest: str | None, names: list[str]
+) -> None:
+    command = parsed(line)
+    assert (command.options.wait, command.values.get("wait"), command.names) == (job, guest, names)
+
+
+def test_a_condition_before_the_command_is_refused_in_words() -> None:
+    with pytest.raises(Refused, match=r"--wait.*a flag before the command takes no value such as 'ssh'"):
+        parsed("--wait=ssh vm start web1")
+    with pytest.raises(Refused, match="neither yes nor no"):
+        parsed("vm stop web1 --wait=ssh")
 
 
 def test_every_action_of_the_table_can_be_asked_for() -> None:

@@ -331,7 +331,7 @@ def test_clone(ward: Ward) -> None:
     assert set(result["seconds"]) == {"copy", "define", "start"}
     assert made.uuid == result["uuid"] != image.uuid
     assert [nic["mac"] for nic in made.nics] == result["macs"] != [nic["mac"] for nic in image.nics]
-    assert made.mark == {"kind": "clone", "image": IMAGE, "job": "job1", "mode": "full"}
+    assert made.mark == {"kind": "clone", "image": IMAGE, "job": "job1", "mode": "full", "customize": "none"}
     assert made.memory_bytes == image.memory_bytes
     assert ward.volumes() == [f"{IMAGE}.img", "new1.img", "web1.img", "web2.img"]
     assert image == domain_xml.read(ward.hypervisor.definition(IMAGE))

@@ -260,7 +260,8 @@ def test_the_edits_of_a_plan() -> None:
     assert found.nvram == "/nvram/web1-x.fd"
     assert (found.vcpus, found.memory_bytes) == (4, 2 * GIB)
     assert found.emulated
-    assert found.mark == {"kind": "clone", "image": "el9.original", "job": JOB, "mode": "full"}
+    mark = {"kind": "clone", "image": "el9.original", "job": JOB, "mode": "full", "customize": "guestfs"}
+    assert found.mark == mark
     assert plan.edits(clone(), VmClone(image="a", hostname="b"), {"vda": "/a"}).nvram is None
 
 

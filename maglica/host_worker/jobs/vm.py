@@ -8,7 +8,7 @@ from typing import Any
 
 from maglica.actions.vm import VmClone, VmDestroy, VmInfo, VmList, VmRemove, VmRestart, VmStart, VmStop
 from maglica.errors import Failed, MaglicaError, Refused
-from maglica.host_worker import cloning, domain_xml, look
+from maglica.host_worker import cloning, domain_xml, look, readiness
 from maglica.host_worker.host import Host
 from maglica.host_worker.look import ACTIVE
 from maglica.host_worker.signs import sign
@@ -35,16 +35,23 @@ def vm_clone(want: VmClone, host: Host, work: Work) -> dict[str, Any]:
 def vm_start(want: VmStart, host: Host, work: Work) -> dict[str, Any]:
     """A crash in the middle leaves the VM off or running; nothing else."""
     state = host.hypervisor.state(want.name)
-    if state in ("running", "idle"):
+    runs = state in ("running", "idle")
+    if runs and want.wait is None:
         return _unchanged(want.name, state)
-    if state in ACTIVE:
+    if state in ACTIVE and not runs:
         raise Refused("wrong_state", f"{want.name} is {state}", "only a VM that is shut off can be started")
+    _refuse_wait(want, host)
+    if runs:
+        work.will({"wait for": want.wait})
+        wait = readiness.prepare(want.wait, want.wait_timeout, want.name, host)
+        return {**_unchanged(want.name, state), **_waited(wait, host, work)}
     _refuse_base(want.name, host)
-    work.will({"start": want.name})
-    with work.step("start", sign=_runs(want.name, host)):
+    work.will({"start": want.name, **({"wait for": want.wait} if want.wait else {})})
+    wait = readiness.prepare(want.wait, want.wait_timeout, want.name, host)
+    with work.step("start", sign=None if wait else _runs(want.name, host)):
         work.point_of_no_return()
         host.hypervisor.start(want.name)
-    return _changed(want.name, host)
+    return {**_changed(want.name, host), **_waited(wait, host, work)}
 
 
 def vm_stop(want: VmStop, host: Host, work: Work) -> dict[str, Any]:
@@ -62,11 +69,13 @@ def vm_restart(want: VmRestart, host: Host, work: Work) -> dict[str, Any]:
     state = host.hypervisor.state(want.name)
     if state not in ACTIVE:
         raise Refused("wrong_state", f"{want.name} is {state}", f"`maglica vm start {want.name}` starts it")
-    work.will({"restart": want.name, "force": want.force})
+    _refuse_wait(want, host)
+    work.will({"restart": want.name, "force": want.force, **({"wait for": want.wait} if want.wait else {})})
     _shut_down(want.name, want.timeout, want.force, host, work)
-    with work.step("start", sign=_runs(want.name, host)):
+    wait = readiness.prepare(want.wait, want.wait_timeout, want.name, host)
+    with work.step("start", sign=None if wait else _runs(want.name, host)):
         host.hypervisor.start(want.name)
-    return _changed(want.name, host)
+    return {**_changed(want.name, host), **_waited(wait, host, work)}
 
 
 def vm_destroy(want: VmDestroy, host: Host, work: Work) -> dict[str, Any]:
@@ -194,6 +203,15 @@ def _ask_to_shut_down(name: str, host: Host) -> None:
     except MaglicaError:
         if host.hypervisor.state(name) in ACTIVE:
             raise  # it did not just go off by itself
+
+
+def _refuse_wait(want: VmStart | VmRestart, host: Host) -> None:
+    if want.wait is not None:
+        readiness.refuse(want.wait, domain_xml.read(host.hypervisor.definition(want.name)), host)
+
+
+def _waited(wait: readiness.Wait | None, host: Host, work: Work) -> dict[str, Any]:
+    return readiness.wait(wait, host, work) if wait else {}
 
 
 def _runs(name: str, host: Host) -> dict[str, Any]:
