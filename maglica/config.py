@@ -77,6 +77,7 @@ class HostWorkerSection(Record):
     warm_timeout: float = arg(
         kinds.DURATION, "how long one clone may take in a kept appliance before a new one takes its place", default=60.0
     )
+    upgrade_timeout: float = arg(kinds.DURATION, "how long the upgrade of an image's packages may take", default=3600.0)
     export_dir: str = arg(kinds.PATH, "where exported disks are written", default="/var/lib/maglica/export")
     export_url: str | None = arg(kinds.TEXT, "where that directory is published", default=None)
     import_dir: str = arg(

@@ -89,6 +89,12 @@ IMAGE = Kind(
     "str",
     _matching(rf"{_NAME}(:[A-Za-z0-9][A-Za-z0-9._+-]{{0,63}})?"),
 )
+IMAGE_AT = Kind(
+    "image",
+    "the name of an image, NAME:VERSION, or either with @HOST",
+    "str",
+    _matching(rf"{_NAME}(:[A-Za-z0-9][A-Za-z0-9._+-]{{0,63}})?(@{_NAME})?"),
+)
 LABEL = Kind(
     "label",
     "a label such as stable, or NAME:LABEL",

@@ -81,6 +81,20 @@ class _ImageList:
     def __call__(self, *, all: bool = False) -> Items:
         """List the original images: inactive domains whose name ends in .original, or that are marked as images."""
 
+class _ImageSeal:
+    def __call__(self, *, name: str, as_: str | None = None) -> dict[str, Any]:
+        """Make an image of a copy of a VM that is shut off: what was the machine's own is taken away."""
+    def submit(self, *, name: str, as_: str | None = None, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], as_: str | None = None, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, as_: str | None = None) -> dict[str, Any]: ...
+
+class _ImageUpgrade:
+    def __call__(self, *, name: str, as_: str | None = None) -> dict[str, Any]:
+        """Make a new version of an image with all its packages upgraded; the old version stays."""
+    def submit(self, *, name: str, as_: str | None = None, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], as_: str | None = None, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, as_: str | None = None) -> dict[str, Any]: ...
+
 class _JobCancel:
     def __call__(self, *, id: str) -> dict[str, Any]:
         """Stop a job. What it has made so far is undone."""
@@ -213,6 +227,8 @@ class Image:
     copy: _ImageCopy
     import_: _ImageImport
     list: _ImageList
+    seal: _ImageSeal
+    upgrade: _ImageUpgrade
 
 class Job:
     cancel: _JobCancel

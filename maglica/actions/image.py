@@ -74,6 +74,36 @@ class ImageCopy(Action):
     ignore_missing: bool = arg(kinds.BOOL, "go on although a host does not answer", default=False)
 
 
+@action(
+    where=Where.OWNER,
+    changes=True,
+    slot="guest",
+    limit=2 * 3600,
+    locks=("vm:{name}",),
+    example="maglica image seal web1.example.jp --as=web:2026-11-20",
+)
+class ImageSeal(Action):
+    """Make an image of a copy of a VM that is shut off: what was the machine's own is taken away."""
+
+    name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm")
+    as_: str | None = arg(kinds.IMAGE, "what the image is called; the VM's name and .original by default", default=None)
+
+
+@action(
+    where=Where.OWNER,
+    changes=True,
+    slot="guest",
+    limit=6 * 3600,
+    locks=("image:{name}",),
+    example="maglica image upgrade el9:2026-11-20 --as=el9:2026-11-27",
+)
+class ImageUpgrade(Action):
+    """Make a new version of an image with all its packages upgraded; the old version stays."""
+
+    name: str = arg(kinds.IMAGE_AT, "the image", subject=True, values_of="image")
+    as_: str | None = arg(kinds.IMAGE, "what the new version is called; NAME:TODAY by default", default=None)
+
+
 @action(where=Where.NAMED, role=ADMIN, hidden=True)
 class ImageServe(Action):
     """Serve a disk of an image to the host that has a job to copy it; without a disk, tell what there is."""

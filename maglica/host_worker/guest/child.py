@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from maglica.errors import Failed, MaglicaError, Refused
-from maglica.host_worker.guest import customize, inspection, serving
+from maglica.host_worker.guest import customize, inspection, preparing, serving
 from maglica.host_worker.guest.inspection import Layout, read_text
 from maglica.host_worker.guest.model import (
     Absent,
@@ -51,6 +51,9 @@ from maglica.host_worker.guest.serving import Hands
 
 NEEDED_MOUNTS = re.compile(r"/(boot|etc|lib|root|usr|var)?(/|$)")
 """Other file systems (/home, /srv, …) hold nothing that is read or changed: they stay untouched."""
+
+WRITE = ("customise", "seal", "upgrade")
+"""The verbs that change the disks."""
 
 GRACE = 3.0
 """Seconds between SIGTERM and SIGKILL."""
@@ -146,11 +149,12 @@ def _hear_parent(tasks: queue.SimpleQueue[dict[str, Any]]) -> None:
 
 
 def run(task: Mapping[str, Any], steps: Steps) -> dict[str, Any]:
-    """`task`: {"verb": "customise" | "verify" | "inspect", "disks": [[path, format]…], "request": {…} | None}."""
+    """`task`: {"verb": …, "disks": [[path, format]…], "request": {…} | None}; the verbs are customise, verify, inspect,
+    seal and upgrade."""
     verb = task["verb"]
     request = GuestRequest.from_map(task["request"]) if task["request"] else None
     with steps.step("launch"):
-        guest = open_disks(task["disks"], read_only=verb != "customise")
+        guest = open_disks(task["disks"], read_only=verb not in WRITE, network=verb == "upgrade")
     try:
         with steps.step("inspect"):
             layout = inspection.layout(guest)
@@ -167,8 +171,14 @@ def work(guest: Any, layout: Layout, verb: str, request: GuestRequest | None, st
     """One operating system of a launched and inspected appliance, from mounting it to the second reading."""
     with steps.step("read"):
         mount = partial(_mount, guest, layout, wanted=customize.folders(request))
-        mount(read_only=verb != "customise")
+        mount(read_only=verb not in WRITE)
         facts = gather(guest, layout.system, request)
+    if verb in ("seal", "upgrade"):
+        hands = preparing.Hands(
+            lambda see: gather(guest, layout.system, None, see=see), partial(_apply_all, guest),
+            partial(_reopen, guest, mount), partial(_check, guest), steps.step,
+        )  # fmt: skip
+        return preparing.prepare(guest, layout.system, hands, upgrade=verb == "upgrade")
     report: dict[str, Any] = {"os": facts.system.to_map(), "host_keys": None, "verified": False, "edits": []}
     if request is None:
         return {**report, "network": customize.network_tool(facts) if facts.system.family else None}
@@ -188,7 +198,7 @@ def work(guest: Any, layout: Layout, verb: str, request: GuestRequest | None, st
     return {**report, "verified": verb != "inspect"}
 
 
-def open_disks(disks: Sequence[Sequence[str]], *, read_only: bool) -> Any:
+def open_disks(disks: Sequence[Sequence[str]], *, read_only: bool, network: bool = False) -> Any:
     """A launched appliance with these (path, format); close it when done.
 
     The format is always told: a guest that can write to its raw disk could make it look like anything.
@@ -196,6 +206,7 @@ def open_disks(disks: Sequence[Sequence[str]], *, read_only: bool) -> Any:
     guest = _handle()
     for path, image_format in disks:
         guest.add_drive_opts(path, format=image_format, readonly=read_only)
+    guest.set_network(network)
     guest.launch()
     return guest
 
@@ -247,11 +258,11 @@ def _reopen(guest: Any, mount: Callable[..., None]) -> None:
 # ---- reading ----------------------------------------------------------------------------------------------------
 
 
-def gather(guest: Any, system: System, request: GuestRequest | None) -> GuestFacts:
-    """All that the plan may ask about."""
-    read, see = customize.patterns(request, system)
+def gather(guest: Any, system: System, request: GuestRequest | None, *, see: Sequence[str] = ()) -> GuestFacts:
+    """All that the plan may ask about, and what else is to be seen."""
+    read, wanted = customize.patterns(request, system)
     readable = {path for pattern in read for path in _glob(guest, pattern)}
-    paths = readable | {path for pattern in see for path in _glob(guest, pattern)}
+    paths = readable | {path for pattern in (*wanted, *see) for path in _glob(guest, pattern)}
     links = {path: str(guest.readlink(path)) for path in sorted(paths) if _is_link(guest, path)}
     texts = {path: read_text(guest, path) for path in sorted(readable)}
     files = {path: text for path, text in texts.items() if text is not None}

@@ -247,6 +247,10 @@ def _old_life(facts: GuestFacts, request: GuestRequest) -> Part:
 
 
 def _machine_id(facts: GuestFacts, request: GuestRequest) -> Part:
+    return machine_id(facts)
+
+
+def machine_id(facts: GuestFacts) -> Part:
     """Empty, not missing: systemd fills it at the next boot without taking that for the first boot of a fresh image.
 
     D-Bus' own copy goes, unless it is a link to systemd's (machine-id(5), dbus-uuidgen(1)).

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from maglica.actions.image import ImageCopy, ImageImport, ImageList, ImageServe
+from maglica.actions.image import ImageCopy, ImageImport, ImageList, ImageSeal, ImageServe, ImageUpgrade
 from maglica.errors import Refused
-from maglica.host_worker import domain_xml, importing, look, receiving, serving
+from maglica.host_worker import domain_xml, importing, look, receiving, sealing, serving
 from maglica.host_worker.host import Host
 from maglica.host_worker.look import ACTIVE
 from maglica.host_worker.work import Work
@@ -25,6 +25,16 @@ def image_import(want: ImageImport, host: Host, work: Work) -> dict[str, Any]:
 def image_copy(want: ImageCopy, host: Host, work: Work) -> dict[str, Any]:
     """A crash in the middle leaves files that hold the job's id, or disks without a domain; all are removed."""
     return receiving.run(want, host, work)
+
+
+def image_seal(want: ImageSeal, host: Host, work: Work) -> dict[str, Any]:
+    """A crash in the middle leaves files that hold the job's id, or disks without a domain; all are removed."""
+    return sealing.run(want.name, want.as_, host, work, upgrade=False)
+
+
+def image_upgrade(want: ImageUpgrade, host: Host, work: Work) -> dict[str, Any]:
+    """A crash in the middle leaves files that hold the job's id, or disks without a domain; all are removed."""
+    return sealing.run(want.name, want.as_, host, work, upgrade=True)
 
 
 def image_serve(want: ImageServe, host: Host) -> dict[str, Any]:
