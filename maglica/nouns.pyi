@@ -77,9 +77,25 @@ class _ImageImport:
     def submit_many(self, *, source: list[str], name: str, on: str | None = None, checksum: str | None = None, format: str | None = None, pool: str | None = None, vcpus: int | None = None, memory: int | str | None = None, network: str = 'default', efi: bool = False, os: str | None = None, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None, count: int | None = None, first: int | str = 1, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, source: str, name: str, on: str | None = None, checksum: str | None = None, format: str | None = None, pool: str | None = None, vcpus: int | None = None, memory: int | str | None = None, network: str = 'default', efi: bool = False, os: str | None = None, ignore_missing: bool = False) -> dict[str, Any]: ...
 
+class _ImageInfo:
+    def __call__(self, *, name: str) -> dict[str, Any]:
+        """Show all that is known of an image: its hosts, whether its copies are the same, its disks as QEMU sees them."""
+
+class _ImageLabel:
+    def __call__(self, *, name: str, as_: str, remove: bool = False) -> dict[str, Any]:
+        """Let a label mean an image from now on: NAME:LABEL can be used wherever an image is named."""
+
 class _ImageList:
     def __call__(self, *, all: bool = False) -> Items:
         """List the original images: inactive domains whose name ends in .original, or that are marked as images."""
+
+class _ImagePromote:
+    def __call__(self, *, name: str, to: str = 'stable') -> dict[str, Any]:
+        """Let a label, stable by default, mean what another label means, or a version."""
+
+class _ImageRollback:
+    def __call__(self, *, name: str) -> dict[str, Any]:
+        """Let a label mean again what it meant before."""
 
 class _ImageSeal:
     def __call__(self, *, name: str, as_: str | None = None) -> dict[str, Any]:
@@ -226,7 +242,11 @@ class Host:
 class Image:
     copy: _ImageCopy
     import_: _ImageImport
+    info: _ImageInfo
+    label: _ImageLabel
     list: _ImageList
+    promote: _ImagePromote
+    rollback: _ImageRollback
     seal: _ImageSeal
     upgrade: _ImageUpgrade
 

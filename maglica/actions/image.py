@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from maglica import kinds
-from maglica.declare import ADMIN, Action, Where, action, arg
+from maglica.declare import ADMIN, OPERATOR, Action, Where, action, arg
 from maglica.errors import Refused
 
 
 @action(
     where=Where.EVERY,
-    columns=("name", "host"),
+    columns=("name", "host", "labels"),
     wide=("vcpus", "memory_bytes", "capacity_bytes", "disks", "uuid"),
     example="maglica image list -o wide",
 )
@@ -112,3 +112,34 @@ class ImageServe(Action):
     job: str = arg(kinds.JOB, "the job of the other host")
     disk: str | None = arg(kinds.NAME, "the target of the disk, or nvram", default=None)
     over: bool = arg(kinds.BOOL, "the job needs nothing more", default=False)
+
+
+@action(where=Where.EVERY, example="maglica image info el9:stable")
+class ImageInfo(Action):
+    """Show all that is known of an image: its hosts, whether its copies are the same, its disks as QEMU sees them."""
+
+    name: str = arg(kinds.IMAGE, "the image, or NAME:LABEL", subject=True, values_of="image")
+
+
+@action(where=Where.CLIENT_WORKER, role=OPERATOR, example="maglica image label el9:2026-11-20 --as=testing")
+class ImageLabel(Action):
+    """Let a label mean an image from now on: NAME:LABEL can be used wherever an image is named."""
+
+    name: str = arg(kinds.IMAGE, "the image", subject=True, values_of="image")
+    as_: str = arg(kinds.LABEL, "the label, such as stable")
+    remove: bool = arg(kinds.BOOL, "take the label away instead", default=False)
+
+
+@action(where=Where.CLIENT_WORKER, role=OPERATOR, example="maglica image promote el9:testing")
+class ImagePromote(Action):
+    """Let a label, stable by default, mean what another label means, or a version."""
+
+    name: str = arg(kinds.IMAGE, "the image, or NAME:LABEL", subject=True, values_of="image")
+    to: str = arg(kinds.LABEL, "the label that shall mean it", default="stable")
+
+
+@action(where=Where.CLIENT_WORKER, role=OPERATOR, example="maglica image rollback el9:stable")
+class ImageRollback(Action):
+    """Let a label mean again what it meant before."""
+
+    name: str = arg(kinds.IMAGE, "NAME:LABEL", subject=True, values_of="image")

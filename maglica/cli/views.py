@@ -68,6 +68,23 @@ def job_show(item: Any, look: Look) -> str:
     return f"{output.sheet(kept, look)}\n{output.table(item['members'], columns, look)}"
 
 
+def image_info(item: Any, look: Look) -> str:
+    """What holds for all copies, then each host and each disk; checksums in full only where there is room."""
+    own = {name: value for name, value in item.items() if name not in ("hosts", "disks")}
+    hosts = [{**host, "content": _short(host["content"])} for host in item["hosts"]]
+    disks = [{**disk, "problem": disk["why"] or ("corrupt" if disk["corrupt"] else None)} for disk in item["disks"]]
+    columns = ["target", "format", "capacity_bytes", "allocation_bytes", "path"]
+    columns += [name for name in ("chain", "snapshots", "problem") if any(disk[name] for disk in disks)]
+    return "\n".join([
+        output.sheet(own, look), output.table(hosts, ["host", "state", "dependents", "content"], look),
+        output.table(disks, columns, look),
+    ])  # fmt: skip
+
+
+def _short(checksum: str | None) -> str | None:
+    return checksum and f"{checksum[:19]}…"
+
+
 def job_cancel(item: Any, look: Look) -> str:
     if "cancelled" in item:
         return f"group {item['id']}: {item['cancelled']} of {item['jobs']} jobs are being stopped\n"

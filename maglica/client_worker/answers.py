@@ -10,16 +10,18 @@ from typing import Any, NamedTuple
 from maglica import declare, machine, template
 from maglica.actions.audit import AuditList
 from maglica.actions.host import HostInvite, HostList, HostRemove, HostRevoke
+from maglica.actions.image import ImageLabel, ImagePromote, ImageRollback
 from maglica.actions.job import JobCancel, JobExplain, JobList, JobLog, JobPrune, JobSettle, JobShow, JobStore
 from maglica.actions.key import KeyAdd, KeyList, KeyRevoke
 from maglica.actions.lock import LockList
 from maglica.actions.template import TemplateAdd, TemplateList, TemplateRemove, TemplateRender, TemplateShow
-from maglica.client_worker import explain, fleets
+from maglica.client_worker import explain, fleets, labels
 from maglica.client_worker.fleet import Fleet
 from maglica.client_worker.keyring import ANYBODY, Keyring, Known, Who
 from maglica.client_worker.ledger import Ledger, id_at
 from maglica.client_worker.now import Now, text
 from maglica.client_worker.outbox import Outbox
+from maglica.client_worker.place import Seen
 from maglica.config import ClientSection
 from maglica.declare import Action
 from maglica.errors import Refused
@@ -43,6 +45,7 @@ class Records(NamedTuple):
     settings: ClientSection
     server: str  # the client worker's own public key
     who: Who = ANYBODY  # whoever asks
+    seen: Seen = Seen({}, {})  # what hosts told, where they had to be asked first
 
     def sees(self, record: Job | Value) -> bool:
         """Whether the asker may know of a job."""
@@ -232,6 +235,18 @@ AUDITED = ("at", "who", "role", "address", "action", "object", "job", "outcome",
 def audit_list(want: AuditList, records: Records, now: Now) -> Value:
     rows = records.ledger.store.audit(want.last, who=want.who, outcome=want.outcome, about=want.object)
     return {"missing_hosts": [], "items": [dict(zip(AUDITED, row, strict=True)) for row in reversed(rows)]}
+
+
+def image_label(want: ImageLabel, records: Records, now: Now) -> Value:
+    return {"missing_hosts": [], "item": labels.put(want, records.seen, records.ledger.store, records.who.name, now)}
+
+
+def image_promote(want: ImagePromote, records: Records, now: Now) -> Value:
+    return {"missing_hosts": [], "item": labels.put(want, records.seen, records.ledger.store, records.who.name, now)}
+
+
+def image_rollback(want: ImageRollback, records: Records, now: Now) -> Value:
+    return {"missing_hosts": [], "item": labels.roll_back(want, records.ledger.store)}
 
 
 def job_list(want: JobList, records: Records, now: Now) -> Value:

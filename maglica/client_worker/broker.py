@@ -16,7 +16,7 @@ from typing import Any
 from maglica import cluster, declare, kinds, wire
 from maglica.actions.job import JobShow
 from maglica.bus import Route
-from maglica.client_worker import answers, gather, keyring, outbox, place
+from maglica.client_worker import answers, gather, images, keyring, labels, outbox, place
 from maglica.client_worker.answers import Records
 from maglica.client_worker.audit import Audit
 from maglica.client_worker.doors import Caller, Doors
@@ -206,6 +206,10 @@ class Broker:
         if action.CHANGES or action.WHERE == Where.TERMINAL:
             raise Refused("wrong_input", f"{action.NAME} is not a read")
         self._doors.may(caller.who, type(action), now)
+        action = labels.meant(action, self._store.labels()) if action.WHERE != Where.CLIENT_WORKER else action
+        if action.NAME in labels.ASK_FIRST:
+            self._own_after_a_look(action, caller, now)
+            return
         if action.WHERE == Where.CLIENT_WORKER:
             self.outbox.reply(caller.route, outbox.result(action, self._own(action, caller.who, now), now))
             return
@@ -237,17 +241,40 @@ class Broker:
             asked = type(action)(**{**action.values(), "host": name})
             self._questions.ask([name], asked, now, timeout, finish(self._questions.merged(action, caller.who)))
         else:
-            self._questions.ask_all(
-                action, now, timeout, finish(self._questions.merged(action, caller.who)), who=caller.who
-            )
+            value = self._questions.merged(action, caller.who)
+            if action.NOUN == "image":
+                value = self._of_images(action, value)
+            self._questions.ask_all(action, now, timeout, finish(value), who=caller.who)
 
-    def _own(self, action: Action, who: Who, now: Now) -> dict[str, Any]:
+    def _of_images(self, action: Action, merged: Callable[[Gather], dict[str, Any]]) -> Callable[[Gather], Message]:
+        """What hosts told of images, with their labels; of a single one, put together from all of them."""
+
+        def value(done: Gather) -> Message:
+            told, known = merged(done), self._store.labels()
+            told["items"] = [{**item, "labels": labels.of(str(item["name"]), known)} for item in told["items"]]
+            return images.one(str(getattr(action, "name")), told) if "name" in action.values() else told
+
+        return value
+
+    def _own_after_a_look(self, action: Action, caller: Caller, now: Now) -> None:
+        """What the client worker answers by itself once it knows which VMs and images there are."""
+
+        def looked(done: Gather, now: Now) -> None:
+            def reply() -> None:
+                value = self._own(action, caller.who, now, place.Seen(done.answers, done.missing))
+                self.outbox.reply(caller.route, outbox.result(action, value, now))
+
+            self._guarded(caller.route, reply)
+
+        self._questions.look_up(now, self.settings.read_timeout, looked)
+
+    def _own(self, action: Action, who: Who, now: Now, seen: place.Seen | None = None) -> dict[str, Any]:
         """What the client worker answers by itself. Whatever is not only a look at something is written down."""
         subject = action.subject()
         about = str(getattr(action, subject.name)) if subject else None
         if action.NOUN == "host" and about is not None:
             self._doors.may(who, type(action), now, host=about)
-        records = self._records._replace(who=who)
+        records = self._records._replace(who=who, seen=seen or place.Seen({}, {}))
         if action.ROLE == declare.READER or action.VERB in ("list", "store"):
             return self._doors.noted(
                 who, action.NAME, about, now, lambda: answers.function(action)(action, records, now)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from maglica.client_worker import place
+from maglica.client_worker.labels import refuse_label
 from maglica.client_worker.place import Choice, Reserved, Survey
 from maglica.declare import Action, nearest
 from maglica.errors import Refused
@@ -37,10 +38,12 @@ def for_import(
     missing: dict[str, str],
     weights: dict[str, float],
     reserved: dict[str, Reserved],
+    labels: dict[str, str],
 ) -> Choice:
     """The host that an image from elsewhere is put on: the one that is asked for, or the one with most room."""
     name, on = str(getattr(action, "name")), getattr(action, "on")
     place.refuse_unknown_host(on, surveys, missing)
+    refuse_label(name, labels)
     for host, domain in holders(name, surveys).items():
         raise Refused(
             "already_exists",
@@ -65,10 +68,12 @@ def for_copy(
     surveys: dict[str, Survey],
     missing: dict[str, str],
     reserved: dict[str, Reserved],
+    labels: dict[str, str],
 ) -> tuple[Choice, Action]:
     """The host that gets a copy, with the action that says from where it comes."""
     name, dest = str(getattr(action, "name")), str(getattr(action, "dest"))
     named = str(getattr(action, "as_") or name)
+    refuse_label(named, labels)
     place.refuse_unknown_host(dest, surveys, missing)
     place.refuse_unknown_host(getattr(action, "from_"), surveys, missing)
     if holders(named, {dest: surveys[dest]}):
@@ -119,6 +124,22 @@ def lacking(name: str, surveys: dict[str, Survey]) -> list[str]:
     """The hosts that have no domain of that name."""
     found = holders(name, surveys)
     return sorted(host for host in surveys if host not in found)
+
+
+def one(name: str, told: dict[str, Any]) -> dict[str, Any]:
+    """All that hosts told of one image: what it is, which of them have it, and whether the copies are the same."""
+    items, missing = told["items"], told["missing_hosts"]
+    if not items:
+        raise no_image(name, {}, {gone["host"]: gone["why"] for gone in missing})
+    first = items[0]
+    contents = {item["content"] for item in items}
+    same = None if None in contents and len(items) > 1 else len(contents) == 1
+    # What is told of each host, and what holds for all.
+    hosts = [{key: item[key] for key in ("host", "state", "uuid", "content", "dependents")} for item in items]
+    item = {key: first[key] for key in first if key not in ("host", "state", "uuid", "dependents")}
+    if len(contents - {None}) > 1:
+        item["content"] = None
+    return {"missing_hosts": missing, "item": {**item, "same": same, "hosts": hosts}}
 
 
 def disk_bytes(name: str, host: str, surveys: dict[str, Survey]) -> int:

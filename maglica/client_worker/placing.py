@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from maglica.client_worker import images, place, spread
+from maglica.client_worker import images, labels, place, spread
 from maglica.client_worker.doors import Doors
 from maglica.client_worker.keyring import Keyring, Who
 from maglica.client_worker.ledger import GroupSubmission, Member
@@ -74,7 +74,11 @@ class Placing:
         """A place for each of a group, and what is given away when all of them take theirs."""
         rooms = self.rooms(seen).copy()
         spreads: dict[Wanted, Spread] = {}
-        return [self._find_one(member, wanted, seen, rooms, spreads, now) for member in wanted.members], rooms
+        known = self._store.labels()
+        members = [
+            one._replace(action=labels.meant(one.action, known)) if one.action else one for one in wanted.members
+        ]
+        return [self._find_one(member, wanted, seen, rooms, spreads, now) for member in members], rooms
 
     def _find_one(
         self,
@@ -171,10 +175,10 @@ class Placing:
         # Names and checksums are compared with what everybody has; an image goes only where its asker may be.
         self._refuse_locked(action)
         weights = {**self._able(action, seen), **dict.fromkeys(self._closed(seen, who), 0.0)}
-        reserved = self.rooms(seen).reserved
+        reserved, known = self.rooms(seen).reserved, self._store.labels()
         if action.NAME == "image copy":
-            return images.for_copy(action, seen.surveys, seen.missing, reserved)
-        return images.for_import(action, seen.surveys, seen.missing, weights, reserved), action
+            return images.for_copy(action, seen.surveys, seen.missing, reserved, known)
+        return images.for_import(action, seen.surveys, seen.missing, weights, reserved, known), action
 
     def _refuse_locked(self, action: Action) -> None:
         for lock in action.locks():

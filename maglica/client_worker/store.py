@@ -87,6 +87,13 @@ ALTER TABLE family ADD COLUMN undo_of TEXT;
 CREATE INDEX family_undo ON family (undo_of) WHERE undo_of IS NOT NULL;
 CREATE TABLE template (name TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
 """,
+    # What labels of images mean: the highest number of a label is what it means now, the others what it meant before.
+    """
+CREATE TABLE label (
+    label TEXT NOT NULL, number INTEGER NOT NULL, image TEXT NOT NULL, at TEXT NOT NULL, by TEXT NOT NULL,
+    PRIMARY KEY (label, number)
+) WITHOUT ROWID;
+""",
 ]
 SCHEMA_VERSION = len(STEPS)
 
@@ -176,6 +183,11 @@ SQL = {
         " ORDER BY n DESC LIMIT ?"
     ),
     "old audit": "DELETE FROM audit WHERE ms < ? OR (ms < ? AND role = ? AND outcome = 'denied')",
+    "labels": "SELECT label, image, max(number) FROM label GROUP BY label",
+    "label": "SELECT image, at, by, number FROM label WHERE label = ? ORDER BY number DESC LIMIT 2",
+    "put label": ("INSERT INTO label SELECT ?, coalesce(max(number), 0) + 1, ?, ?, ? FROM label WHERE label = ?"),
+    "drop label": "DELETE FROM label WHERE label = ? AND number = ?",
+    "forget label": "DELETE FROM label WHERE label = ?",
     "quick check": "PRAGMA quick_check(1)",
     "cluster": "SELECT value FROM meta WHERE name = 'cluster'",
     "put cluster": "INSERT OR IGNORE INTO meta VALUES ('cluster', ?)",
@@ -642,6 +654,27 @@ class Store:
     def audit(self, last: int, *, who: str | None, outcome: str | None, about: str | None) -> list[tuple[Any, ...]]:
         """The newest entries that fit, the newest first: what was put without its ms."""
         return list(self._rows("audit", who, outcome, about, last))
+
+    def labels(self) -> dict[str, str]:
+        """What each label of images means now."""
+        return {label: image for label, image, _ in self._rows("labels")}
+
+    def put_label(self, label: str, image: str, at: str, by: str) -> None:
+        """A label means another image from now on; what it meant before is kept."""
+        self._write("put label", label, image, at, by, label)
+
+    def previous(self, label: str) -> str | None:
+        """What a label meant before; None when it never meant anything else."""
+        rows = list(self._rows("label", label))
+        return str(rows[1][0]) if len(rows) > 1 else None
+
+    def roll_back(self, label: str) -> None:
+        """A label means again what it meant before."""
+        self._write("drop label", label, next(iter(self._rows("label", label)))[3])
+
+    def forget_label(self, label: str) -> None:
+        """There is no such label any more, and never was."""
+        self._write("forget label", label)
 
     def prune_audit(self, before_ms: int, denied_before_ms: int, role: str) -> None:
         """Forget what was asked before then, and what was denied to that role before another time."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from maglica import declare, policy, wire
 from maglica.actions.job import JobShow
 from maglica.bus import Route
-from maglica.client_worker import again, fleets, gather, groups, images, outbox, place, placing
+from maglica.client_worker import again, fleets, gather, groups, images, labels, outbox, place, placing
 from maglica.client_worker.answers import Records
 from maglica.client_worker.doors import Caller, Doors
 from maglica.client_worker.gather import Gather
@@ -61,6 +61,7 @@ class Submissions:
         action = declare.build(message["action"], message["args"])
         if not action.CHANGES:
             raise Refused("wrong_input", f"{action.NAME} is not a job")
+        action = labels.meant(action, self._store.labels())
         self._doors.may(caller.who, type(action), now)
         if action.WHERE == Where.MANY:
             self._submit_fleet(action, message, caller, now)

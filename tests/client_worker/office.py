@@ -332,7 +332,7 @@ class Worker:
                 {
                     "name": name,
                     "state": state,
-                    "image": name.endswith(".original"),
+                    "image": name.endswith(".original") or ":" in name,
                     "vcpus": 1,
                     "memory_bytes": 2 * GIB,
                     "macs": [],

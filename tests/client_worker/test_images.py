@@ -33,14 +33,14 @@ def imported(surveys: dict[str, Survey], **args: Any) -> images.Choice:
     weights = args.pop("weights", {})
     missing = args.pop("missing", {})
     action = declare.build("image import", {"source": "http://example.jp/x", "name": "el9:2", **args})
-    return images.for_import(action, surveys, missing, weights, args.pop("reserved", {}))
+    return images.for_import(action, surveys, missing, weights, {}, {})
 
 
 def copied(surveys: dict[str, Survey], **args: Any) -> tuple[str, str]:
     """(destination, source)."""
     missing = args.pop("missing", {})
     action = declare.build("image copy", {"name": "el9:1", "dest": "host2", **args})
-    choice, made = images.for_copy(action, surveys, missing, {})
+    choice, made = images.for_copy(action, surveys, missing, {}, {})
     return choice.host, made.values()["from_"]
 
 
@@ -96,7 +96,7 @@ def test_what_open_jobs_will_take_is_taken() -> None:
     action = declare.build("image copy", {"name": "el9:1", "dest": "host2"})
     surveys = {"host1": survey("el9:1"), "host2": survey(free=5 * GIB)}
     with pytest.raises(Refused, match="cannot take el9:1"):
-        images.for_copy(action, surveys, {}, {"host2": Reserved(1, 0, 2 * GIB)})
+        images.for_copy(action, surveys, {}, {"host2": Reserved(1, 0, 2 * GIB)}, {})
 
 
 # ---------------------------------------------------------------------------------------------- through the office
@@ -178,3 +178,96 @@ def test_a_source_that_refuses_or_is_silent_is_told(office: Office, hosts: list[
     office.questions("host1")
     office.sleep(16.0)
     assert silent.error.code == "host_down"
+
+
+# ------------------------------------------------------------------------------------------------------------- labels
+
+
+@pytest.fixture
+def shelf(office: Office, hosts: list[Worker]) -> list[Worker]:
+    """Three versions on host1, one of them on host2 as well."""
+    hosts[0].vms.update({"el9:1": "shut-off", "el9:2": "shut-off", "el9:3": "shut-off"})
+    hosts[1].vms["el9:1"] = "shut-off"
+    for host in hosts:
+        host.answers["image list"] = lambda args, host=host: {"items": [{"name": name} for name in host.vms]}  # type: ignore[misc]
+    return hosts
+
+
+def read(office: Office, hosts: list[Worker], action: str, **args: Any) -> Asked:
+    return asked(office, hosts, {"op": "read", "action": action, "args": args})
+
+
+def listed(office: Office, hosts: list[Worker]) -> dict[str, list[str]]:
+    """The labels of every image, by image and host."""
+    items = read(office, hosts, "image list").good["items"]
+    return {f"{item['name']}@{item['host']}": item["labels"] for item in items if item["labels"]}
+
+
+def test_a_label_moves_and_moves_back(office: Office, shelf: list[Worker]) -> None:
+    first = read(office, shelf, "image label", name="el9:1", as_="testing").good["item"]
+    assert first == {"name": "el9:testing", "image": "el9:1", "before": None, "changed": True}
+    assert listed(office, shelf) == {"el9:1@host1": ["testing"], "el9:1@host2": ["testing"]}
+    assert read(office, shelf, "image promote", name="el9:testing").good["item"]["image"] == "el9:1"
+    for version in ("el9:2", "el9:2", "el9:3"):
+        read(office, shelf, "image promote", name=version).good  # noqa: B018
+    assert listed(office, shelf)["el9:3@host1"] == ["stable"]
+    office.restart()
+    for host in shelf:
+        host.hello()
+    back = [read(office, shelf, "image rollback", name="el9:stable").good["item"]["image"] for _ in range(2)]
+    assert back == ["el9:2", "el9:1"]
+    bottom = read(office, shelf, "image rollback", name="el9:stable")
+    assert (bottom.error.code, "never meant another image" in bottom.error.message) == ("wrong_state", True)
+    read(office, shelf, "image label", name="el9:1", as_="stable", remove=True).good  # noqa: B018
+    assert listed(office, shelf) == {"el9:1@host1": ["testing"], "el9:1@host2": ["testing"]}
+
+
+def test_an_image_without_a_version_has_labels_too(office: Office, shelf: list[Worker]) -> None:
+    assert read(office, shelf, "image promote", name=IMAGE).good["item"]["name"] == "el9:stable"
+    assert read(office, shelf, "image promote", name=IMAGE, to="other:stable").good["item"]["name"] == "other:stable"
+    assert listed(office, shelf) == {f"{IMAGE}@host1": ["other:stable", "stable"]}
+
+
+def test_a_label_is_refused_for_a_reason(office: Office, shelf: list[Worker]) -> None:
+    assert read(office, shelf, "image label", name="el9:9", as_="x").error.code == "unknown_entity"
+    assert read(office, shelf, "image label", name="el9:1", as_="2").error.code == "already_exists"
+    assert read(office, shelf, "image rollback", name="el9:x").error.code == "unknown_entity"
+    read(office, shelf, "image promote", name="el9:1")
+    taken = asked(office, shelf, submission("image import", key="i", source="http://a.jp/x", name="el9:stable"))
+    assert (taken.error.code, taken.error.message) == ("already_exists", "el9:stable is a label, of el9:1")
+
+
+def test_a_label_is_replaced_before_a_host_hears_of_it(office: Office, shelf: list[Worker]) -> None:
+    read(office, shelf, "image promote", name="el9:1")
+    wanted = submission("vm clone", key="k", image="el9:stable", hostname="web1")
+    job = asked(office, shelf, wanted).good["job"]
+    assert job["args"]["image"] == "el9:1"
+    read(office, shelf, "image promote", name="el9:2")
+    each = [{"hostname": "web2"}, {"hostname": "web3"}]
+    group = {"op": "submit_group", "key": "g", "action": "vm clone", "args": {"image": "el9:stable"}, "each": each}
+    made = asked(office, shelf, {**group, "owner": "me@here"}).good["group"]["members"]
+    assert [office.job(member["job"])["args"]["image"] for member in made] == ["el9:2", "el9:2"]
+    copied = asked(office, shelf, submission("image copy", key="c", name="el9:stable", dest="host2")).good["job"]
+    assert (copied["args"]["name"], copied["object"]) == ("el9:2", "el9:2@host2")
+
+
+def told(content: str | None, **more: Any) -> dict[str, Any]:
+    return {"name": "el9:1", "state": "shut-off", "uuid": "u", "content": content, "dependents": 0, **more}
+
+
+@pytest.mark.parametrize(
+    ("contents", "same"),
+    [
+        (["a", "a"], True),
+        (["a", "b"], False),
+        (["a", None], None),
+        (["a"], True),
+        ([None], True),
+        ([None, None], None),
+    ],
+)
+def test_whether_copies_are_the_same(contents: list[str | None], same: bool | None) -> None:
+    items = [told(content, host=f"host{number}") for number, content in enumerate(contents)]
+    found = images.one("el9:1", {"items": items, "missing_hosts": []})["item"]
+    assert (found["same"], len(found["hosts"])) == (same, len(contents))
+    assert found["content"] == (None if same is False else contents[0])

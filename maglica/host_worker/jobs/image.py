@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from maglica.actions.image import ImageCopy, ImageImport, ImageList, ImageSeal, ImageServe, ImageUpgrade
+from maglica.actions.image import ImageCopy, ImageImport, ImageInfo, ImageList, ImageSeal, ImageServe, ImageUpgrade
 from maglica.errors import Refused
-from maglica.host_worker import domain_xml, importing, look, receiving, sealing, serving
+from maglica.host_worker import domain_xml, facts, importing, look, receiving, sealing, serving
 from maglica.host_worker.host import Host
 from maglica.host_worker.look import ACTIVE
 from maglica.host_worker.work import Work
@@ -15,6 +15,10 @@ from maglica.host_worker.work import Work
 
 def image_list(want: ImageList, host: Host) -> dict[str, Any]:
     return {"items": look.images(host.hypervisor, every=want.all)}
+
+
+def image_info(want: ImageInfo, host: Host) -> dict[str, Any]:
+    return {"items": facts.of_image(host, want.name)}
 
 
 def image_import(want: ImageImport, host: Host, work: Work) -> dict[str, Any]:
