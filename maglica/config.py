@@ -64,6 +64,12 @@ class HostWorkerSection(Record):
     pool: str | None = arg(kinds.NAME, "pool for new disks; the one with most room by default", default=None)
     memory_reserve: int = arg(kinds.SIZE, "memory that guests never get", default=512 << 20)
     pool_reserve: int = arg(kinds.SIZE, "room that every pool keeps free", default=256 << 20)
+    pool_reserves: list[str] = arg(kinds.list_of(kinds.RESERVE), "room that single pools keep free instead", default=[])
+    clone_modes: list[str] = arg(
+        kinds.list_of(kinds.choice("reflink", "linked", "thin", "full")),
+        "what --mode=auto tries, in this order; what is left out has to be asked for",
+        default=["reflink", "linked", "thin", "full"],
+    )
     customize_timeout: float = arg(kinds.DURATION, "how long the work inside a guest's disks may take", default=600.0)
     warm_appliances: int = arg(
         kinds.integer(0, 16),

@@ -157,6 +157,25 @@ SIZE_OR_OFF = Kind(
 )
 
 
+def _reserve(value: Any) -> str:
+    name, equals, size = _one_line(value).partition("=")
+    if not equals:
+        raise ValueError(f"{value!r} has no =")
+    return (
+        f"{NAME.check(name.strip())}={_size(size)}"
+        if not size.isdigit()
+        else f"{NAME.check(name.strip())}={_size(int(size))}"
+    )
+
+
+def reserves(words: list[str]) -> dict[str, int]:
+    """What a list of such words says, in bytes."""
+    return {name: int(size) for name, _, size in (word.partition("=") for word in words)}
+
+
+RESERVE = Kind("reserve", "the name of a pool with a size, such as fast=10G", "str", _reserve)
+
+
 def _memory(value: Any) -> int:
     size = _size(value)
     if size < LEAST_MEMORY:

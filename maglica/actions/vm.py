@@ -8,6 +8,10 @@ from maglica import customizing, kinds
 from maglica.declare import Action, Where, action, arg
 from maglica.errors import Refused
 
+# How the disks of a clone can be made; `auto`: the first of them that is possible, see host_worker/modes.py.
+MODES = ("reflink", "linked", "thin", "full")
+AUTO = "auto"
+
 
 @action(
     where=Where.EVERY,
@@ -76,7 +80,13 @@ class VmClone(Action):
     root_password_hash: str | None = arg(kinds.CRYPT, "root's password as a hash", default=None, secret=True)
     mac: list[str] | None = arg(kinds.MACS, "MAC address of each network card; random by default", default=None)
     mode: str = arg(
-        kinds.choice("full", "linked"), "copy the disks, or make overlays that depend on the image", default="full"
+        kinds.choice(AUTO, *MODES),
+        "how the disks are made: sharing blocks, as overlays that depend on the image, as snapshots, as copies;"
+        " auto = the cheapest that is possible",
+        default=AUTO,
+    )
+    pool: str | None = arg(
+        kinds.NAME, "the storage pool for the disks; the one with most room by default", default=None
     )
     customize: str = arg(
         kinds.choice("guestfs", "cloud-init", "none"),
@@ -186,6 +196,11 @@ class VmStart(Action):
     )
     wait_timeout: float = arg(kinds.duration(1), "how long the guest may take for it, with --wait=…", default=300.0)
     ignore_missing: bool = arg(kinds.BOOL, "go on although a host does not answer", default=False)
+    ignore_changed_base: bool = arg(
+        kinds.BOOL,
+        "start a linked clone although what it rests on has changed: its disks may be damaged",
+        default=False,
+    )
 
 
 @action(

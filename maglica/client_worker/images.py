@@ -28,7 +28,9 @@ def holders(name: str, surveys: dict[str, Survey]) -> dict[str, dict[str, Any]]:
 def room(survey: Survey, reserved: Reserved) -> int:
     """Bytes that the roomiest pool of a host has to give."""
     given = dict(reserved.pools)
-    rooms = (int(pool["free_bytes"]) - given.get(str(pool["name"]), 0) for pool in survey["pools"])
+    rooms = (
+        int(pool["free_bytes"]) - given.get(str(pool["name"]), 0) for pool in survey["pools"] if pool.get("files", True)
+    )
     return max(rooms, default=0) - reserved.disk_bytes
 
 

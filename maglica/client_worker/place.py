@@ -2,7 +2,9 @@
 
 A survey is what `host survey` of one host gave:
 `{"active": int, "vcpus": int, "memory_free_bytes": int, "domains": [{"name", "state", "image", …}],
-  "pools": [{"name", "free_bytes"}], "driver": str}`.
+  "pools": [{"name", "free_bytes", "files": not volumes}], "pool": str | None, "driver": str}`.
+A domain that can be cloned has `modes`, in the order in which that host tries them: `{"mode", "auto": whether
+--mode=auto may take it, "needed_bytes", "pools": those that can take such a clone, "why_not"}`.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ class Wanted(NamedTuple):
     on: str | None
     vcpus: int | None
     memory_bytes: int | None
-    linked: bool
+    mode: str
     macs: tuple[str, ...]
     pool: str | None = None
     extra_bytes: int = 0  # of disks that it gets beside those of the image
@@ -167,36 +169,73 @@ def unfit(want: Wanted, survey: Survey, reserved: Reserved) -> str:
     memory, free = want.memory_bytes or int(image["memory_bytes"]), free_memory(survey, reserved)
     if memory > free:
         return f"needs {_mib(memory)} of memory, {_mib(max(0, free))} are free"
-    needed = needs(want, survey).disk_bytes
-    pool, room = roomiest(want, survey, reserved)
-    if needed > room:
-        what = f"pool {pool}" if want.pool else "the roomiest pool"
-        return f"needs {_mib(needed)} of disk, {what} has {_mib(max(0, room))} to give"
-    return ""
+    return no_room(want, image, survey, reserved)
 
 
-def roomiest(want: Wanted, survey: Survey, reserved: Reserved) -> tuple[str, int]:
-    """The pool that a host takes for it, and how much it has to give there: the roomiest one unless it is named."""
-    given = dict(reserved.pools)
-    rooms = [
-        (str(pool["name"]), int(pool["free_bytes"]) - given.get(str(pool["name"]), 0) - reserved.disk_bytes)
+def no_room(want: Wanted, image: dict[str, Any], survey: Survey, reserved: Reserved) -> str:
+    """Why its disks cannot be made there, or ''."""
+    wanted = want.pool or survey.get("pool")
+    if not any(wanted in (None, pool["name"]) for pool in survey["pools"]):
+        return f"has no active pool {wanted}" if wanted else "has no active pool"
+    why = ""
+    for way in _ways(want, image):
+        rooms = _rooms(way, want, survey, reserved)
+        needed = int(way["needed_bytes"]) + want.extra_bytes
+        if not rooms:
+            why = why or str(way["why_not"] or f"{way['mode']}: not possible in pool {wanted}")
+        elif needed <= max(rooms.values()):
+            return ""
+        else:
+            what = f"pool {wanted}" if wanted else "the roomiest pool"
+            why = f"needs {_mib(needed)} of disk, {what} has {_mib(max(0, *rooms.values()))} to give"
+    return why or f"cannot make a clone by --mode={want.mode}"
+
+
+def _ways(want: Wanted, image: dict[str, Any]) -> list[dict[str, Any]]:
+    """The ways in which that host could make it, the first one first."""
+    return [way for way in _modes(image) if way["mode"] == want.mode or (want.mode == "auto" and way["auto"])]
+
+
+def _modes(image: dict[str, Any]) -> list[dict[str, Any]]:
+    """As the host tells them; a host of an older release tells sizes only, and copies."""
+    if "modes" in image:
+        return list(image["modes"])
+    whole = sum(int(disk["allocation_bytes"]) for disk in image.get("disks") or ())
+    old = {"auto": True, "pools": None, "why_not": ""}
+    return [{**old, "mode": "full", "needed_bytes": whole}, {**old, "mode": "linked", "needed_bytes": LINKED_BYTES}]
+
+
+def _rooms(way: dict[str, Any], want: Wanted, survey: Survey, reserved: Reserved) -> dict[str, int]:
+    """What each pool has to give that can take a clone made in this way."""
+    wanted, given = want.pool or survey.get("pool"), dict(reserved.pools)
+    return {
+        str(pool["name"]): int(pool["free_bytes"]) - given.get(str(pool["name"]), 0) - reserved.disk_bytes
         for pool in survey["pools"]
-        if want.pool in (None, pool["name"])
-    ]
-    return max(rooms, key=lambda pool: pool[1], default=(want.pool or "", 0))
+        if wanted in (None, pool["name"]) and (way["pools"] is None or pool["name"] in way["pools"])
+    }
 
 
-def needs(want: Wanted, survey: Survey) -> Reserved:
+def _pool_taken(want: Wanted, survey: Survey, reserved: Reserved) -> tuple[str, int]:
+    """The pool that the host will take, and how many bytes of it at once: the first way that has the room."""
+    best = ("", want.extra_bytes)
+    for way in reversed(_ways(want, _image(want.image, survey) or {})):
+        rooms = _rooms(way, want, survey, reserved)
+        if rooms and (max(rooms.values()) >= int(way["needed_bytes"]) + want.extra_bytes or not best[0]):
+            best = max(rooms, key=lambda name: rooms[name]), int(way["needed_bytes"]) + want.extra_bytes
+    return best
+
+
+def needs(want: Wanted, survey: Survey, reserved: Reserved | None = None) -> Reserved:
     """What this clone will take on that host."""
-    image = _image(want.image, survey) or {"memory_bytes": 0, "disks": []}
-    disk = LINKED_BYTES if want.linked else sum(int(disk["allocation_bytes"]) for disk in image["disks"])
-    return Reserved(1, want.memory_bytes or int(image["memory_bytes"]), disk + want.extra_bytes)
+    image = _image(want.image, survey) or {"memory_bytes": 0}
+    _, disk = _pool_taken(want, survey, reserved or Reserved())
+    return Reserved(1, want.memory_bytes or int(image["memory_bytes"]), disk)
 
 
 def reserve(had: Reserved, want: Wanted, survey: Survey) -> Reserved:
     """What is given away on a host with this clone: from the pool that the host will take."""
-    more = needs(want, survey)
-    pool, _ = roomiest(want, survey, had)
+    more = needs(want, survey, had)
+    pool, _ = _pool_taken(want, survey, had)
     pools = dict(had.pools)
     pools[pool] = pools.get(pool, 0) + more.disk_bytes
     memory = had.memory_bytes + more.memory_bytes + OVERHEAD

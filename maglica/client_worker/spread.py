@@ -70,7 +70,7 @@ def wanted(action: Action) -> Wanted:
         on=values["on"],
         vcpus=values["vcpus"],
         memory_bytes=values["memory"],
-        linked=values["mode"] in ("linked", "reflink", "thin"),
+        mode=values["mode"],
         macs=tuple(values["mac"] or ()),
         pool=values.get("pool"),
         extra_bytes=sum(values.get("disks") or ()) + int(values.get("swap") or 0),

@@ -28,7 +28,8 @@ def clone(want: VmClone, host: Host, work: Work) -> dict[str, Any]:
     todo, definition = _plan(want, host, work.job)
     work.will({"export": exporting.path(want, host), **todo.shown()} if want.format else todo.shown())
     with work.step("copy", f"{todo.mode} to pool {todo.pool}"):
-        paths = copying.copy(todo, host, work)
+        made = copying.copy(todo, host, work)
+        paths = made.paths
     guest = seed = None
     if want.customize == "guestfs":
         paths, guest = customising.customise(todo, paths, request_of(want.values(), todo.macs), host, work)
@@ -37,13 +38,14 @@ def clone(want: VmClone, host: Host, work: Work) -> dict[str, Any]:
     if want.format:
         return exporting.export(want, todo, paths, _guest(guest), host, work)
     final = {copy.target: copy.path for copy in todo.copies} if host.hypervisor.has_files else paths
-    told = _told(want, todo, final, guest, host, work)
+    told = {**_told(want, todo, final, guest, host, work), "saved_bytes": made.saved_bytes}
     with work.step("define", sign=None if want.start else sign("defined", told, uuid=todo.uuid)):
         work.point_of_no_return()
+        copying.refuse_changed_meanwhile(made)
         copying.name(todo, host, work)
         seed = seeding.name(seed, todo, work) if seed else None
         work.undo("undefine", uuid=todo.uuid)
-        host.hypervisor.define(domain_xml.rewrite(definition, plan.edits(todo, want, final, seed)))
+        host.hypervisor.define(domain_xml.rewrite(definition, plan.edits(todo, want, final, seed, made.rests_on)))
     if want.start:
         return _started(want, todo, told, host, work)
     return {**told, **_seen(want, host), "seconds": work.seconds()}
@@ -75,17 +77,19 @@ def _plan(want: VmClone, host: Host, job: str) -> tuple[ClonePlan, str]:
     definition = hypervisor.definition(want.image)
     image = domain_xml.read(definition)
     readiness.refuse(want.wait, image, host)
+    sources = look.sources(hypervisor, image, host.storage)
+    pools = look.pools(hypervisor, host.settings, host.storage)
     chance = random.SystemRandom()
     todo = plan.clone(
         want,
         image,
-        look.sources(hypervisor, image),
-        hypervisor.pools(),
+        sources,
+        look.shared(sources, pools, host.storage),
         uuid=str(uuid.uuid4()),
         fresh_macs=[plan.random_mac(chance) for _ in image.nics],
         job=job,
         pool=host.settings.pool,
-        reserve=host.settings.pool_reserve,
+        order=host.settings.clone_modes,
         emulated=host.acceleration == "tcg",
         files=hypervisor.has_files,
     )
@@ -145,6 +149,7 @@ def _told(
         "macs": todo.macs,
         "ips": [want.ip.partition("/")[0]] if want.ip else [],
         "mode": todo.mode,
+        "why": todo.why,
         "pool": todo.pool,
         "profile": want.customize_profile if want.profile else None,
         "disks": [{"target": copy.target, "path": paths[copy.target], "format": copy.format} for copy in todo.copies],

@@ -147,6 +147,7 @@ class Edits(NamedTuple):
     emulated: bool  # no KVM on this host: the guest is emulated by TCG
     mark: dict[str, str]
     seed: str | None = None  # an image for cloud-init, as a CD-ROM
+    devices: frozenset[str] = frozenset()  # targets whose disks are block devices
 
 
 def rewrite(text: str, edits: Edits) -> str:
@@ -167,7 +168,7 @@ def rewrite(text: str, edits: Edits) -> str:
     for disk in root.findall("./devices/disk"):
         target = disk.find("target")
         if target is not None and target.get("dev") in edits.disks:
-            _redirect(disk, *edits.disks[target.get("dev", "")])
+            _redirect(disk, *edits.disks[target.get("dev", "")], device=target.get("dev") in edits.devices)
     if edits.nvram:
         _set_nvram(root, edits.nvram)
     drop_seed(root)
@@ -220,9 +221,9 @@ def _set_nvram(root: ET.Element, path: str) -> None:
         nvram.text = path
 
 
-def _redirect(disk: ET.Element, path: str, format: str) -> None:
-    disk.set("type", "file")
-    if disk.get("device") == "lun":  # SCSI commands are passed through to block devices only
+def _redirect(disk: ET.Element, path: str, format: str, *, device: bool = False) -> None:
+    disk.set("type", "block" if device else "file")
+    if disk.get("device") == "lun" and not device:  # SCSI commands are passed through to block devices only
         disk.set("device", "disk")
         disk.attrib.pop("rawio", None)
         disk.attrib.pop("sgio", None)
@@ -230,7 +231,7 @@ def _redirect(disk: ET.Element, path: str, format: str) -> None:
     source = _child(disk, "source")
     attributes = {name: source.get(name, "") for name in ("startupPolicy",) if source.get(name)}
     source.clear()
-    source.attrib.update({**attributes, "file": path})
+    source.attrib.update({**attributes, "dev" if device else "file": path})
     driver = _child(disk, "driver")
     driver.set("name", driver.get("name", "qemu"))
     driver.set("type", format)
@@ -312,6 +313,11 @@ def is_image(domain: Domain, active: bool) -> bool:
     return not active and (
         domain.mark.get("kind") == "image" or domain.name.endswith((".original", "_original", "-original"))
     )
+
+
+def marked(mark: dict[str, str]) -> str:
+    """The element that holds our mark, for libvirt to put into a definition."""
+    return ET.tostring(ET.Element(MARK, mark), encoding="unicode")
 
 
 def pool(text: str) -> tuple[str, str | None]:

@@ -44,6 +44,5 @@ def export(
     with work.step("name", sign=sign("has_name", told, path=target, inode=os.stat(part).st_ino)):
         work.point_of_no_return()
         copying.link(part, target, work)
-        for copy in todo.copies:
-            os.unlink(copy.part)
+        copying.forget(todo, host, work)
     return told

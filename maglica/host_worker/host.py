@@ -11,6 +11,7 @@ from maglica.host_worker.guest.warm import WarmAppliances
 from maglica.host_worker.hypervisor import Hypervisor
 from maglica.host_worker.needs import Needs
 from maglica.host_worker.serving import Serving
+from maglica.host_worker.storage import Storage
 
 
 class Host(NamedTuple):
@@ -19,6 +20,7 @@ class Host(NamedTuple):
     settings: HostWorkerSection
     acceleration: str  # kvm or tcg
     why: str  # why that is thought
+    storage: Storage
     client: str = "127.0.0.1"  # where its client worker is
     paths: PathsSection = PathsSection()
     needs: Needs | None = None  # what jobs ask other hosts for

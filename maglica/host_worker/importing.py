@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from maglica.actions.image import ImageImport
 from maglica.errors import Refused
-from maglica.host_worker import copying, fetch, formats, nbd, new_domain, plan
+from maglica.host_worker import copying, fetch, formats, look, modes, nbd, new_domain, plan
 from maglica.host_worker.fetch import Fetched
 from maglica.host_worker.host import Host
 from maglica.host_worker.new_domain import Machine, New
@@ -89,9 +89,8 @@ def _plan(want: ImageImport, host: Host, job: str) -> Plan:
             "environment_error", f"{host.name} has no UEFI firmware for {machine.machine}", "install ovmf there"
         )
     bridge = _is_bridge(want.network, host)
-    pool = plan.roomiest(
-        hypervisor.pools(), want.pool or host.settings.pool, size, host.settings.pool_reserve, files=True
-    )
+    pools = look.pools(hypervisor, host.settings, host.storage)
+    pool = modes.roomiest(pools, want.pool or host.settings.pool, size)
     path = os.path.join(str(pool["path"]), f"{plan.stem(want.name)}.qcow2")
     if os.path.lexists(path):
         raise Refused("already_exists", f"the file {path} exists on {host.name}", "remove it, or choose another --name")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import time
 from typing import Any
 
-from maglica import VERSION
+from maglica import VERSION, kinds
 from maglica.config import HostWorkerSection
 from maglica.errors import MaglicaError
-from maglica.host_worker import commands, domain_xml, plan
+from maglica.host_worker import bases, commands, domain_xml, modes, plan, qcow2
 from maglica.host_worker.domain_xml import Disk, Domain
 from maglica.host_worker.hypervisor import Hypervisor
-from maglica.host_worker.plan import Source
+from maglica.host_worker.modes import Source
+from maglica.host_worker.storage import Storage
 
 Value = dict[str, Any]
 
@@ -56,28 +58,39 @@ def roll(hypervisor: Hypervisor) -> Value:
     return {"domains": [{"name": name, "state": state} for name, state in hypervisor.states()]}
 
 
-def survey(hypervisor: Hypervisor, settings: HostWorkerSection) -> Value:
+def survey(hypervisor: Hypervisor, settings: HostWorkerSection, storage: Storage) -> Value:
     """What placement and look-up need to know; its shape stands in `client_worker/place.py`."""
     node, domains = hypervisor.node(), hypervisor.domains()
-    pools = plan.usable_pools(hypervisor.pools(), settings.pool, files=hypervisor.has_files)
+    found = pools(hypervisor, settings, storage)
     return {
         "driver": hypervisor.driver,
         "active": sum(state in ACTIVE for _, state in domains),
         "vcpus": node["vcpus"],
         "memory_free_bytes": memory_free(node["memory_bytes"], settings.memory_reserve, domains),
-        "domains": [_surveyed(hypervisor, domain, state) for domain, state in domains],
+        "domains": [_surveyed(hypervisor, settings, storage, found, *domain) for domain in domains],
         "pools": [
-            {"name": pool["name"], "free_bytes": max(0, pool["free_bytes"] - settings.pool_reserve)} for pool in pools
+            {"name": pool["name"], "free_bytes": max(0, pool["room_bytes"]), "files": pool["type"] != "logical"}
+            for pool in found
         ],
+        "pool": settings.pool,
     }
 
 
-def _surveyed(hypervisor: Hypervisor, domain: Domain, state: str) -> Value:
-    image = domain_xml.is_image(domain, state in ACTIVE)
-    return {
+def _surveyed(
+    hypervisor: Hypervisor,
+    settings: HostWorkerSection,
+    storage: Storage,
+    pools: list[Value],
+    domain: Domain,
+    state: str,
+) -> Value:
+    active = state in ACTIVE
+    # Sizes cost a look into each disk: only what can be cloned needs them.
+    copied = [] if active else sources(hypervisor, domain, storage)
+    told = {
         "name": domain.name,
         "state": state,
-        "image": image,
+        "image": domain_xml.is_image(domain, active),
         "content": domain.mark.get("content"),
         "vcpus": domain.vcpus,
         "memory_bytes": domain.memory_bytes,
@@ -85,27 +98,86 @@ def _surveyed(hypervisor: Hypervisor, domain: Domain, state: str) -> Value:
         "fleet": domain.mark.get("fleet"),
         "template": domain.mark.get("template"),
         "image_name": domain.mark.get("image"),
-        # Sizes cost a look into each disk: only what can be cloned needs them.
         "disks": [
-            {"target": source.disk.target, "allocation_bytes": source.allocation_bytes}
-            for source in sources(hypervisor, domain)
-        ]
-        if state not in ACTIVE
-        else [],
-    }
+            {"target": source.disk.target, "allocation_bytes": source.allocation_bytes} for source in copied
+        ],
+        "modes": [],
+    }  # fmt: skip
+    if not active:
+        original = domain_xml.is_image(domain, False)
+        ways = modes.ways(
+            copied,
+            shared(copied, pools, storage),
+            original=original,
+            order=settings.clone_modes,
+            files=hypervisor.has_files,
+        )
+        told["modes"] = [way.told() for way in ways]
+    return told
 
 
-def sources(hypervisor: Hypervisor, domain: Domain) -> list[Source]:
+def pools(hypervisor: Hypervisor, settings: HostWorkerSection, storage: Storage) -> list[Value]:
+    """The active pools that take disks, with the room that each has to give."""
+    usable = plan.usable_pools(hypervisor.pools(), None, files=hypervisor.has_files)
+    return plan.with_room(usable, settings.pool_reserve, kinds.reserves(settings.pool_reserves), storage.promised)
+
+
+def shared(copied: list[Source], pools: list[Value], storage: Storage) -> list[Value]:
+    """These pools with `unshared`: why files in them cannot share blocks with these disks, or ''."""
+    of_files = domain_xml.FILE_POOLS
+    return [
+        {**pool, "unshared": storage.unshared(copied, str(pool["path"])) if pool["type"] in of_files else "no files"}
+        for pool in pools
+    ]
+
+
+def sources(hypervisor: Hypervisor, domain: Domain, storage: Storage) -> list[Source]:
     """The disks that a clone of this domain copies, with their sizes."""
-    found = []
-    for disk in domain.disks:
-        if disk.copied:
-            capacity, allocation = _sizes(hypervisor, domain.name, disk)
-            found.append(Source(disk, disk_path(hypervisor, disk), capacity, allocation))
-    return found
+    return [_source(hypervisor, domain, disk, storage) for disk in domain.disks if disk.copied]
+
+
+def _source(hypervisor: Hypervisor, domain: Domain, disk: Disk, storage: Storage) -> Source:
+    path = disk_path(hypervisor, disk)
+    if not hypervisor.has_files:
+        return Source(disk, path, *_sizes(hypervisor, domain.name, disk), file=False)
+    device = _is_device(path)
+    links = [path] if device else chain(path)
+    capacity, allocation = _sizes(hypervisor, domain.name, disk)
+    allocation += sum(_allocated(link) for link in links[1:])  # a copy takes what is behind it as well
+    return Source(
+        disk,
+        path,
+        capacity,
+        allocation,
+        file=not device,
+        rests_on=links[1] if len(links) > 1 else None,
+        volume=storage.volume(path) if device else None,
+    )
+
+
+def _is_device(path: str) -> bool:
+    try:
+        return stat.S_ISBLK(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+def _allocated(path: str) -> int:
+    try:
+        return os.stat(path).st_blocks * 512
+    except OSError:
+        return 0
 
 
 def _sizes(hypervisor: Hypervisor, name: str, disk: Disk) -> tuple[int, int]:
+    """(capacity, allocation): from the file itself where it tells, which is much quicker than libvirt."""
+    path = disk.path or ""
+    if hypervisor.has_files and disk.source == "file" and disk.format in ("qcow2", "raw"):
+        header = qcow2.header(path) if disk.format == "qcow2" else None
+        if header is not None:
+            return header.capacity_bytes, _allocated(path)
+        if disk.format == "raw" and os.path.isfile(path):
+            return os.path.getsize(path), _allocated(path)
     try:
         return hypervisor.block_sizes(name, disk)
     except MaglicaError:
@@ -119,13 +191,13 @@ def disk_path(hypervisor: Hypervisor, disk: Disk) -> str:
     return disk.path or ""
 
 
-def images(hypervisor: Hypervisor, *, every: bool) -> list[Value]:
+def images(hypervisor: Hypervisor, storage: Storage, *, every: bool) -> list[Value]:
     """Images, or every inactive domain."""
     items = []
     for domain, state in hypervisor.domains():
         if state in ACTIVE or not (every or domain_xml.is_image(domain, False)):
             continue
-        copied = sources(hypervisor, domain)
+        copied = sources(hypervisor, domain, storage)
         items.append(
             {
                 "name": domain.name,
@@ -185,6 +257,7 @@ def machine(hypervisor: Hypervisor, name: str) -> Value:
         "fleet": live.mark.get("fleet"),
         "template": live.mark.get("template"),
         "tags": [tag for tag in live.mark.get("tags", "").split(",") if tag],
+        "trouble": base_trouble(live),
         "job": live.mark.get("job"),
         "ips": addresses or given(live),
         "nvram": live.nvram,
@@ -204,7 +277,25 @@ def _disk(hypervisor: Hypervisor, name: str, disk: Disk) -> Value:
         "format": disk.format,
         "capacity_bytes": capacity,
         "allocation_bytes": allocation,
+        "rests_on": _rests_on(hypervisor, disk),
     }
+
+
+def _rests_on(hypervisor: Hypervisor, disk: Disk) -> str | None:
+    if not hypervisor.has_files or disk.device != "disk" or not disk.path:
+        return None
+    links = chain(disk_path(hypervisor, disk))
+    return links[1] if len(links) > 1 else None
+
+
+def base_trouble(domain: Domain) -> str | None:
+    """What is wrong with the files that a clone rests on, in words; None when all are as they were."""
+    wrong = [
+        f"{base.path} {what}" for base in bases.from_mark(domain.mark.get("bases")) if (what := bases.compare(base))
+    ]
+    if wrong:
+        return f"it rests on {', and on '.join(wrong)}"
+    return None
 
 
 def uptime(name: str) -> float | None:
@@ -220,9 +311,12 @@ def uptime(name: str) -> float | None:
 
 
 def chain(path: str, timeout: float = 30.0) -> list[str]:
-    """A disk's file and all files that it rests on. A file that cannot be read stands for itself alone."""
-    if not _has_backing(path):
-        return [path]
+    """A disk's file and all files that it rests on; the last may be missing. A file that cannot be read stands for
+    itself alone."""
+    try:
+        return qcow2.chain(path)
+    except qcow2.Unreadable:
+        pass
     argv = ["qemu-img", "info", "--force-share", "--backing-chain", "--output=json", "--", path]
     ended = commands.run(argv, timeout=timeout)
     try:
@@ -230,19 +324,6 @@ def chain(path: str, timeout: float = 30.0) -> list[str]:
     except ValueError:
         return [path]
     return [os.path.realpath(link["filename"]) for link in links]
-
-
-def _has_backing(path: str) -> bool:
-    """Whether a file is a qcow2 that rests on another: bytes 8 to 15 of its header, docs/interop/qcow2.txt of QEMU.
-
-    Most disks rest on nothing, and asking qemu-img about each of them would take 15 ms.
-    """
-    try:
-        with open(path, "rb") as file:
-            header = file.read(16)
-    except OSError:
-        return False
-    return header[:4] == b"QFI\xfb" and header[8:16] != bytes(8)
 
 
 def users_of(hypervisor: Hypervisor, name: str, disks: list[str]) -> tuple[list[str], dict[str, str]]:

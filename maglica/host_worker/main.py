@@ -25,6 +25,7 @@ from maglica.host_worker.needs import Needs
 from maglica.host_worker.rhythm import ANSWER_WITHIN, PROGRESS_EVERY, Rhythm
 from maglica.host_worker.run import Runner
 from maglica.host_worker.serving import Serving
+from maglica.host_worker.storage import Storage
 
 log = logging.getLogger("maglica.host_worker")
 
@@ -87,7 +88,9 @@ def _main() -> int:
     address, pub_port, rep_port = keys.reach(settings, key)
     listener = Listener(address, pub_port, rep_port, [wire.topic(name)], key)
     needs, serving, warm = Needs(listener.wake), Serving(journal.mark), WarmAppliances(journal.mark)
-    host = Host(name, hypervisor, settings.host_worker, *found, address, settings.paths, needs, serving, warm)
+    host = Host(
+        name, hypervisor, settings.host_worker, *found, Storage(), address, settings.paths, needs, serving, warm
+    )
     host.clear_short_folder()
     runner = Runner(host, journal, listener.wake)
     log.info("host=%s client=%s libvirt=%s acceleration=%s (%s)", name, address, hypervisor.uri, *found)

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from maglica.actions.vm import VmClone
 from maglica.errors import Refused
-from maglica.host_worker import domain_xml
-from maglica.host_worker.domain_xml import Disk, Domain, Edits
+from maglica.host_worker import bases, domain_xml, modes
+from maglica.host_worker.bases import Base
+from maglica.host_worker.domain_xml import Domain, Edits
+from maglica.host_worker.modes import Choice, Source, Volume
 
 EXTENSIONS = {"qcow2": "qcow2", "raw": "img"}
-LINKED_BYTES = 1 << 20
-
-
-class Source(NamedTuple):
-    """A disk of the image with its sizes in bytes; `path` is resolved, also for volumes."""
-
-    disk: Disk
-    path: str
-    capacity_bytes: int
-    allocation_bytes: int
 
 
 class Copy(NamedTuple):
@@ -35,6 +28,7 @@ class Copy(NamedTuple):
     format: str
     capacity_bytes: int
     allocation_bytes: int
+    volume: Volume | None = None  # the image's logical volume, where this will be a snapshot of it
 
 
 class ClonePlan(NamedTuple):
@@ -45,11 +39,19 @@ class ClonePlan(NamedTuple):
     uuid: str
     macs: list[str]
     mode: str
+    why: str  # of all modes this one
+    needed_bytes: int  # at once
     pool: str
+    free_bytes: int  # what the pool has to give
     copies: list[Copy]
     nvram: tuple[str, str] | None  # (image's, clone's)
     emulated: bool
     job: str
+
+    @property
+    def whole_bytes(self) -> int:
+        """What a full copy would take."""
+        return sum(copy.allocation_bytes for copy in self.copies)
 
     def shown(self) -> dict[str, Any]:
         """What a dry run prints."""
@@ -57,6 +59,9 @@ class ClonePlan(NamedTuple):
             "image": self.image,
             "name": self.name,
             "mode": self.mode,
+            "why": self.why,
+            "needed_bytes": self.needed_bytes,
+            "saved_bytes": max(0, self.whole_bytes - self.needed_bytes),
             "pool": self.pool,
             "disks": [
                 {"target": c.target, "path": c.path, "format": c.format, "capacity_bytes": c.capacity_bytes}
@@ -77,24 +82,35 @@ def clone(
     fresh_macs: list[str],
     job: str,
     pool: str | None,
-    reserve: int,
+    order: Sequence[str],
     emulated: bool,
     files: bool,
 ) -> ClonePlan:
     """Decide where every disk goes and what the clone will be.
 
-    `pools` as `Hypervisor.pools` gives them; `pool` is the setting; `reserve` bytes stay free in it; `files` says
-    whether disks are files of this host (the test driver has none). Raises `Refused` when something does not fit.
+    `pools` as `look.pools` gives them; `pool` is the setting, `order` that of the modes; `files` says whether disks are
+    files of this host (the test driver has none). Raises `Refused` when something does not fit.
     """
     _refuse_foreign_disks(image)
     macs = _macs(want, image, fresh_macs)
-    if want.mode == "linked" and not files:
-        raise Refused("environment_error", "overlays need disks that are files", "use --mode=full")
-    chosen = roomiest(pools, pool, needed(want.mode, sources), reserve, files=files)
+    found = modes.ways(sources, pools, original=domain_xml.is_image(image, False), order=order, files=files)
+    chosen = modes.choose(want.mode, found, pools, want.pool or pool, f"{want.hostname} cannot be cloned")
     copies = [_copy(source, want, chosen, job, only=len(sources) == 1) for source in sources]
     nvram = (image.nvram, domain_xml.own_path(image.nvram, image.name, want.hostname)) if image.nvram else None
     return ClonePlan(
-        want.image, want.hostname, uuid, macs, want.mode, str(chosen["name"]), copies, nvram, emulated, job
+        image=want.image,
+        name=want.hostname,
+        uuid=uuid,
+        macs=macs,
+        mode=chosen.mode,
+        why=chosen.why,
+        needed_bytes=chosen.needed_bytes,
+        pool=str(chosen.pool["name"]),
+        free_bytes=int(chosen.pool["free_bytes"]) - int(chosen.pool["reserve_bytes"]),
+        copies=copies,
+        nvram=nvram,
+        emulated=emulated,
+        job=job,
     )
 
 
@@ -107,11 +123,6 @@ def _refuse_foreign_disks(image: Domain) -> None:
                 f"disk {disk.target} of {image.name} is of type {disk.source}, which cannot be copied",
                 "images have disks that are files, block devices or volumes of a pool",
             )
-
-
-def needed(mode: str, sources: list[Source]) -> int:
-    """Bytes that the copies take at once."""
-    return LINKED_BYTES * len(sources) if mode == "linked" else sum(source.allocation_bytes for source in sources)
 
 
 def _macs(want: VmClone, image: Domain, fresh: list[str]) -> list[str]:
@@ -137,35 +148,36 @@ def random_mac(chance: random.Random | random.SystemRandom) -> str:
 
 
 def usable_pools(pools: list[dict[str, Any]], wanted: str | None, *, files: bool) -> list[dict[str, Any]]:
-    """The pools that can take a clone's disks: those of files, or the one that the settings name."""
-    takes_files = [pool for pool in pools if not files or (pool["type"] in domain_xml.FILE_POOLS and pool["path"])]
-    return [pool for pool in takes_files if wanted in (None, pool["name"])]
+    """The pools that can take a clone's disks: those of files or of logical volumes, or the one that the settings
+    name."""
+    takes = [pool for pool in pools if not files or (pool["type"] in TAKES_DISKS and pool["path"])]
+    return [pool for pool in takes if wanted in (None, pool["name"])]
 
 
-def roomiest(
-    pools: list[dict[str, Any]], wanted: str | None, needed: int, reserve: int, *, files: bool
-) -> dict[str, Any]:
-    """The pool with most room among those that can take files; the one called `wanted` when that is given."""
-    usable = usable_pools(pools, wanted, files=files)
-    if not usable:
-        what = f"no active file pool called {wanted}" if wanted else "no active storage pool of files"
-        raise Refused("environment_error", f"this host has {what}", "`virsh pool-list --all` there shows its pools")
-    best = max(usable, key=lambda pool: int(pool["free_bytes"]))
-    room = int(best["free_bytes"]) - reserve
-    if needed > room:
-        raise Refused(
-            "no_capacity",
-            f"{needed >> 20} MiB of disk are needed, pool {best['name']} has {max(0, room) >> 20} MiB to give",
-            "make room in it, or choose another host with --on",
-        )
-    return best
+TAKES_DISKS = (*domain_xml.FILE_POOLS, "logical")
 
 
-def _copy(source: Source, want: VmClone, pool: dict[str, Any], job: str, *, only: bool) -> Copy:
-    format = "qcow2" if want.mode == "linked" else source.disk.format
-    extension = EXTENSIONS.get(format, format)
-    name = f"{want.hostname}.{extension}" if only else f"{want.hostname}-{source.disk.target}.{extension}"
-    path = os.path.join(str(pool["path"] or ""), name)
+def with_room(
+    pools: list[dict[str, Any]], reserve: int, reserves: Mapping[str, int], promised: Callable[[str], int]
+) -> list[dict[str, Any]]:
+    """Pools with `reserve_bytes`, what stays free in each, and `room_bytes`, what each has to give: less than nothing
+    where there is too little."""
+    return [
+        {
+            **pool,
+            "reserve_bytes": (kept := reserves.get(pool["name"], reserve)),
+            "room_bytes": int(pool["free_bytes"]) - kept - promised(pool["name"]),
+        }
+        for pool in pools
+    ]
+
+
+def _copy(source: Source, want: VmClone, chosen: Choice, job: str, *, only: bool) -> Copy:
+    thin = chosen.mode == "thin"
+    format = "qcow2" if chosen.mode == "linked" else source.disk.format
+    extension = "" if thin else "." + EXTENSIONS.get(format, format)
+    name = f"{want.hostname}{extension}" if only else f"{want.hostname}-{source.disk.target}{extension}"
+    path = os.path.join(str(chosen.pool["path"] or ""), name)
     return Copy(
         target=source.disk.target,
         source=source.path,
@@ -175,11 +187,15 @@ def _copy(source: Source, want: VmClone, pool: dict[str, Any], job: str, *, only
         format=format,
         capacity_bytes=source.capacity_bytes,
         allocation_bytes=source.allocation_bytes,
+        volume=source.volume if thin else None,
     )
 
 
-def edits(plan: ClonePlan, want: VmClone, paths: dict[str, str], seed: str | None = None) -> Edits:
-    """The edits of the definition; `paths` says where each target's disk came to lie, `seed` where cloud-init's is."""
+def edits(
+    plan: ClonePlan, want: VmClone, paths: dict[str, str], seed: str | None = None, rests_on: Sequence[Base] = ()
+) -> Edits:
+    """The edits of the definition; `paths` says where each target's disk came to lie, `seed` where cloud-init's is,
+    `rests_on` what the disks rest on."""
     return Edits(
         name=plan.name,
         uuid=plan.uuid,
@@ -199,8 +215,10 @@ def edits(plan: ClonePlan, want: VmClone, paths: dict[str, str], seed: str | Non
             **_marks(want),
             # A static address stands in no lease, and the neighbour table forgets it.
             **({"ip": want.ip.partition("/")[0]} if want.ip else {}),
+            **({"bases": bases.to_mark(rests_on)} if rests_on else {}),
         },
         seed=seed,
+        devices=frozenset(copy.target for copy in plan.copies if copy.volume),
     )
 
 

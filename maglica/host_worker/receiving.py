@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from maglica.actions.image import ImageCopy
 from maglica.errors import Failed, MaglicaError, Refused
-from maglica.host_worker import copying, domain_xml, importing, nbd, plan
+from maglica.host_worker import copying, domain_xml, importing, look, modes, nbd, plan
 from maglica.host_worker.domain_xml import Domain, Edits
 from maglica.host_worker.host import Host
 from maglica.host_worker.signs import sign
@@ -98,10 +98,8 @@ def _release(host: Host, work: Work) -> None:
 
 def _plan(name: str, told: dict[str, Any], host: Host, job: str) -> Plan:
     image = domain_xml.read(told["definition"])
-    pool = plan.roomiest(
-        host.hypervisor.pools(), host.settings.pool, sum(disk["allocation_bytes"] for disk in told["disks"]),
-        host.settings.pool_reserve, files=True,
-    )  # fmt: skip
+    pools = look.pools(host.hypervisor, host.settings, host.storage)
+    pool = modes.roomiest(pools, host.settings.pool, sum(disk["allocation_bytes"] for disk in told["disks"]))
     only = len(told["disks"]) == 1
     disks = [_disk(disk, name, str(pool["path"]), job, only=only) for disk in told["disks"]]
     nvram = _nvram(image, name, job) if told["nvram"] else None

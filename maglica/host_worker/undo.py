@@ -11,7 +11,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from maglica.errors import MaglicaError
+from maglica.errors import Failed, MaglicaError
+from maglica.host_worker import commands, dependants, volumes
 from maglica.host_worker.hypervisor import Hypervisor
 from maglica.host_worker.journal import Journal
 
@@ -53,6 +54,18 @@ def _put_back(path: str, original: str) -> None:
             raise
 
 
+def release_base(hypervisor: Hypervisor, path: str) -> None:
+    """A file that the job took the write permission of, because a clone was to rest on it."""
+    dependants.release(hypervisor, [path])
+
+
+def remove_volumes(hypervisor: Hypervisor, group: str, job: str) -> None:
+    """The logical volumes that the job made: they bear its tag."""
+    ended = commands.run(volumes.remove_tagged(group, job), timeout=volumes.TIMEOUT)
+    if ended.exit_status:
+        raise Failed("environment_error", f"lvremove in {group}: {ended.stderr}")
+
+
 def delete_volume(hypervisor: Hypervisor, pool: str, name: str) -> None:
     """A volume that libvirt made for the job."""
     hypervisor.delete_volume(pool, name)
@@ -67,7 +80,16 @@ def undefine(hypervisor: Hypervisor, uuid: str) -> None:
 HARMLESS = frozenset({"remove_part", "settle_removed"})
 
 UNDOS: dict[str, Callable[..., None]] = {
-    function.__name__: function for function in (remove_part, remove_file, settle_removed, delete_volume, undefine)
+    function.__name__: function
+    for function in (
+        remove_part,
+        remove_file,
+        release_base,
+        settle_removed,
+        remove_volumes,
+        delete_volume,
+        undefine,
+    )
 }
 
 

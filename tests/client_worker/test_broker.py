@@ -87,7 +87,13 @@ def test_the_whole_road(office: Office, host: Worker) -> None:
     office.turn()
     record = asked.job
     assert (record["state"], record["host"], record["object"]) == (QUEUED, "host1", "web1")
-    assert record["args"] == {"name": "web1", "wait": None, "wait_timeout": 300.0, "ignore_missing": False}
+    assert record["args"] == {
+        "name": "web1",
+        "wait": None,
+        "wait_timeout": 300.0,
+        "ignore_missing": False,
+        "ignore_changed_base": False,
+    }
     assert record["owner"] == "me@here"
     assert record["steps"] == [{"name": "place", "seconds": 0.0, "note": "host1: the VM is there"}]
     assert office.bells() == ["host1"]

@@ -48,7 +48,8 @@ def wanted(**more: Any) -> Wanted:
         "on": None,
         "vcpus": None,
         "memory_bytes": None,
-        "linked": False,
+        "mode": "full",
+        "pool": None,
         "macs": (),
     }
     return Wanted(**{**usual, **more})
@@ -156,8 +157,14 @@ def test_the_choice_says_why() -> None:
             {},
             "needs 4096 MiB of disk, the roomiest pool has 3072 MiB to give",
         ),
-        ({"pools": []}, {}, "needs 4096 MiB of disk, the roomiest pool has 0 MiB to give"),
-        ({"pools": []}, {"linked": True}, "needs 1 MiB of disk, the roomiest pool has 0 MiB to give"),
+        (
+            {"pools": [{"name": "a", "free_bytes": 0}]},
+            {"mode": "linked"},
+            "needs 1 MiB of disk, the roomiest pool has 0 MiB to give",
+        ),
+        ({"pools": []}, {}, "has no active pool"),
+        ({"pool": "fast"}, {}, "has no active pool fast"),
+        ({}, {"pool": "slow"}, "has no active pool slow"),
     ],
 )
 def test_no_room_is_refused_with_the_reason(host: dict[str, Any], want: dict[str, Any], why: str) -> None:
@@ -176,7 +183,7 @@ def test_no_room_is_refused_with_the_reason(host: dict[str, Any], want: dict[str
         ({"vcpus": 2}, {}),
         ({"vcpus": 1}, {"vcpus": 1}),
         ({"pools": [{"name": "a", "free_bytes": 0}, {"name": "b", "free_bytes": 4 * GIB}]}, {}),
-        ({"pools": [{"name": "a", "free_bytes": 1 << 20}]}, {"linked": True}),
+        ({"pools": [{"name": "a", "free_bytes": 1 << 20}]}, {"mode": "linked"}),
     ],
 )
 def test_exactly_enough_is_enough(host: dict[str, Any], want: dict[str, Any]) -> None:
@@ -215,7 +222,38 @@ def test_what_was_given_away_is_no_longer_room() -> None:
     two = Reserved(*(a + b for a, b in zip(one, one, strict=True)))
     assert place.unfit(wanted(), host, two) == "needs 2048 MiB of memory, 0 MiB are free"
     assert place.unfit(wanted(memory_bytes=1), host, Reserved(2, 0, 8 * GIB)).startswith("needs 4096 MiB of disk")
-    assert place.needs(wanted(linked=True, memory_bytes=GIB), host) == Reserved(1, GIB, place.LINKED_BYTES)
+    assert place.needs(wanted(mode="linked", memory_bytes=GIB), host) == Reserved(1, GIB, place.LINKED_BYTES)
+
+
+def way(mode: str, needed: int, *pools: str, auto: bool = True, why_not: str = "") -> dict[str, Any]:
+    return {"mode": mode, "auto": auto, "needed_bytes": needed, "pools": list(pools), "why_not": why_not}
+
+
+def test_room_is_that_of_the_mode_and_of_its_pools() -> None:
+    """What a host tells of the ways that it has decides, not the size of the image."""
+    modes = [
+        way("reflink", 1 << 20, "fast"),
+        way("linked", 1 << 20, "fast", "slow", auto=False, why_not="no image"),
+        way("thin", 1 << 20, auto=False, why_not="no logical volume"),
+        way("full", 4 * GIB, "fast", "slow"),
+    ]
+    pools = [{"name": "fast", "free_bytes": GIB}, {"name": "slow", "free_bytes": 5 * GIB}]
+    host = survey(domain(IMAGE, modes=modes), image=False, pools=pools)
+
+    def unfit(**more: Any) -> str:
+        return place.unfit(wanted(**more), host, Reserved())
+
+    assert [unfit(mode=mode) for mode in ("auto", "reflink", "linked", "full")] == [""] * 4
+    assert unfit(mode="thin") == "no logical volume"
+    assert unfit(mode="reflink", pool="slow") == "reflink: not possible in pool slow"
+    assert unfit(mode="full", pool="fast") == "needs 4096 MiB of disk, pool fast has 1024 MiB to give"
+    assert unfit(mode="auto", pool="slow") == ""
+    taken = {(mode, pool): place.needs(wanted(mode=mode, pool=pool), host).disk_bytes
+             for mode in ("auto", "full") for pool in (None, "fast", "slow")}  # fmt: skip
+    assert taken == {
+        ("auto", None): 1 << 20, ("auto", "fast"): 1 << 20, ("auto", "slow"): 4 * GIB,
+        ("full", None): 4 * GIB, ("full", "fast"): 4 * GIB, ("full", "slow"): 4 * GIB,
+    }  # fmt: skip
 
 
 # ----------------------------------------------------------------------------------------- --on=HOST

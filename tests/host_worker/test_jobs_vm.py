@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from maglica import declare
+from maglica.client_worker import place
 from maglica.config import HostWorkerSection
 from maglica.errors import Failed, MaglicaError, Refused
 from maglica.host_worker import domain_xml, jobs, look
 from maglica.host_worker.host import Host
 from maglica.host_worker.hypervisor import STATES, Hypervisor
 from maglica.host_worker.journal import Journal
+from maglica.host_worker.storage import Storage
 from maglica.host_worker.work import Work
 from tests.host_worker.worlds import IMAGE, GiB, MiB, domain, world
 
@@ -27,7 +29,9 @@ class Ward:
 
     def __init__(self, folder: Path, uri: str, acceleration: str = "tcg", **settings: Any) -> None:
         self.hypervisor = Hypervisor(uri)
-        self.host = Host("host1", self.hypervisor, HostWorkerSection(libvirt_uri=uri, **settings), acceleration, "")
+        self.host = Host(
+            "host1", self.hypervisor, HostWorkerSection(libvirt_uri=uri, **settings), acceleration, "", Storage()
+        )
         self.journal = Journal(str(folder / "journal.db"))
         self.jobs = 0
 
@@ -130,8 +134,10 @@ def test_info(ward: Ward) -> None:
             "format": "raw",
             "capacity_bytes": 4 * GiB,
             "allocation_bytes": GiB,
+            "rests_on": None,
         }
     ]
+    assert item["trouble"] is None
     assert [nic["source"] for nic in item["nics"]] == ["default"]
     assert item["persistent"] is True
     assert item["autostart"] is False
@@ -383,7 +389,7 @@ def test_clone_is_refused_before_anything_is_touched(ward: Ward) -> None:
         ({"hostname": "web1"}, "already_exists", "web1 exists on host1"),
         ({"hostname": "web2"}, "already_exists", "web2 exists on host1"),
         ({"mac": "52:54:00:00:00:01,52:54:00:00:00:02"}, "wrong_input", "--mac names 2 addresses"),
-        ({"mode": "linked"}, "environment_error", "overlays need disks that are files"),
+        ({"mode": "linked"}, "environment_error", "new1 cannot be cloned: linked: overlays need disks that are files"),
         ({"customize": "guestfs"}, "environment_error", "host1 has no real disks"),
         ({"format": "vmdk"}, "environment_error", "host1 has no real disks to export"),
     ):
@@ -396,13 +402,15 @@ def test_clone_needs_room(tmp_path: Path) -> None:
     ward = Ward(tmp_path, world(tmp_path, off=(IMAGE,)), pool_reserve=99 * GiB)
     error = refused_clone(ward)
     assert error.code == "no_capacity"
-    assert error.message == "1024 MiB of disk are needed, pool default-pool has 0 MiB to give"
+    assert (
+        error.message == "new1 cannot be cloned: full: 1024 MiB of disk are needed, pool default-pool has 0 MiB to give"
+    )
     ward.close()
 
 
 def test_clone_uses_the_pool_of_the_settings(tmp_path: Path) -> None:
     ward = Ward(tmp_path, world(tmp_path, off=(IMAGE,)), pool="nosuch")
-    assert refused_clone(ward).message == "this host has no active file pool called nosuch"
+    assert refused_clone(ward).message == "this host has no active pool called nosuch that takes disks"
     ward.close()
 
 
@@ -458,10 +466,9 @@ def test_define_fails_because_somebody_was_faster(ward: Ward) -> None:
 
 
 def test_a_survey_has_what_placement_reads(ward: Ward) -> None:
-    from maglica.client_worker import place
 
     survey = ward.read("host survey")
-    want = place.Wanted(IMAGE, "new1", None, None, None, False, ())
+    want = place.Wanted(IMAGE, "new1", None, None, None, "auto", ())
     choice = place.choose(want, {"host1": survey}, {}, {}, {}, False)
     assert choice.host == "host1"
     assert place.needs(want, survey) == place.Reserved(1, 512 * MiB, GiB)
@@ -489,10 +496,17 @@ def test_memory_is_promised_to_vms_that_are_off_too(ward: Ward) -> None:
 
 def test_a_survey_tells_only_the_pools_that_a_clone_can_use(tmp_path: Path) -> None:
     ward = Ward(tmp_path, world(tmp_path, off=(IMAGE,)), pool="nosuch", pool_reserve=GiB)
-    assert ward.read("host survey")["pools"] == []
+    told = ward.read("host survey")
+    assert (told["pool"], [pool["name"] for pool in told["pools"]]) == (
+        "nosuch",
+        ["default-pool"],
+    )  # --pool may name it
+    assert place.unfit(place.Wanted(IMAGE, "new1", None, None, None, "auto", ()), told, place.Reserved()) == (
+        "has no active pool nosuch"
+    )
     ward.close()
     other = Ward(tmp_path / "..", world(tmp_path, off=(IMAGE,)), pool_reserve=GiB)
-    assert other.read("host survey")["pools"] == [{"name": "default-pool", "free_bytes": 98 * GiB}]
+    assert other.read("host survey")["pools"] == [{"name": "default-pool", "free_bytes": 98 * GiB, "files": True}]
     other.close()
 
 

@@ -10,9 +10,10 @@ import pytest
 
 from maglica.actions.vm import VmClone
 from maglica.errors import Refused
-from maglica.host_worker import plan
+from maglica.host_worker import modes, plan
 from maglica.host_worker.domain_xml import Disk, Domain
-from maglica.host_worker.plan import ClonePlan, Copy, Source
+from maglica.host_worker.modes import Source
+from maglica.host_worker.plan import ClonePlan, Copy
 
 GIB = 1 << 30
 UUID = "22222222-2222-4222-8222-222222222222"
@@ -27,6 +28,9 @@ def pool(name: str, free: int, type: str = "dir", **more: Any) -> dict[str, Any]
         "path": f"/pools/{name}",
         "capacity_bytes": 100 * GIB,
         "free_bytes": free,
+        "reserve_bytes": 0,
+        "room_bytes": free,
+        "unshared": "tests say no",
         **more,
     }
 
@@ -52,7 +56,7 @@ def clone(want: dict[str, Any] | None = None, **more: Any) -> ClonePlan:
         "fresh_macs": FRESH,
         "job": JOB,
         "pool": None,
-        "reserve": 0,
+        "order": ["full"],
         "emulated": False,
         "files": True,
     }
@@ -65,8 +69,9 @@ def clone(want: dict[str, Any] | None = None, **more: Any) -> ClonePlan:
 # ------------------------------------------------------------------------------------------------ pools
 
 
-def roomiest(*pools: dict[str, Any], wanted: str | None = None, needed: int = 0, reserve: int = 0) -> str:
-    return str(plan.roomiest(list(pools), wanted, needed, reserve, files=True)["name"])
+def roomiest(*pools: dict[str, Any], wanted: str | None = None, needed: int = 0) -> str:
+    found = modes.ways([source(size=needed)], pools, original=True, order=["full"], files=True)
+    return str(modes.choose("auto", found, pools, wanted, "x").pool["name"])
 
 
 @pytest.mark.parametrize(
@@ -95,10 +100,13 @@ def test_only_pools_of_files_take_disks() -> None:
     """D10: by kind, not by luck."""
     good = pool("files", GIB)
     others = [pool(kind, 99 * GIB, kind) for kind in ("logical", "rbd", "iscsi", "disk", "zfs", "mpath", "gluster")]
-    assert roomiest(*others, good, pool("lost", 99 * GIB, path=None)) == "files"
+    assert roomiest(*others, good) == "files"
+    lost = pool("lost", 99 * GIB, path=None)
+    usable = plan.usable_pools([*others, good, lost], None, files=True)
+    assert [one["name"] for one in usable] == ["logical", "files"]
     for kind in ("fs", "netfs"):
         assert roomiest(good, pool(kind, 2 * GIB, kind)) == kind
-    with pytest.raises(Refused, match="no active storage pool of files") as refused:
+    with pytest.raises(Refused, match="there is no pool of files") as refused:
         roomiest(*others)
     assert refused.value.code == "environment_error"
 
@@ -106,31 +114,42 @@ def test_only_pools_of_files_take_disks() -> None:
 def test_the_pool_that_the_settings_name() -> None:
     pools = [pool("big", 9 * GIB), pool("small", GIB)]
     assert roomiest(*pools, wanted="small") == "small"
-    with pytest.raises(Refused, match="no active file pool called nosuch"):
+    with pytest.raises(Refused, match="no active pool called nosuch"):
         roomiest(*pools, wanted="nosuch")
-    with pytest.raises(Refused, match="no active file pool called lvm"):
+    with pytest.raises(Refused, match="full: pool lvm is of type logical"):
         roomiest(*pools, pool("lvm", GIB, "logical"), wanted="lvm")
-    with pytest.raises(Refused, match="pool small has 1024 MiB to give"):
+    with pytest.raises(Refused, match="2048 MiB of disk are needed, pool small has 1024 MiB to give"):
         roomiest(*pools, wanted="small", needed=2 * GIB)
 
 
+def with_room(free: int, **more: Any) -> dict[str, Any]:
+    usual: dict[str, Any] = {"reserve": 0, "reserves": {}, "promised": lambda name: 0}
+    return plan.with_room([pool("p", free)], **{**usual, **more})[0]
+
+
 def test_some_room_stays_free() -> None:
-    assert roomiest(pool("p", 3 * GIB), needed=2 * GIB, reserve=GIB) == "p"
+    assert roomiest(with_room(3 * GIB, reserve=GIB), needed=2 * GIB) == "p"
     with pytest.raises(Refused) as refused:
-        roomiest(pool("p", 3 * GIB - 1), needed=2 * GIB, reserve=GIB)
+        roomiest(with_room(3 * GIB - 1, reserve=GIB), needed=2 * GIB)
     assert refused.value.code == "no_capacity"
-    assert refused.value.message == "2048 MiB of disk are needed, pool p has 2047 MiB to give"
+    assert refused.value.message == "x: full: 2048 MiB of disk are needed, pool p has 2047 MiB to give"
     with pytest.raises(Refused, match="pool p has 0 MiB to give"):
-        roomiest(pool("p", GIB), needed=1, reserve=2 * GIB)
+        roomiest(with_room(GIB, reserve=2 * GIB), needed=1)
+
+
+def test_each_pool_has_a_reserve_of_its_own() -> None:
+    assert with_room(9 * GIB, reserve=GIB)["room_bytes"] == 8 * GIB
+    assert with_room(9 * GIB, reserve=GIB, reserves={"p": 5 * GIB, "q": 1})["room_bytes"] == 4 * GIB
+    assert with_room(9 * GIB, reserve=GIB, promised=lambda name: 2 * GIB)["room_bytes"] == 6 * GIB
 
 
 def test_the_pools_that_a_survey_tells_are_those_that_a_clone_can_use() -> None:
-    pools = [pool("a", GIB), pool("b", GIB, "logical"), pool("c", GIB)]
+    pools = [pool("a", GIB), pool("b", GIB, "logical"), pool("c", GIB), pool("d", GIB, "rbd")]
     names = [one["name"] for one in plan.usable_pools(pools, None, files=True)]
-    assert names == ["a", "c"]
+    assert names == ["a", "b", "c"]
     assert [one["name"] for one in plan.usable_pools(pools, "c", files=True)] == ["c"]
-    assert plan.usable_pools(pools, "b", files=True) == []
-    assert len(plan.usable_pools(pools, None, files=False)) == 3
+    assert plan.usable_pools(pools, "d", files=True) == []
+    assert len(plan.usable_pools(pools, None, files=False)) == 4
 
 
 # ------------------------------------------------------------------------------------------ disks, names
@@ -144,7 +163,10 @@ def test_the_whole_plan() -> None:
         uuid=UUID,
         macs=FRESH[:1],
         mode="full",
+        why="the first that [host_worker] clone_modes names",
+        needed_bytes=GIB,
         pool="default",
+        free_bytes=50 * GIB,
         copies=[
             Copy(
                 target="vda",
@@ -165,6 +187,9 @@ def test_the_whole_plan() -> None:
         "image": "el9.original",
         "name": "web1",
         "mode": "full",
+        "why": "the first that [host_worker] clone_modes names",
+        "needed_bytes": GIB,
+        "saved_bytes": 0,
         "pool": "default",
         "disks": [{"target": "vda", "path": "/pools/default/web1.qcow2", "format": "qcow2", "capacity_bytes": 4 * GIB}],
         "macs": FRESH[:1],
@@ -208,12 +233,25 @@ def test_overlays() -> None:
 
 def test_what_is_needed_at_once() -> None:
     two = [source("vda", size=3 * GIB), source("vdb", size=5 * GIB)]
-    assert plan.needed("full", two) == 8 * GIB
-    assert plan.needed("linked", two) == 2 * plan.LINKED_BYTES
+    assert clone(sources=two).needed_bytes == 8 * GIB
+    linked = clone({"mode": "linked"}, sources=two, pools=[pool("p", GIB)])
+    assert linked.needed_bytes == 2 * modes.AT_ONCE
+    assert linked.shown()["saved_bytes"] == 8 * GIB - 2 * modes.AT_ONCE
     with pytest.raises(Refused, match="8192 MiB of disk are needed"):
         clone(sources=two, pools=[pool("p", 8 * GIB - 1)])
     assert clone(sources=two, pools=[pool("p", 8 * GIB)])
-    assert clone({"mode": "linked"}, sources=two, pools=[pool("p", GIB)])
+
+
+def test_a_snapshot_is_a_device_of_its_group() -> None:
+    volume = modes.Volume("vg0", "el9.original", "thin")
+    device = Source(disk("vda", "raw", source="block"), "/dev/vg0/el9.original", 4 * GIB, GIB, False, None, volume)
+    group = pool("lvm", 9 * GIB, "logical", path="/dev/vg0")
+    todo = clone({"mode": "thin"}, sources=[device], pools=[pool("default", 50 * GIB), group])
+    assert (todo.pool, todo.needed_bytes) == ("lvm", modes.AT_ONCE)
+    assert (todo.copies[0].path, todo.copies[0].part) == ("/dev/vg0/web1", f"/dev/vg0/web1.{JOB}.part")
+    assert (todo.copies[0].format, todo.copies[0].volume) == ("raw", volume)
+    found = plan.edits(todo, VmClone(image="a", hostname="web1"), {"vda": "/dev/vg0/web1"})
+    assert found.devices == {"vda"}
 
 
 def test_a_disk_that_cannot_be_copied_is_not_shared_in_silence() -> None:

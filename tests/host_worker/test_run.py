@@ -22,6 +22,7 @@ from maglica.host_worker.host import Host
 from maglica.host_worker.hypervisor import Hypervisor
 from maglica.host_worker.journal import Journal
 from maglica.host_worker.run import MOST_READS, READERS, Runner
+from maglica.host_worker.storage import Storage
 from tests.host_worker.worlds import IMAGE, domain, world
 from tests.waiting import until
 
@@ -36,7 +37,7 @@ class Place:
         self.folder = folder
         self.hypervisor = Hypervisor(uri)
         section = HostWorkerSection(libvirt_uri=uri, **settings)
-        self.host = Host("host1", self.hypervisor, section, "tcg", "says the test")
+        self.host = Host("host1", self.hypervisor, section, "tcg", "says the test", Storage())
         self.journal = Journal(str(folder / "journal.db"))
         self.on_wake: Callable[[], None] = lambda: None
         self.woken = threading.Event()

@@ -47,7 +47,9 @@ def test_cancelled_while_the_disk_is_copied(lab: Lab, cloud: Cloud, clean: objec
         # The copy is held in its middle, however fast the disk is.
         hold = "until p=$(pgrep -f '[q]emu-img convert'); do :; done; sleep 0.1; kill -STOP $p"
         holding = subprocess.Popen([HOME / "lab" / "enter", "--name=test", "host1", "sh", "-c", hold])
-        job = cloud.vm.clone.submit(image="big.original", hostname="vm1.example.jp", on="host1", customize="none")
+        job = cloud.vm.clone.submit(
+            image="big.original", hostname="vm1.example.jp", on="host1", mode="full", customize="none"
+        )
         assert holding.wait(30) == 0
         seen = until(lambda: (told := job.progress())["total_bytes"] and told, 30, "bytes")
         assert seen["step"] == "copy"
@@ -140,7 +142,7 @@ def test_the_copy_finds_no_room(lab: Lab, cloud: Cloud, clean: object) -> None:
     lab.on("host1", "true")
     try:
         with pytest.raises(MaglicaError) as full:
-            cloud.vm.clone(image="big.original", hostname="vm1.example.jp", customize="none", on="host1")
+            cloud.vm.clone(image="big.original", hostname="vm1.example.jp", mode="full", customize="none", on="host1")
         assert full.value.code == "no_capacity"
         assert lab.on("host1", "ls /mnt/small") == ""
         assert "vm1.example.jp" not in lab.domains("host1")

@@ -21,7 +21,7 @@ def test_a_clone_boots_and_says_its_own_name(lab: Lab, cloud: Cloud, clean: obje
     done = lab.cli("vm", "clone", "--image=tiny.original", "--hostname=vm1.example.jp", "-o", "json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)["item"]
-    assert (result["state"], result["mode"], result["guest"]["verified"]) == ("running", "full", True)
+    assert (result["state"], result["mode"], result["guest"]["verified"]) == ("running", "linked", True)
     host = result["host"]
     console = lab.console(host, "vm1.example.jp", "maglica-guest:", 60)
     assert "maglica-guest: hostname=vm1.example.jp address=192.168." in console

@@ -27,7 +27,7 @@ def test_the_same_definition_as_virt_clone(lab: Lab, cloud: Cloud, clean: object
     lab.on(
         "host1", "virt-clone --quiet --original tiny.original --name twin1 --file /var/lib/libvirt/images/twin1.qcow2"
     )
-    cloud.vm.clone(image="tiny.original", hostname="twin2", on="host1", customize="none", start=False)
+    cloud.vm.clone(image="tiny.original", hostname="twin2", on="host1", mode="full", customize="none", start=False)
     theirs, ours = (lab.on("host1", f"virsh dumpxml --inactive {name}") for name in ("twin1", "twin2"))
     # virt-clone leaves the image's own console log to both guests; ours has one of its own.
     theirs = theirs.replace("qemu/tiny.original.console.log", "qemu/twin1.console.log")

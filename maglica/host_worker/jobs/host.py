@@ -15,7 +15,7 @@ def host_ping(want: HostPing, host: Host) -> dict[str, Any]:
 
 
 def host_survey(want: HostSurvey, host: Host) -> dict[str, Any]:
-    return look.survey(host.hypervisor, host.settings) if want.room else look.roll(host.hypervisor)
+    return look.survey(host.hypervisor, host.settings, host.storage) if want.room else look.roll(host.hypervisor)
 
 
 def host_check(want: HostCheck, host: Host) -> dict[str, Any]:
@@ -44,6 +44,6 @@ def host_info(want: HostInfo, host: Host) -> dict[str, Any]:
         **hypervisor.node(),
         "pools": hypervisor.pools(),
         "vms": sorted(look.machines(hypervisor, with_images=False, state=None), key=lambda vm: str(vm["name"])),
-        "images": [image["name"] for image in look.images(hypervisor, every=False)],
+        "images": [image["name"] for image in look.images(hypervisor, host.storage, every=False)],
     }
     return {"item": item}

@@ -14,7 +14,7 @@ from maglica.host_worker.work import Work
 
 
 def image_list(want: ImageList, host: Host) -> dict[str, Any]:
-    return {"items": look.images(host.hypervisor, every=want.all)}
+    return {"items": look.images(host.hypervisor, host.storage, every=want.all)}
 
 
 def image_info(want: ImageInfo, host: Host) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def image_serve(want: ImageServe, host: Host) -> dict[str, Any]:
         raise Refused(
             "wrong_state", f"{want.name} on {host.name} is {state}", "only an image that is shut off is copied"
         )
-    sources = {source.disk.target: source for source in look.sources(host.hypervisor, domain)}
+    sources = {source.disk.target: source for source in look.sources(host.hypervisor, domain, host.storage)}
     nvram = domain.nvram if domain.nvram and os.path.exists(domain.nvram) else None
     if want.disk is None:
         disks = [

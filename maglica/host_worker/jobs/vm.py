@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Any
 
 from maglica.actions.vm import VmClone, VmDestroy, VmInfo, VmList, VmRemove, VmRestart, VmStart, VmStop
 from maglica.errors import Failed, MaglicaError, Refused
-from maglica.host_worker import cloning, domain_xml, look, readiness
+from maglica.host_worker import cloning, dependants, domain_xml, look, readiness, removing, starting
 from maglica.host_worker.host import Host
 from maglica.host_worker.look import ACTIVE
 from maglica.host_worker.signs import sign
@@ -45,10 +44,11 @@ def vm_start(want: VmStart, host: Host, work: Work) -> dict[str, Any]:
         work.will({"wait for": want.wait})
         wait = readiness.prepare(want.wait, want.wait_timeout, want.name, host)
         return {**_unchanged(want.name, state), **_waited(wait, host, work)}
-    _refuse_base(want.name, host)
+    disks = starting.look(want.name, host, ignore_changed_base=want.ignore_changed_base, job=work.job)
     work.will({"start": want.name, **({"wait for": want.wait} if want.wait else {})})
     wait = readiness.prepare(want.wait, want.wait_timeout, want.name, host)
-    with work.step("start", sign=None if wait else _runs(want.name, host)):
+    shown = None if wait else _runs(want.name, host)
+    with starting.to_be_written(want.name, disks, host), work.step("start", sign=shown):
         work.point_of_no_return()
         host.hypervisor.start(want.name)
     return {**_changed(want.name, host), **_waited(wait, host, work)}
@@ -70,10 +70,12 @@ def vm_restart(want: VmRestart, host: Host, work: Work) -> dict[str, Any]:
     if state not in ACTIVE:
         raise Refused("wrong_state", f"{want.name} is {state}", f"`maglica vm start {want.name}` starts it")
     _refuse_wait(want, host)
+    disks = starting.look(want.name, host, ignore_changed_base=False, job=work.job)
     work.will({"restart": want.name, "force": want.force, **({"wait for": want.wait} if want.wait else {})})
     _shut_down(want.name, want.timeout, want.force, host, work)
     wait = readiness.prepare(want.wait, want.wait_timeout, want.name, host)
-    with work.step("start", sign=None if wait else _runs(want.name, host)):
+    shown = None if wait else _runs(want.name, host)
+    with starting.to_be_written(want.name, disks, host), work.step("start", sign=shown):
         host.hypervisor.start(want.name)
     return {**_changed(want.name, host), **_waited(wait, host, work)}
 
@@ -110,9 +112,10 @@ def vm_remove(want: VmRemove, host: Host, work: Work) -> dict[str, Any]:
         raise Refused("protected", f"{want.name} is an image", "`maglica vm remove` removes VMs only")
     if state in ACTIVE and not want.force:
         raise Refused("wrong_state", f"{want.name} is {state}", "stop it first, or use --force to pull the plug")
-    own = [] if want.keep_disks else [source.path for source in look.sources(hypervisor, domain)]
+    own = [] if want.keep_disks else [source.path for source in look.sources(hypervisor, domain, host.storage)]
     own += [domain.mark["seed"]] if "seed" in domain.mark and not want.keep_disks else []
     doomed, kept = look.users_of(hypervisor, want.name, own)
+    kept |= {one.base: one.domain or f"the overlay {one.path}" for one in dependants.of(hypervisor, own)}
     if kept:
         path, user = next(iter(kept.items()))
         raise Refused(
@@ -125,44 +128,8 @@ def vm_remove(want: VmRemove, host: Host, work: Work) -> dict[str, Any]:
     if state in ACTIVE:
         with work.step("destroy"):
             hypervisor.destroy(want.name)
-    told = {"name": want.name, "host": host.name, "changed": True, "deleted": doomed}
-    with work.step("remove", sign=sign("is_gone", told, uuid=domain.uuid)):
-        _remove(want.name, domain.uuid, doomed, host, work)
-    return told
-
-
-def _remove(name: str, uuid: str, doomed: list[str], host: Host, work: Work) -> None:
-    if not host.hypervisor.has_files:
-        work.point_of_no_return()
-        host.hypervisor.undefine(name)
-        for path in doomed:
-            host.hypervisor.delete_volume_at(path)
-        return
-    aside = []
-    for path in doomed:
-        if os.path.isfile(path):
-            new = f"{path}.{work.job}.removed"
-            work.undo("settle_removed", path=new, original=path, uuid=uuid)
-            os.rename(path, new)
-            aside.append(new)
-    work.point_of_no_return()
-    host.hypervisor.undefine(name)
-    for path in aside:
-        os.unlink(path)
-
-
-def _refuse_base(name: str, host: Host) -> None:
-    """A disk that overlays rest on must never change: every one of them would be damaged."""
-    domain = domain_xml.read(host.hypervisor.definition(name))
-    disks = [source.path for source in look.sources(host.hypervisor, domain)]
-    _, shared = look.users_of(host.hypervisor, name, disks)
-    if shared:
-        path, user = next(iter(shared.items()))
-        raise Refused(
-            "protected",
-            f"{name} cannot be started: {user} uses its disk {path}",
-            "clone it, or remove what depends on it first",
-        )
+    removing.remove(domain, doomed, host, work)
+    return {"name": want.name, "host": host.name, "changed": True, "deleted": doomed}
 
 
 def _shut_down(
