@@ -10,7 +10,7 @@ from maglica.errors import Refused
 from maglica.host_worker import commands, domain_xml, look
 from maglica.host_worker.domain_xml import Domain
 from maglica.host_worker.host import Host
-from maglica.host_worker.plan import Source
+from maglica.host_worker.modes import Source
 
 Value = dict[str, Any]
 
@@ -26,7 +26,7 @@ def of_image(host: Host, name: str) -> list[Value]:
     domain = domain_xml.read(definition)
     if not domain_xml.is_image(domain, state in look.ACTIVE):
         return []
-    found = look.sources(host.hypervisor, domain)
+    found = look.sources(host.hypervisor, domain, host.storage)
     mark = domain.mark
     return [
         {

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from maglica.errors import Refused
-from maglica.host_worker import copying, domain_xml, importing, look, plan
+from maglica.host_worker import copying, domain_xml, importing, look, modes, plan
 from maglica.host_worker.domain_xml import Domain, Edits
 from maglica.host_worker.guest import disk as guest_disk
 from maglica.host_worker.host import Host
@@ -97,11 +97,12 @@ def _plan(source: str, name: str | None, host: Host, job: str, *, upgrade: bool)
         raise Refused("environment_error", f"{source} boots by UEFI: its firmware's variables cannot be sealed yet")
     wanted = name or default_name(source, upgrade=upgrade)
     importing.refuse_known(wanted, host)
-    found = look.sources(hypervisor, domain)
+    found = look.sources(hypervisor, domain, host.storage)
     if not found or any(disk.foreign for disk in domain.disks):
         raise Refused("environment_error", f"{source} has disks that cannot be copied", "expected files or devices")
     needed = sum(one.allocation_bytes for one in found)
-    pool = plan.roomiest(hypervisor.pools(), host.settings.pool, needed, host.settings.pool_reserve, files=True)
+    pools = look.pools(hypervisor, host.settings, host.storage)
+    pool = modes.roomiest(pools, host.settings.pool, needed)
     parts = []
     for one in found:
         suffix = "" if len(found) == 1 else f"-{one.disk.target}"
