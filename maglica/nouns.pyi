@@ -70,6 +70,13 @@ class _ImageCopy:
     def submit_many(self, *, name: list[str], dest: str, as_: str | None = None, from_: str | None = None, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None, count: int | None = None, first: int | str = 1, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, name: str, dest: str, as_: str | None = None, from_: str | None = None, ignore_missing: bool = False) -> dict[str, Any]: ...
 
+class _ImageExport:
+    def __call__(self, *, name: str, format: str = 'qcow2', compress: bool = False, on: str | None = None) -> dict[str, Any]:
+        """Write the disks of an image as files into the export folder of a host that has it."""
+    def submit(self, *, name: str, format: str = 'qcow2', compress: bool = False, on: str | None = None, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], format: str = 'qcow2', compress: bool = False, on: str | None = None, reason: str | None = None, idempotency_key: str | None = None, count: int | None = None, first: int | str = 1, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, format: str = 'qcow2', compress: bool = False, on: str | None = None) -> dict[str, Any]: ...
+
 class _ImageImport:
     def __call__(self, *, source: str, name: str, on: str | None = None, checksum: str | None = None, format: str | None = None, pool: str | None = None, vcpus: int | None = None, memory: int | str | None = None, network: str = 'default', efi: bool = False, os: str | None = None, ignore_missing: bool = False) -> dict[str, Any]:
         """Make an image of a disk from a URL, or from a file in the import folder of a host."""
@@ -241,6 +248,7 @@ class Host:
 
 class Image:
     copy: _ImageCopy
+    export: _ImageExport
     import_: _ImageImport
     info: _ImageInfo
     label: _ImageLabel

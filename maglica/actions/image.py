@@ -104,6 +104,30 @@ class ImageUpgrade(Action):
     as_: str | None = arg(kinds.IMAGE, "what the new version is called; NAME:TODAY by default", default=None)
 
 
+@action(
+    where=Where.PLACED,
+    changes=True,
+    slot="disk",
+    limit=6 * 3600,
+    locks=("image:{name}",),
+    example="maglica image export el9:stable --format=vmdk",
+)
+class ImageExport(Action):
+    """Write the disks of an image as files into the export folder of a host that has it."""
+
+    name: str = arg(kinds.IMAGE, "the image, or NAME:LABEL", subject=True, values_of="image")
+    format: str = arg(kinds.choice("qcow2", "raw", "vmdk"), "what the files are to be", default="qcow2")
+    compress: bool = arg(kinds.BOOL, "make them small", default=False)
+    on: str | None = arg(
+        kinds.HOST, "the host that writes them; the least busy one that has it by default", default=None,
+        values_of="host",
+    )  # fmt: skip
+
+    def check(self) -> None:
+        if self.compress and self.format == "raw":
+            raise Refused("wrong_input", "image export: raw cannot be compressed", "use --format=qcow2 or vmdk")
+
+
 @action(where=Where.NAMED, role=ADMIN, hidden=True)
 class ImageServe(Action):
     """Serve a disk of an image to the host that has a job to copy it; without a disk, tell what there is."""

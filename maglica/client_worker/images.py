@@ -93,6 +93,14 @@ def for_copy(
     return Choice(dest, f"from {source}", {}), type(action)(**{**action.values(), "from_": source})
 
 
+def for_export(action: Action, surveys: dict[str, Survey], missing: dict[str, str]) -> Choice:
+    """The host that writes an image's disks as files: one that has it."""
+    on = getattr(action, "on")
+    place.refuse_unknown_host(on, surveys, missing)
+    host = source_of(str(getattr(action, "name")), on, surveys, missing)
+    return Choice(host, f"--on={on}" if on else "the least busy host that has it", {})
+
+
 def source_of(name: str, wanted: str | None, surveys: dict[str, Survey], missing: dict[str, str]) -> str:
     """The host to take an image from: `wanted`, or the least busy one of those that have it."""
     found = holders(name, surveys)
@@ -107,7 +115,7 @@ def source_of(name: str, wanted: str | None, surveys: dict[str, Survey], missing
     if not able:
         host, image = next((host, image) for host, image in found.items() if wanted in (None, host))
         what = f"{image['state']} on {host}" if image["image"] else f"no image but a VM, on {host}"
-        raise Refused("wrong_state", f"{name} is {what}", "only images that are shut off are copied")
+        raise Refused("wrong_state", f"{name} is {what}", "only images that are shut off are read")
     if wanted is None and differ(able):
         raise Refused(
             "wrong_state",

@@ -178,6 +178,8 @@ class Placing:
         reserved, known = self.rooms(seen).reserved, self._store.labels()
         if action.NAME == "image copy":
             return images.for_copy(action, seen.surveys, seen.missing, reserved, known)
+        if action.NAME == "image export":
+            return images.for_export(action, seen.surveys, seen.missing), action
         return images.for_import(action, seen.surveys, seen.missing, weights, reserved, known), action
 
     def _refuse_locked(self, action: Action) -> None:

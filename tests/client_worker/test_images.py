@@ -86,6 +86,20 @@ def test_a_copy_is_refused_for_a_reason() -> None:
     assert refusal(here, copied, as_="other").code == "already_exists"
 
 
+def test_an_export_is_written_where_the_image_is() -> None:
+    surveys = {"host1": survey("el9:1", active=3), "host2": survey(), "host3": survey("el9:1", active=1)}
+
+    def exported(**args: Any) -> str:
+        action = declare.build("image export", {"name": "el9:1", **args})
+        return images.for_export(action, surveys, {}).host
+
+    assert (exported(), exported(on="host1")) == ("host3", "host1")
+    with pytest.raises(Refused, match="host2 does not hold an image el9:1"):
+        exported(on="host2")
+    with pytest.raises(Refused, match="raw cannot be compressed"):
+        exported(format="raw", compress=True)
+
+
 def test_copies_that_differ_are_not_chosen_from() -> None:
     surveys = {"host1": survey("el9:1", content="a"), "host2": survey(), "host3": survey("el9:1", content="b")}
     assert refusal(surveys, copied).code == "wrong_state"

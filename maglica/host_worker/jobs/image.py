@@ -5,9 +5,18 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from maglica.actions.image import ImageCopy, ImageImport, ImageInfo, ImageList, ImageSeal, ImageServe, ImageUpgrade
+from maglica.actions.image import (
+    ImageCopy,
+    ImageExport,
+    ImageImport,
+    ImageInfo,
+    ImageList,
+    ImageSeal,
+    ImageServe,
+    ImageUpgrade,
+)
 from maglica.errors import Refused
-from maglica.host_worker import domain_xml, facts, importing, look, receiving, sealing, serving
+from maglica.host_worker import domain_xml, exporting, facts, importing, look, receiving, sealing, serving
 from maglica.host_worker.host import Host
 from maglica.host_worker.look import ACTIVE
 from maglica.host_worker.work import Work
@@ -39,6 +48,11 @@ def image_seal(want: ImageSeal, host: Host, work: Work) -> dict[str, Any]:
 def image_upgrade(want: ImageUpgrade, host: Host, work: Work) -> dict[str, Any]:
     """A crash in the middle leaves files that hold the job's id, or disks without a domain; all are removed."""
     return sealing.run(want.name, want.as_, host, work, upgrade=True)
+
+
+def image_export(want: ImageExport, host: Host, work: Work) -> dict[str, Any]:
+    """A crash in the middle leaves files that hold the job's id, or the first of several; all are removed."""
+    return exporting.export_image(want, host, work)
 
 
 def image_serve(want: ImageServe, host: Host) -> dict[str, Any]:
