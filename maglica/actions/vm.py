@@ -180,6 +180,31 @@ class VmClone(Action):
 
 
 @action(
+    where=Where.TERMINAL,
+    columns=("state", "check", "about", "found"),
+    wide=("cure",),
+    example="maglica vm check --all",
+)
+class VmCheck(Action):
+    """Find VMs that share a name, a UUID, a MAC or IP address, or a machine-id, on whatever hosts they are."""
+
+    name: str | None = arg(kinds.VM, "the VM", default=None, subject=True, values_of="vm")
+    all: bool = arg(kinds.BOOL, "check every VM", default=False)
+    deep: bool = arg(
+        kinds.BOOL, "read the machine-id in the disks of these VMs where they are off, some seconds each", default=False
+    )
+
+
+@action(where=Where.EVERY, hidden=True)
+class VmIdentify(Action):
+    """Tell what each VM is known by: name, UUID, addresses, machine-id."""
+
+    deep: list[str] | None = arg(
+        kinds.list_of(kinds.NAME, at_most=1000), "VMs whose disks are to be read when they are off", default=None
+    )
+
+
+@action(
     where=Where.OWNER,
     changes=True,
     whole_fleet=True,

@@ -33,6 +33,8 @@ def make(command: Command, session: Session) -> list[Action]:
         if "template" in command.values:
             return [session.connection.make(action, command.values)]
         return [action(**command.values)]
+    if not command.names and not subject.required:
+        return [action(**command.values)]
     if not command.names:
         name = subject.name.upper()
         raise Refused("wrong_input", f"{action.NAME}: {name} is missing", f"expected {subject.kind.expected}")

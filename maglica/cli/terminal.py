@@ -41,6 +41,12 @@ def doctor(actions: list[Action], session: Session) -> int:
     return checkup.doctor(type(actions[0]), session)
 
 
+def vm_check(actions: list[Action], session: Session) -> int:
+    from maglica.cli import identities
+
+    return identities.check(actions, session)
+
+
 def version(actions: list[Action], session: Session) -> int:
     item: Value = {"version": VERSION, "protocol": wire.VERSION, "client_worker": None}
     try:

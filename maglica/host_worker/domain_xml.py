@@ -320,6 +320,12 @@ def marked(mark: dict[str, str]) -> str:
     return ET.tostring(ET.Element(MARK, mark), encoding="unicode")
 
 
+def is_private(text: str) -> bool:
+    """Whether a libvirt network ends at its host: isolated, or hidden behind the host's own address."""
+    forward = ET.fromstring(text).find("forward")
+    return forward is None or forward.get("mode", "nat") == "nat"
+
+
 def pool(text: str) -> tuple[str, str | None]:
     """(type, target path) of a storage pool's XML."""
     root = ET.fromstring(text)

@@ -13,7 +13,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, TypeVar
@@ -255,12 +255,19 @@ class Hypervisor:
         return self._ask(lambda connection: self._addresses(self._domain(connection, name)))
 
     @staticmethod
+    def _sources(domain: Any) -> Iterator[dict[str, Any]]:
+        """What knows of a guest's addresses: DHCP leases, then the host's neighbour table."""
+        for source in (
+            libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_LEASE,
+            libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_ARP,
+        ):
+            yield _or(partial(domain.interfaceAddresses, source), {})
+
+    @staticmethod
     def _addresses(domain: Any) -> list[str]:
         if not domain.isActive():
             return []
-        sources = (libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_LEASE, libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_ARP)
-        for source in sources:
-            cards: dict[str, Any] = _or(partial(domain.interfaceAddresses, source), {})
+        for cards in Hypervisor._sources(domain):
             found = [str(address["addr"]) for card in cards.values() for address in card["addrs"] or ()]
             if found:
                 return list(dict.fromkeys(found))
@@ -301,6 +308,24 @@ class Hypervisor:
         found = [str(one["ip-address"]) for card in cards for one in card.get("ip-addresses", [])]
         own = ("127.", "169.254.", "fe80:")  # of no use to anybody else
         return [address for address in found if not address.startswith(own) and address != "::1"]
+
+    def addresses_by_mac(self, name: str) -> list[tuple[str, str]]:
+        """(MAC, address) as leases and the neighbour table know them."""
+
+        def ask(connection: Any) -> list[tuple[str, str]]:
+            domain = self._domain(connection, name)
+            cards = [card for source in self._sources(domain) for card in source.values()]
+            return [(str(card["hwaddr"]).lower(), str(one["addr"])) for card in cards for one in card["addrs"] or ()]
+
+        return list(dict.fromkeys(self._ask(ask)))
+
+    def private_networks(self) -> set[str]:
+        """The networks that end at this host: their addresses mean something here alone."""
+
+        def ask(connection: Any) -> set[str]:
+            return {net.name() for net in connection.listAllNetworks() if domain_xml.is_private(net.XMLDesc(0))}
+
+        return self._ask(ask)
 
     def block_sizes(self, name: str, disk: domain_xml.Disk) -> tuple[int, int]:
         """(capacity, allocation) of a disk: what the guest sees, what it takes now."""

@@ -181,6 +181,7 @@ def work(guest: Any, layout: Layout, verb: str, request: GuestRequest | None, st
         return preparing.prepare(guest, layout.system, hands, upgrade=verb == "upgrade")
     report: dict[str, Any] = {"os": facts.system.to_map(), "host_keys": None, "verified": False, "edits": []}
     if request is None:
+        report["machine_id"] = facts.text("/etc/machine-id").strip()
         return {**report, "network": customize.network_tool(facts) if facts.system.family else None}
     plan = customize.plan(facts, request)
     report |= {"network": plan.network, "host_keys": plan.host_keys}

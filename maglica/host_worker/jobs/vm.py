@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from maglica.actions.vm import VmClone, VmDestroy, VmInfo, VmList, VmRemove, VmRestart, VmStart, VmStop
+from maglica.actions.vm import VmClone, VmDestroy, VmIdentify, VmInfo, VmList, VmRemove, VmRestart, VmStart, VmStop
 from maglica.errors import Failed, MaglicaError, Refused
-from maglica.host_worker import cloning, dependants, domain_xml, look, readiness, removing, starting
+from maglica.host_worker import cloning, dependants, domain_xml, identity, look, readiness, removing, starting
 from maglica.host_worker.host import Host
 from maglica.host_worker.look import ACTIVE
 from maglica.host_worker.signs import sign
@@ -25,6 +25,10 @@ def vm_list(want: VmList, host: Host) -> dict[str, Any]:
 
 def vm_info(want: VmInfo, host: Host) -> dict[str, Any]:
     return {"item": look.machine(host.hypervisor, want.name)}
+
+
+def vm_identify(want: VmIdentify, host: Host) -> dict[str, Any]:
+    return {"items": identity.all_of(host, tuple(want.deep or ()))}
 
 
 def vm_clone(want: VmClone, host: Host, work: Work) -> dict[str, Any]:
