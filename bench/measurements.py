@@ -19,6 +19,7 @@ import zmq
 from bench import world
 from bench.bare import Curve
 from bench.figures import Figure, compare, ratio, share, timed
+from bench.flood import flood
 from bench.pipe import Pipes
 from bench.world import HOME, House, Process
 from maglica import job
@@ -40,10 +41,23 @@ class Size(NamedTuple):
     burst: int
     seconds: float  # of sustained load
     finished: int  # jobs that are over and still in the store
+    floods: int
+    flooded: float  # seconds of each
 
 
-FULL = Size(turns=15, batch=200, hosts=1000, gathers=60, jobs=200, burst=100, seconds=8.0, finished=10_000)
-TINY = Size(turns=1, batch=3, hosts=4, gathers=3, jobs=3, burst=5, seconds=0.5, finished=20)
+FULL = Size(
+    turns=15,
+    batch=200,
+    hosts=1000,
+    gathers=60,
+    jobs=200,
+    burst=100,
+    seconds=8.0,
+    finished=10_000,
+    floods=5,
+    flooded=2.0,
+)
+TINY = Size(turns=1, batch=3, hosts=4, gathers=3, jobs=3, burst=5, seconds=0.5, finished=20, floods=1, flooded=0.2)
 
 
 def round_trip(size: Size) -> Iterator[Figure]:
@@ -198,6 +212,11 @@ def command(size: Size) -> Iterator[Figure]:
         yield ratio("maglica vm list, whole process", 1.6, pairs, "python3 -c 'import zmq'")
 
 
+def others(size: Size) -> Iterator[Figure]:
+    """What somebody who asks as much as he can takes from others."""
+    yield from flood(size.floods, size.flooded)
+
+
 MEASUREMENTS = {
     "round-trip": round_trip,
     "fan-out": fan_out,
@@ -205,6 +224,7 @@ MEASUREMENTS = {
     "memory": memory,
     "restart": restart,
     "command": command,
+    "flood": others,
 }
 
 

@@ -32,9 +32,8 @@ RESEND = 10.0  # seconds after which an unanswered request is given again
 # somebody sends faster waits in his own TCP connection, not in our memory.
 UNREAD = 16  # whole messages of one connection that wait for the loop, each of up to wire.MAX_BYTES
 UNSENT = 64  # answers that wait for one connection to read them
-SHARE = 4  # messages of one connection in one turn of the loop
+SHARE = 2  # messages of one connection that are taken at once
 SHARE_BYTES = wire.MAX_BYTES  # the same in bytes
-KEY_SHARE = 8  # messages of one key in one turn, on all its connections
 
 # Plain numbers: to join two of zmq's own flags takes as long as a send.
 _NOW, _MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
@@ -194,7 +193,8 @@ class Server:
     def receive(self, timeout: float, at_most: int = 512) -> list[Event]:
         """What is ready, after waiting at most `timeout` seconds for the first.
 
-        Not more than one connection's share: whoever floods makes the turn shorter, and nobody else's wait longer.
+        As soon as one connection has had its share, all others that had something have been asked: libzmq gives one
+        message of each after the other. (A large message ends it at once; the next one goes on where this one was.)
         """
         readable = dict(self._poller.poll(max(0, int(timeout * 1000))))
         if self._bell in readable:
@@ -219,8 +219,7 @@ class Server:
                 yield Subscription(word[1:])
 
     def _requests(self, at_most: int) -> Iterable[Request]:
-        had: dict[bytes, list[int]] = {}  # by connection: messages and bytes of this turn
-        of_key: dict[str, int] = {}  # by key: messages
+        had: dict[bytes, int] = {}  # by connection: messages of this turn
         for _ in range(at_most):
             if not _readable(self._router):
                 self.emptied += 1
@@ -234,17 +233,15 @@ class Server:
             except zmq.Again:
                 self.emptied += 1
                 return
-            public = _property(first, "User-Id")
             # REQ puts one empty frame before the body; REQ_CORRELATE one frame more before that.
             if b"" in frames[:-1]:
                 split = frames.index(b"") + 1
                 route, body = (sender, *frames[:split]), b"".join(frames[split:])
-                yield Request(route, body, public, _property(first, "Peer-Address"), _source(first))
-            share = had.setdefault(sender, [0, 0])
-            share[0] += 1
-            share[1] += sum(map(len, frames))
-            of_key[public] = of_key.get(public, 0) + 1
-            if share[0] >= SHARE or share[1] >= SHARE_BYTES or (public and of_key[public] >= KEY_SHARE):
+                yield Request(
+                    route, body, _property(first, "User-Id"), _property(first, "Peer-Address"), _source(first)
+                )
+            had[sender] = had.get(sender, 0) + 1
+            if had[sender] >= SHARE or sum(map(len, frames)) >= SHARE_BYTES:
                 return
 
     def _admit(self, asked: list[bytes]) -> None:

@@ -26,7 +26,10 @@ from maglica.bus import (
     endpoint,
     new_pair,
 )
+from maglica.client_worker.limits import Rates
+from maglica.client_worker.turns import AT_ONCE, Turns
 from maglica.errors import Failed, MaglicaError, Refused
+from maglica.keys import Pair
 from tests.daemons import free_ports
 from tests.waiting import until
 
@@ -515,6 +518,65 @@ def test_one_connection_has_its_share_of_a_turn_and_others_theirs(bell: Bell) ->
     turns = turns_of(bell, 101)
     assert max(map(len, turns)) <= SHARE + 1
     assert len({request.route[0] for turn in turns for request in turn}) == 2
+
+
+class AllIn:
+    """Everybody may connect."""
+
+    def admits(self, public: str, address: str) -> bool:
+        return True
+
+    def may_hear(self, public: str, topic: bytes) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("connections", [1, 10, 40])
+def test_a_key_has_its_share_however_many_connections_it_has(connections: int) -> None:
+    """How many of a flood's requests are dealt with before somebody else's is."""
+    server_key, flood_key, other_key = new_pair(), new_pair(), new_pair()
+    pub_port, rep_port = free_ports(2)
+    server = Server("127.0.0.1", pub_port, rep_port, server_key, AllIn())
+    context = zmq.Context()
+    turns = Turns(Rates(1_000_000))
+
+    def peer(own: Pair) -> zmq.Socket[bytes]:
+        found = context.socket(zmq.DEALER)
+        found.setsockopt(zmq.CURVE_SERVERKEY, server_key.public.encode())
+        found.setsockopt(zmq.CURVE_PUBLICKEY, own.public.encode())
+        found.setsockopt(zmq.CURVE_SECRETKEY, own.secret.encode())
+        found.connect(f"tcp://127.0.0.1:{rep_port}")
+        return found
+
+    def turn() -> list[str]:
+        for event in server.receive(0.0 if turns else 0.05):
+            if isinstance(event, Request):
+                turns.put(event, 0.0)
+        return [one.public for one in turns.take()]
+
+    try:
+        other = peer(other_key)
+        other.send_multipart([b"", PING])
+        until(lambda: other_key.public in turn())
+        flood = [peer(flood_key) for _ in range(connections)]
+        for _ in range(20):
+            for one in flood:
+                one.send_multipart([b"", PING])
+        until(lambda: flood_key.public in turn(), 20)
+        time.sleep(0.5)  # all of it is there
+        before = []
+        for _ in range(3):
+            other.send_multipart([b"", PING])
+            time.sleep(0.1)  # and so is this
+            dealt: list[str] = []
+            while other_key.public not in dealt:
+                dealt += turn()
+            before.append(dealt.index(other_key.public))
+            for one in flood:
+                one.send_multipart([b"", PING])
+        assert max(before) <= AT_ONCE, before
+    finally:
+        context.destroy(linger=0)
+        server.close()
 
 
 def test_a_large_message_is_a_share_alone(bell: Bell) -> None:

@@ -18,5 +18,5 @@ class AuditList(Action):
 
     last: int = arg(kinds.integer(1, 10000), "how many", default=50)
     who: str | None = arg(kinds.NAME, "only what this key asked for", default=None, values_of="key")
-    outcome: str | None = arg(kinds.choice("done", "accepted", "refused", "denied"), "only these", default=None)
+    outcome: str | None = arg(kinds.choice("done", "accepted", "refused", "denied", "cut"), "only these", default=None)
     object: str | None = arg(kinds.NAME, "only what was about this VM, host or key", default=None)

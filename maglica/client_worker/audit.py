@@ -15,6 +15,7 @@ DENIALS = 20  # of one known key, or of unknown ones from one address, that are 
 STRANGERS = 60  # the same of all unknown keys together: who may make keys and addresses fills the disk with neither
 MINUTE = 60.0
 CONNECT = "connect"
+CUT = "connection"
 LONGEST = 500  # characters of a message or a name: what it repeats may be as long as a message of the bus
 
 
@@ -30,7 +31,7 @@ class Audit:
         self, who: Who, action: str, about: str | None, outcome: str, now: Now, *, job: str | None = None,
         message: str | None = None,
     ) -> None:  # fmt: skip
-        """Note what somebody did. `outcome`: done, accepted (a job), refused, denied."""
+        """Note what somebody did. `outcome`: done, accepted (a job), refused, denied, cut (a connection)."""
         self._store.put_audit(
             now.ms, now.text, who.name, who.role, who.address, action, about and about[:LONGEST], job, outcome,
             message and message[:LONGEST],
@@ -45,6 +46,12 @@ class Audit:
                 "denied key=%s role=%s address=%s action=%r: %s", who.name, who.role, who.address, action, short
             )
             self.write(who, action, about, "denied", now, message=short[: LONGEST - len(last)] + last)
+
+    def cut(self, who: Who, why: str, now: Now) -> None:
+        """Note that a connection was ended, whose peer took more than it may."""
+        last = self._worth(who, CUT, now)
+        if last is not None:
+            self.write(who, CUT, None, "cut", now, message=why + last)
 
     def turned_down(self, who: Who, action: str, about: str | None, error: Refused, now: Now) -> None:
         """Note what somebody asked for and did not get, and why."""

@@ -24,6 +24,7 @@ from maglica.client_worker.fleet import STATES, Fleet
 from maglica.client_worker.gather import Gather, Then
 from maglica.client_worker.keyring import Keyring, Who
 from maglica.client_worker.ledger import Ledger
+from maglica.client_worker.limits import Rates
 from maglica.client_worker.needs import Needs
 from maglica.client_worker.now import Now
 from maglica.client_worker.outbox import Outbox
@@ -81,7 +82,8 @@ class Broker:
             self.fleet, self._ledger, self.weights, self.epoch, self.cluster, folders,
             self.keyring, self.outbox, settings, server,
         )  # fmt: skip
-        self._doors = Doors(self.keyring, self._audit)
+        self.rates = Rates(settings.request_rate)
+        self._doors = Doors(self.keyring, self._audit, self.rates)
         self._questions = Questions(self.fleet, self.outbox, self.keyring, version, settings.read_timeout, now)
         self.profiles = Profiles()
         self._submissions = Submissions(self._records, self._doors, self._questions, self.profiles)
@@ -146,6 +148,10 @@ class Broker:
     def admits(self, public: str, address: str, now: Now) -> bool:
         """Whether a key may connect at all."""
         return self._doors.admits(public, address, now)
+
+    def cut(self, public: str, address: str, why: str, now: Now) -> None:
+        """A connection was ended because of what its peer did."""
+        self._doors.cut(public, address, why, now)
 
     def may_hear(self, public: str, topic: bytes, now: Now) -> bool:
         """Whether a key may listen to a topic: a host to its own."""

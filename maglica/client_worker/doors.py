@@ -11,6 +11,7 @@ from maglica.bus import Route
 from maglica.client_worker import keyring
 from maglica.client_worker.audit import Audit
 from maglica.client_worker.keyring import Keyring, Who
+from maglica.client_worker.limits import Rates
 from maglica.client_worker.now import Now
 from maglica.declare import Action
 from maglica.errors import MaglicaError, Refused
@@ -28,13 +29,24 @@ class Caller(NamedTuple):
     route: Route
     who: Who
 
+    @property
+    def peer(self) -> str:
+        """Whose requests are counted together."""
+        return peer(self.who.public, self.route)
+
+
+def peer(public: str, route: Route) -> str:
+    """Whose requests are counted together: one key's; one connection's on an open bus."""
+    return public or route[0].hex()
+
 
 class Doors:
     """The keyring is asked, and the audit is told when it says no."""
 
-    def __init__(self, ring: Keyring, audit: Audit) -> None:
+    def __init__(self, ring: Keyring, audit: Audit, rates: Rates) -> None:
         self._keyring = ring
         self.audit = audit
+        self._rates = rates
 
     def enter(self, op: str, message: Message, who: Who, now: Now) -> None:
         """Hosts speak for themselves, people ask, strangers join; on an open bus everybody does everything."""
@@ -64,6 +76,15 @@ class Doors:
         who = self._keyring.who(who.public, who.address, now.ms)
         self.noted(who, action.NAME, vm or host, now, lambda: self._keyring.may(who, action, vm=vm, host=host))
 
+    def weigh(self, caller: Caller, jobs: int, now: Now) -> None:
+        """A request for many jobs counts as many requests; its first one was counted when it was let in."""
+        if not self._rates.weigh(caller.peer, jobs, now.mono):
+            raise Refused(
+                "no_capacity",
+                f"{jobs} jobs at once are not accepted so soon after so much else from one peer",
+                "try again in a second; [client] request_rate sets the limit",
+            )
+
     def noted(self, who: Who, what: str, about: str | None, now: Now, work: Callable[[], T]) -> T:
         """Do some work; when it is denied to whoever asks for it, write that down."""
         try:
@@ -85,6 +106,14 @@ class Doors:
             except MaglicaError as error:
                 log.error("%s", error.message)  # it stays outside all the same
         return good
+
+    def cut(self, public: str, address: str, why: str, now: Now) -> None:
+        """A connection was ended because of what its peer did. Nothing was heard of it yet: `public` is empty."""
+        who = self._keyring.who(public, address, now.ms) if public else Who("unknown", keyring.STRANGER, "", address)
+        try:
+            self.audit.cut(who, why, now)
+        except MaglicaError as error:
+            log.error("%s", error.message)  # the log has it
 
     def may_hear(self, public: str, topic: bytes, now: Now) -> bool:
         """Whether a key may listen to a topic: a host to its own."""

@@ -20,7 +20,8 @@ import struct
 import termios
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from maglica.client_worker.limits import Cut, Seen, Watch
@@ -58,6 +59,8 @@ class Guard:
         self._file_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._watch = Watch(memory_limit, self._file_limit)
         self._heard: dict[int, int] = {}
+        self._keys: dict[int, str] = {}  # whose the last message by a descriptor was
+        self._ended: deque[Cut] = deque()  # for the audit
         self._floods: set[int] = set()
         self._known: dict[int, _Peer] = {}  # by inode
         self._memory = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
@@ -79,13 +82,19 @@ class Guard:
     def start(self) -> None:
         self._thread.start()
 
-    def heard(self, fd: int) -> None:
-        """A whole message came by this connection."""
+    def heard(self, fd: int, public: str) -> None:
+        """A whole message of this key came by this connection."""
         self._heard[fd] = self._heard.get(fd, 0) + 1
+        self._keys[fd] = public
 
     def flooding(self, fd: int) -> None:
         """Whoever has this connection goes on asking although it is refused."""
         self._floods.add(fd)
+
+    def cuts(self) -> Iterator[Cut]:
+        """What was cut off since this was asked last, as far as the log has it."""
+        while self._ended:
+            yield self._ended.popleft()
 
     def close(self) -> None:
         self._stopping.set()
@@ -175,8 +184,9 @@ class Guard:
         except OSError:
             return None  # closed by now, or no TCP
         return Seen(
-            state.st_ino, fd, peer.subscriber, peer.address, peer.port, received - unread, given, waiting, heard
-        )
+            state.st_ino, fd, peer.subscriber, peer.address, peer.port, received - unread, given, waiting, heard,
+            self._keys.get(fd, ""),
+        )  # fmt: skip
 
     def _meet(self, inode: int, held: socket.socket) -> _Peer | None:
         ours = held.getsockname()
@@ -214,6 +224,8 @@ class Guard:
             cut.seen.address, cut.seen.port, "PUB" if cut.seen.subscriber else "REP",
             cut.reason.replace(" ", "_"), cut.amount,
         )  # fmt: skip
+        self._ended.append(cut)
+        self._nudge()
 
     def _resident(self) -> int:
         return int(os.pread(self._memory, 100, 0).split()[1]) * PAGE

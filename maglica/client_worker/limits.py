@@ -27,6 +27,7 @@ SMALL = 64 * 1024  # bytes of one connection that are not worth a look even then
 SUBSCRIBER_SMALL = 4 * 1024
 AT_ONCE = 16  # connections cut in one look for want of memory; the next look sees what that gave back
 YOUNG = 1.0  # seconds that a connection has for its first request
+MOST_OF_KEY = 128  # connections of one key: each of them is asked before somebody else's turn comes
 
 
 class Seen(NamedTuple):
@@ -41,6 +42,7 @@ class Seen(NamedTuple):
     given: int  # bytes that it has acknowledged
     waiting: int  # bytes for it that do not fit its window
     heard: int  # whole messages that the loop was given of this file descriptor
+    key: str = ""  # whose the last one was, as far as that is known
 
 
 class Cut(NamedTuple):
@@ -48,13 +50,13 @@ class Cut(NamedTuple):
 
     seen: Seen
     reason: str
-    amount: int  # bytes that it has piled up, or connections of its address
+    amount: int  # bytes that it has piled up, or connections of its address or key
 
 
 class _Past:
     """What is remembered of a connection between two looks."""
 
-    __slots__ = ("before", "emptied", "given", "heard", "mark", "marked", "moved", "settled", "since")
+    __slots__ = ("before", "emptied", "given", "heard", "key", "mark", "marked", "moved", "settled", "since")
 
     def __init__(self, seen: Seen, fresh: bool, emptied: int, now: float) -> None:
         self.since = self.marked = self.moved = now
@@ -63,12 +65,13 @@ class _Past:
         self.mark = 0 if fresh else seen.taken
         self.settled = self.mark  # what was taken at a moment since when the loop has found nothing whole any more
         self.before = seen.taken
+        self.key = "" if fresh else seen.key  # a number of a file is used again: not whoever had it before
 
     def look(self, seen: Seen, emptied: int, now: float) -> None:
         if seen.heard != self.heard:
             self.heard, self.marked = seen.heard, now
             self.mark = self.settled = self.before = seen.taken
-            self.emptied = emptied
+            self.emptied, self.key = emptied, seen.key
         elif emptied >= self.emptied + 2:
             # One of the two began after the look before: what was taken by then, and was whole, would have been heard.
             self.settled = self.before
@@ -105,6 +108,7 @@ class Watch:
                 fresh = seen.heard == self._heard.get(seen.fd, 0)
                 past = self._past[seen.inode] = _Past(seen, fresh, emptied, now)
             past.look(seen, emptied, now)
+            seen = seen._replace(key=past.key)
             cut = _excess(seen, past, now)
             if cut:
                 cuts.append(cut)
@@ -113,6 +117,7 @@ class Watch:
         self._heard = {seen.fd: seen.heard for seen in all_seen}
         if not cuts and memory > self._memory_limit // 2:
             cuts = self._heaviest(rest, now)
+        cuts += self._of_key(rest)
         cuts += self._crowd(rest, others, now)
         self._cut |= {cut.seen.inode for cut in cuts}
         return cuts
@@ -131,6 +136,19 @@ class Watch:
                 found.append((seen.waiting, Cut(seen, "does not read", seen.waiting)))
         found.sort(key=lambda pair: -pair[0])
         return [cut for _, cut in found[:AT_ONCE]]
+
+    def _of_key(self, rest: list[Seen]) -> list[Cut]:
+        """The connections of one key that are too many: those that came last."""
+        groups: dict[str, list[Seen]] = {}
+        for seen in rest:
+            if seen.key and not seen.subscriber:
+                groups.setdefault(seen.key, []).append(seen)
+        cuts = []
+        for group in groups.values():
+            if len(group) > MOST_OF_KEY:
+                group.sort(key=lambda seen: self._past[seen.inode].since)
+                cuts += [Cut(seen, "too many connections of one key", len(group)) for seen in group[MOST_OF_KEY:]]
+        return cuts
 
     def _crowd(self, rest: list[Seen], others: int, now: float) -> list[Cut]:
         """Files run short: the surplus of those addresses that have most connections."""
@@ -204,10 +222,29 @@ class Rates:
         tokens, refusals = self._now(who, now)
         cost = min(1.0 + size // 16384, self._rate)
         good = tokens >= cost
-        self._buckets[who] = (tokens - cost, refusals, now) if good else (tokens, max(0.0, refusals - 1.0), now)
+        if good:
+            self._buckets[who] = (tokens - cost, refusals, now)
+        else:
+            self.refused(who, now)
         if len(self._buckets) > 10_000:
             self._buckets = {one: had for one, had in self._buckets.items() if min(self._now(one, now)) < self._rate}
         return good
+
+    def weigh(self, who: str, jobs: int, now: float) -> bool:
+        """Whether a request for so many jobs is done, of which one was counted when it was let in. It costs as many
+        requests, but never more than half a second's worth: it has to be possible.
+        """
+        tokens, refusals = self._now(who, now)
+        cost = min(jobs - 1.0, self._rate / 2)
+        good = tokens >= cost
+        if good:
+            self._buckets[who] = tokens - cost, refusals, now
+        return good
+
+    def refused(self, who: str, now: float) -> None:
+        """A request was turned down."""
+        tokens, refusals = self._now(who, now)
+        self._buckets[who] = tokens, max(0.0, refusals - 1.0), now
 
     def overdrawn(self, who: str, now: float) -> bool:
         """Whether a peer goes on although it was refused a whole second's worth of requests."""

@@ -11,10 +11,10 @@ from maglica.bus import Request, Server, Subscription, new_pair
 from maglica.client_worker.broker import Broker
 from maglica.client_worker.guard import Guard
 from maglica.client_worker.keyring import Keyring
-from maglica.client_worker.limits import Rates
 from maglica.client_worker.now import now
 from maglica.client_worker.outbox import Reply, Ring
 from maglica.client_worker.store import Store
+from maglica.client_worker.turns import Turns
 from maglica.config import CustomizeSection, HostSection, RoleSection, Settings
 from maglica.errors import MaglicaError, Refused
 from maglica.keys import Key
@@ -153,55 +153,43 @@ def serve(server: Server, broker: Broker, store: Store, settings: Settings) -> N
         broker.change(settings.client, settings.hosts)
         broker.profiles.change(settings)
 
-    guard = Guard(
-        settings.client.pub_port,
-        settings.client.rep_port,
-        settings.client.memory_limit,
-        lambda: server.emptied,
-        server.wake,
-    )
-    rates = Rates(settings.client.request_rate)
+    client = settings.client
+    guard = Guard(client.pub_port, client.rep_port, client.memory_limit, lambda: server.emptied, server.wake)
+    turns = Turns(broker.rates)
     daemon.on_stop(stop)
     duties = daemon.Duties(lambda: broker.status(now()), reread, server.wake)
     guard.start()
     daemon.notify("READY=1")
     while running:
         duties.turn(now().mono)
-        events = server.receive(broker.next_tick(now()))
+        events = server.receive(0.0 if turns else broker.next_tick(now()))
         for event in events:
             if isinstance(event, Request):
-                guard.heard(event.fd)
-                who = event.public or event.route[0].hex()
-                if rates.admit(who, len(event.body), now().mono):
-                    broker.request(event.body, event.route, now(), event.public, event.address)
-                else:
-                    broker.outbox.reply(event.route, _too_often(rates))
-                    if rates.overdrawn(who, now().mono):
+                guard.heard(event.fd, event.public)
+                why = turns.put(event, now().mono)
+                if why:
+                    broker.outbox.reply(event.route, wire.failure(why))
+                    if turns.floods(event, now().mono):
                         guard.flooding(event.fd)
             elif isinstance(event, Subscription):
                 broker.subscribed(event.topic)
             else:
                 whose = keys.fingerprint(event.public) if event.public else "-"
                 log.warning("a subscriber sent a message, all begin anew address=%s key=%s", event.address, whose)
+                broker.cut(event.public, event.address, "it sent what no subscriber sends", now())
+        for cut in guard.cuts():
+            broker.cut(cut.seen.key, cut.seen.address, f"{cut.reason}: {cut.amount}", now())
+        for request in turns.take():
+            broker.request(request.body, request.route, now(), request.public, request.address)
         broker.tick(now())
         _send(server, broker, store)
         if store.fatal:
             # Whoever asked was told. What is on the disk is looked at by the next start, not by this connection.
             raise store.fatal
-        _tidy(store, idle=not events)
+        _tidy(store, idle=not events and not turns)
     daemon.ends()
     guard.close()
     log.info("stopped")
-
-
-def _too_often(rates: Rates) -> wire.Message:
-    return wire.failure(
-        Refused(
-            "no_capacity",
-            f"more than {rates.per_second} requests within a second are not accepted from one peer",
-            "try again in a second; [client] request_rate sets the limit",
-        )
-    )
 
 
 def _tidy(store: Store, idle: bool) -> None:

@@ -111,6 +111,7 @@ class Submissions:
                 f"a group of {count or len(message['each'])} jobs: expected 1 to {wire.MOST_JOBS}",
                 "ask for fewer at once",
             )
+        self._doors.weigh(caller, count or len(message["each"]), now)
         wanted = GroupSubmission(
             message["key"], name, common, [], who, message["owner"], message.get("reason"),
             policy=groups.policy_of(message), request=groups.request_of(message),
@@ -157,6 +158,7 @@ class Submissions:
             templates = {one["name"]: one for one in self._store.templates()}
             found = fleets.batch(action, seen, self._placing.rooms(seen).names, templates)
             self._doors.may(caller.who, declare.find(found.action).action, now)
+            self._doors.weigh(caller, max(1, len(found.each)), now)
             groups.refuse_policy(declare.find(found.action).action, wanted.policy, len(found.each))
             named = [groups.member(found.action, {}, own) for own in found.each]
             return wanted._replace(action=found.action, members=named, note=found.note)
@@ -194,6 +196,7 @@ class Submissions:
             records = {record["id"]: record for record in self._store.jobs_of(found["id"])}
             tried = {job_id for job_id in records if again.tried(self._store.retries(job_id))}
             members = again.members(found, records, tried, only_failed=bool(message.get("failed"))) if not known else []
+            self._doors.weigh(caller, max(1, len(members)), now)
             group = GroupSubmission(
                 key, found["action"], {}, members, who, owner, reason, retry_of=found["id"],
                 policy=groups.again(found["policy"]),

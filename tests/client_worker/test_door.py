@@ -510,6 +510,45 @@ def test_what_is_done_is_written_down(floor: Floor) -> None:
     assert "role=ci" in office.audit(object="robot")[0]["message"]
 
 
+def test_a_connection_that_was_cut_off_is_written_down(floor: Floor) -> None:
+    office, _, _, robot = floor
+    office.broker.cut(robot, "192.0.2.9", "unfinished message: 524400", office.now)
+    office.broker.cut("", "192.0.2.66", "does not read: 7", office.now)
+    office.turn()
+    lines = office.audit(outcome="cut")
+    assert [(one["who"], one["address"], one["message"]) for one in lines] == [
+        ("robot", "192.0.2.9", "unfinished message: 524400"),
+        ("unknown", "192.0.2.66", "does not read: 7"),
+    ]
+    assert {one["action"] for one in lines} == {"connection"}
+    for number in range(200):
+        office.broker.cut("", f"192.0.2.{number}", "flood: 1", office.now)
+        office.broker.cut(robot, "192.0.2.9", "flood: 1", office.now)
+    office.turn()
+    assert len(office.audit(outcome="cut", who="robot")) == DENIALS
+    assert len(office.audit(outcome="cut", who="unknown")) == STRANGERS
+    assert office.audit(outcome="cut", who="robot")[-1]["message"].endswith("in this minute is not written down")
+
+
+def test_a_group_counts_as_many_requests(floor: Floor) -> None:
+    office, one, two, robot = floor
+    each = [{"name": f"ci-{number}"} for number in range(1000)]
+    group = {"op": "submit_group", "action": "vm stop", "args": {}, "owner": "me@here", "each": each}
+    codes = []
+    for number in range(6):
+        with office.of(robot):
+            asked = office.post({**group, "key": f"g{number}"})
+        office.turn()
+        codes.append(asked.error.code if asked.answer else "asked of hosts")
+    assert codes == ["asked of hosts"] * 5 + ["no_capacity"], "a second's worth"
+    assert served(office, ADMIN_KEY, {**group, "key": "mine", "each": [{"name": "prod-1"}]}, one, two)["ok"]
+    office.mono += 1.0
+    with office.of(robot):
+        asked = office.post({**group, "key": "g5"})
+    office.turn()
+    assert asked.answer is None, "it may be tried again"
+
+
 def test_the_audit_has_filters(floor: Floor) -> None:
     office, one, two, robot = floor
     served(office, robot, read("vm info", name="prod-1"), one, two)

@@ -32,9 +32,10 @@ def looks() -> Looks:
 
 
 def rep(
-    inode: int = 1, taken: int = 0, heard: int = 0, *, address: str = "10.0.0.1", waiting: int = 0, given: int = 0
-) -> Seen:
-    return Seen(inode, inode + 100, False, address, 40000 + inode, taken, given, waiting, heard)
+    inode: int = 1, taken: int = 0, heard: int = 0, *, address: str = "10.0.0.1", waiting: int = 0, given: int = 0,
+    key: str = "", fd: int = 0,
+) -> Seen:  # fmt: skip
+    return Seen(inode, fd or inode + 100, False, address, 40000 + inode, taken, given, waiting, heard, key)
 
 
 def pub(inode: int = 1, taken: int = 500, *, address: str = "10.0.0.1") -> Seen:
@@ -200,7 +201,46 @@ def test_fair_shares(sizes: list[int], room: int, share: int) -> None:
     assert fair_share(sizes, room) == share
 
 
+# -------------------------------------------------------------------------------------- connections of one key
+
+
+def test_a_key_has_so_many_connections_and_those_that_came_last_go(looks: Looks) -> None:
+    most = limits.MOST_OF_KEY
+    known = [rep(number, key="a") for number in range(1, most + 1)]
+    other = rep(9001, address="10.0.0.9", key="b")
+    assert looks(*known, other) == [], "nobody was heard yet"
+    known = [one._replace(heard=1) for one in known]
+    assert looks(*known, other._replace(heard=1)) == []
+    late = [rep(5000 + number, key="a") for number in range(3)]
+    assert looks(*known, other, *late) == [], "they have not said who they are"
+    cuts = looks(*known, other, *[one._replace(heard=1) for one in late])
+    assert {cut.seen.inode for cut in cuts} == {5000, 5001, 5002}
+    assert {cut.reason for cut in cuts} == {"too many connections of one key"}
+    assert {(cut.seen.key, cut.amount) for cut in cuts} == {("a", most + 3)}
+
+
+def test_a_number_of_a_file_that_is_used_again_is_not_whoever_had_it_before(looks: Looks) -> None:
+    known = [rep(number, heard=1, key="a") for number in range(1, limits.MOST_OF_KEY + 1)]
+    looks(*[one._replace(heard=0, key="") for one in known])
+    assert looks(*known) == []
+    fresh = [rep(7000 + number, heard=1, key="a", fd=one.fd) for number, one in enumerate(known)]
+    assert looks(*known[:50], *fresh[50:], rep(9999, heard=0, key="a")) == []
+
+
 # ----------------------------------------------------------------------------------------------------- rates
+
+
+def test_a_group_counts_as_many_requests_but_is_always_possible() -> None:
+    rates = Rates(1000)
+    assert [rates.weigh("a", 400, 0.0) for _ in range(4)] == [True, True, False, False]
+    assert rates.weigh("b", 400, 0.0)
+    assert not rates.overdrawn("a", 0.0), "to be told to wait is no flood"
+    assert rates.weigh("a", 400, 0.4)
+    few = Rates(20)
+    assert few.admit("a", 100, 0.0)
+    assert few.weigh("a", 1000, 0.0)
+    assert few.weigh("a", 1, 0.0)
+    assert few.admit("a", 100, 0.1), "and whoever asked may ask what became of it"
 
 
 def test_who_asks_at_the_rate_is_never_turned_down() -> None:

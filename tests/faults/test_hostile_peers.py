@@ -135,6 +135,11 @@ def test_a_key_is_no_excuse(house: House, what: str, reason: str) -> None:
     assert f"reason={reason}" in house.client_worker.log
     assert other.peak < 200 * MIB, f"{other.peak // MIB} MiB"
     assert other.failed == 0
+    with house.connect() as cloud:
+        cuts = cloud.audit.list(outcome="cut")
+    assert reason.replace("_", " ") in cuts[-1]["message"]
+    assert cuts[-1]["address"] == "127.0.0.1"
+    assert len(cuts) <= 60, "however often it comes back"
 
 
 @pytest.mark.parametrize(("what", "reason"), ENDLESS)
@@ -198,6 +203,7 @@ def test_a_flood_is_turned_down_and_then_cut_off(open_house: House) -> None:
     assert other.failed == 0
     assert "reason=flood" in open_house.client_worker.log
     with open_house.connect() as cloud:
+        assert cloud.audit.list(outcome="cut")[-1]["message"].startswith("flood: ")
         assert [host["state"] for host in cloud.host.list()] == ["up"], "the host was heard all the time"
 
 
