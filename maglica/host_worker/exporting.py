@@ -11,7 +11,8 @@ from maglica.actions.vm import VmClone
 from maglica.errors import Refused
 from maglica.host_worker import copying, domain_xml, look, plan
 from maglica.host_worker.host import Host
-from maglica.host_worker.plan import ClonePlan, Source
+from maglica.host_worker.modes import Source
+from maglica.host_worker.plan import ClonePlan
 from maglica.host_worker.signs import sign
 from maglica.host_worker.work import Work, must
 
@@ -80,7 +81,7 @@ def _sources(want: ImageExport, host: Host) -> list[Source]:
         raise Refused(
             "wrong_state", f"{want.name} on {host.name} is {state}", "only images that are shut off are exported"
         )
-    found = look.sources(host.hypervisor, image)
+    found = look.sources(host.hypervisor, image, host.storage)
     if not host.hypervisor.has_files or not found:
         raise Refused("environment_error", f"{want.name} on {host.name} has no real disks ({host.hypervisor.uri})")
     return found
