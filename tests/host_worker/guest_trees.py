@@ -144,6 +144,78 @@ TREES: dict[str, Mapping[str, str]] = {
 }
 
 
+MORE: dict[str, Mapping[str, str]] = {
+    "debian8-sysv": {path: text for path, text in TREES["debian-ifupdown"].items() if "systemd" not in path}
+    | {
+        "/etc/os-release": 'ID=debian\nVERSION_ID="8"\nPRETTY_NAME="Debian GNU/Linux 8 (jessie)"\n',
+        "/etc/debian_version": "8.11\n",
+        "/etc/init.d/ssh": "#!/bin/sh\n",
+        "/etc/rc2.d/S02ssh": f"{LINK}../init.d/ssh",
+    },
+    "debian13-networkd": TREES["debian-networkd"]
+    | {
+        "/etc/os-release": 'ID=debian\nVERSION_ID="13"\nPRETTY_NAME="Debian GNU/Linux 13 (trixie)"\n',
+        "/etc/debian_version": "13.1\n",
+        "/etc/locale.conf": "LANG=C.UTF-8\n",
+        "/usr/lib/systemd/system/sshd-keygen.service": (
+            "[Unit]\nConditionFirstBoot=yes\n[Service]\nExecStart=ssh-keygen -A\n"
+        ),
+    },
+    "ubuntu18-netplan": UBUNTU
+    | {
+        "/etc/os-release": 'ID=ubuntu\nID_LIKE=debian\nVERSION_ID="18.04"\nPRETTY_NAME="Ubuntu 18.04.6 LTS"\n',
+        "/etc/netplan/50-cloud-init.yaml": (
+            "network:\n    ethernets:\n        ens3:\n            addresses: [10.0.0.5/24]\n"
+            "            gateway4: 10.0.0.1\n            nameservers:\n                addresses: [10.0.0.1]\n"
+            "    version: 2\n"
+        ),
+        "/var/lib/dhcp/dhclient.ens3.leases": "lease {}\n",
+    },
+    "ubuntu24-netplan": UBUNTU
+    | {
+        "/etc/os-release": 'ID=ubuntu\nID_LIKE=debian\nVERSION_ID="24.04"\nPRETTY_NAME="Ubuntu 24.04.1 LTS"\n',
+        "/etc/netplan/50-cloud-init.yaml": "network:\n  version: 2\n  ethernets:\n    enp1s0:\n      dhcp4: true\n",
+        "/etc/netplan/90-NM-1234.yaml": (
+            "network:\n  version: 2\n  ethernets:\n    NM-1234:\n      renderer: NetworkManager\n      match:\n"
+            f"        macaddress: {OLD_MAC}\n      dhcp4: true\n"
+        ),
+        "/usr/lib/systemd/system/ssh.socket": "[Socket]\nListenStream=22\n",
+    },
+    "rhel8-ifcfg": RHEL
+    | {
+        "/etc/os-release": (
+            'ID="rocky"\nID_LIKE="rhel centos fedora"\nVERSION_ID="8.10"\nPRETTY_NAME="Rocky Linux 8.10"\n'
+        ),
+        "/etc/redhat-release": "Rocky Linux release 8.10 (Green Obsidian)\n",
+        "/etc/sysconfig/network-scripts/ifcfg-enp1s0": (
+            "TYPE=Ethernet\nBOOTPROTO=none\nIPADDR=10.0.0.5\nPREFIX=24\nGATEWAY=10.0.0.1\nNAME=enp1s0\n"
+            f"UUID=5fb06bd0-0bb0-7ffb-45f1-d6edd65f3e03\nDEVICE=enp1s0\nONBOOT=yes\nHWADDR={OLD_MAC}\n"
+        ),
+    },
+    "rhel10-keyfile": RHEL
+    | {
+        "/etc/os-release": (
+            'ID="almalinux"\nID_LIKE="rhel centos fedora"\nVERSION_ID="10.0"\nPRETTY_NAME="AlmaLinux 10.0"\n'
+        ),
+        "/etc/redhat-release": "AlmaLinux release 10.0 (Purple Lion)\n",
+        # Left over from an older release: nothing reads it any more.
+        "/etc/sysconfig/network-scripts/ifcfg-eth0": "DEVICE=eth0\nBOOTPROTO=dhcp\nONBOOT=yes\n",
+    },
+    "fedora41-keyfile": RHEL
+    | {
+        "/etc/os-release": 'ID=fedora\nVERSION_ID=41\nPRETTY_NAME="Fedora Linux 41 (Server Edition)"\n',
+        "/etc/fedora-release": "Fedora release 41 (Forty One)\n",
+        "/etc/NetworkManager/system-connections/enp1s0.nmconnection": (
+            "[connection]\nid=enp1s0\ntype=ethernet\ninterface-name=enp1s0\n\n[ipv4]\nmethod=manual\n"
+            "address1=10.0.0.5/24,10.0.0.1\n"
+        ),
+    },
+}
+"""More systems, for tests that need no appliance."""
+
+ALL = TREES | MORE
+
+
 def write_tree(files: Mapping[str, str], folder: Path) -> Path:
     """The files below `folder`; the private ones with the modes that they have on a real system."""
     for name, text in files.items():

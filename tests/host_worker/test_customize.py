@@ -23,7 +23,7 @@ from maglica.host_worker.guest.model import (
     WriteFile,
     path_matches,
 )
-from tests.host_worker.guest_trees import HOSTS, LINK, OLD_MAC, OLD_MACHINE_ID, OLD_NAME, SHADOW, TREES
+from tests.host_worker.guest_trees import ALL, HOSTS, LINK, OLD_MAC, OLD_MACHINE_ID, OLD_NAME, SHADOW
 
 MAC = "52:54:00:aa:bb:01"
 MAC2 = "52:54:00:aa:bb:02"
@@ -41,8 +41,15 @@ SYSTEMS = {
     "centos7-ifcfg": System("centos", "CentOS Linux 7 (Core)", 7, 9),
     "rhel6": System("centos", "CentOS release 6.10 (Final)", 6, 10),
     "unknown": System("alpinelinux", "Alpine Linux v3.19", 3, 19),
+    "debian8-sysv": System("debian", "Debian GNU/Linux 8", 8, 11),
+    "debian13-networkd": System("debian", "Debian GNU/Linux 13", 13, 1),
+    "ubuntu18-netplan": System("ubuntu", "Ubuntu 18.04.6 LTS", 18, 4),
+    "ubuntu24-netplan": System("ubuntu", "Ubuntu 24.04.1 LTS", 24, 4),
+    "rhel8-ifcfg": System("rocky", "Rocky Linux 8.10", 8, 10, ("rhel", "centos", "fedora")),
+    "rhel10-keyfile": System("redhat-based", "AlmaLinux 10.0", 10, 0, ("rhel", "centos", "fedora")),
+    "fedora41-keyfile": System("fedora", "Fedora Linux 41", 41),
 }
-KNOWN = [name for name in TREES if name != "unknown"]
+KNOWN = [name for name in ALL if name != "unknown"]
 
 
 def facts_of(system: System, tree: Mapping[str, str]) -> GuestFacts:
@@ -56,7 +63,7 @@ def facts_of(system: System, tree: Mapping[str, str]) -> GuestFacts:
 
 
 def facts(name: str, changes: Mapping[str, str | None] | None = None, **system: Any) -> GuestFacts:
-    tree = {path: text for path, text in {**TREES[name], **(changes or {})}.items() if text is not None}
+    tree = {path: text for path, text in {**ALL[name], **(changes or {})}.items() if text is not None}
     if name == "rhel6":
         tree["/etc/init.d/sshd"] = tree["/etc/rc.d/init.d/sshd"]
     return facts_of(replace(SYSTEMS[name], **system), tree)
@@ -164,7 +171,7 @@ def test_a_derivative_is_known_by_what_it_is_like() -> None:
 @pytest.mark.parametrize("name", KNOWN)
 def test_nothing_of_the_old_life_stays(name: str, network: Network) -> None:
     result = plan(facts(name), wish(network))
-    after = tree_after(TREES[name], result)
+    after = tree_after(ALL[name], result)
     for path in after:
         assert not path.endswith((".lease", ".leases"))
         assert "random-seed" not in path
@@ -183,7 +190,7 @@ def test_nothing_of_the_old_life_stays(name: str, network: Network) -> None:
 def test_a_customised_disk_plans_the_same_again(name: str, network: Network) -> None:
     """What a later check of the disk relies on: same expectations, and they hold."""
     request = wish(network, (MAC, MAC2), ssh_keys=(KEY,), root_password_hash=HASH)
-    tree = TREES[name]
+    tree = ALL[name]
     if name == "rhel6":
         tree = {**tree, "/etc/init.d/sshd": tree["/etc/rc.d/init.d/sshd"]}
     first = plan(facts_of(SYSTEMS[name], tree), request)
@@ -652,7 +659,7 @@ def test_a_bridge_that_asks_by_dhcp_keeps_its_card() -> None:
 
 
 def test_no_network_tool() -> None:
-    bare = {path: None for path in TREES["debian-ifupdown"] if "network" in path or path == "/usr/sbin/ifup"}
+    bare = {path: None for path in ALL["debian-ifupdown"] if "network" in path or path == "/usr/sbin/ifup"}
     found = facts("debian-ifupdown", bare)
     with pytest.raises(Refused) as caught:
         plan(found, wish(STATIC))

@@ -29,10 +29,10 @@ from maglica.host_worker.guest.model import (
     WriteFile,
     path_matches,
 )
-from tests.host_worker.guest_trees import LINK, TREES
+from tests.host_worker.guest_trees import ALL, LINK
 from tests.host_worker.test_customize import HASH, KEY, MAC, SYSTEMS
 
-KNOWN = [name for name in TREES if name in SYSTEMS and SYSTEMS[name].family]
+KNOWN = [name for name in ALL if name in SYSTEMS and SYSTEMS[name].family]
 
 LIVED_IN = {
     "/etc/passwd": "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n",
@@ -60,7 +60,7 @@ FULL = Customization(
 
 
 def tree_of(name: str, changes: Mapping[str, str | None] | None = None) -> dict[str, str]:
-    tree = {**TREES[name], **LIVED_IN, **(changes or {})}
+    tree = {**ALL[name], **LIVED_IN, **(changes or {})}
     if name == "rhel6":
         tree |= {"/etc/init.d/sshd": tree["/etc/rc.d/init.d/sshd"], "/etc/rc.d/rc3.d/S55sshd": f"{LINK}../init.d/sshd"}
         tree.pop("/usr/lib/systemd/systemd", None)
