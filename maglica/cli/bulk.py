@@ -67,6 +67,8 @@ def wish(action: type[Action], given: Mapping[str, Any], values: dict[str, Any])
         said["on_failure"] = policy.FLAGS[flags[0]]
     checked = Bulk(**said)
     own = Policy(**{name: checked.values()[name] for name in Policy.FIELDS})
+    if own.values()["on_failure"] == policy.ALL_OR_NOTHING and values.get("wait"):
+        values.setdefault("on_timeout", "remove")  # a clone that is only slow would stay otherwise: not nothing
     pattern = str(values.get(action.distinct()) or "") if action.WHERE == Where.PLACED else ""
     if checked.count is None and not policy.is_pattern(pattern):
         if "first" in said:

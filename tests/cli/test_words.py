@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from maglica import declare
-from maglica.cli import options
+from maglica.cli import bulk, options
 from maglica.cli.options import Globals
 from maglica.cli.words import Command, parse
 from maglica.errors import Refused
@@ -213,3 +213,19 @@ def test_every_action_of_the_table_can_be_asked_for() -> None:
         assert parsed(f"{action.NAME} --help").topic == action.NAME.split()
         command = parsed(action.NAME)
         assert command.action is action
+
+
+@pytest.mark.parametrize(
+    ("line", "on_timeout"),
+    [
+        ("--all-or-nothing --wait=ssh", "remove"),
+        ("--all-or-nothing --wait=ssh --on-timeout=keep", "keep"),
+        ("--fail-fast --wait=ssh", None),
+        ("--all-or-nothing", None),
+    ],
+)
+def test_nothing_is_nothing_also_when_a_guest_is_only_slow(line: str, on_timeout: str | None) -> None:
+    command = parsed(f"vm clone --image=a --hostname=b{{n}} --count=2 {line}")
+    assert command.action is not None
+    bulk.wish(command.action, command.bulk, command.values)
+    assert command.values.get("on_timeout") == on_timeout
