@@ -16,6 +16,7 @@ from maglica.client_worker.ledger import GroupSubmission, Ledger, Member, Submis
 from maglica.client_worker.now import Now
 from maglica.client_worker.store import Store
 from maglica.declare import Action
+from maglica.errors import Refused
 from maglica.job import Job
 
 log = logging.getLogger("maglica.client_worker")
@@ -87,6 +88,10 @@ def undoing(record: Job) -> Action | None:
     """The action that takes back what a job has done: exactly that, and nothing that has its name by now."""
     verb = declare.find(record["action"]).action.UNDONE_BY
     made: dict[str, Any] = record["result"] or {}
-    if not verb or not made.get("changed", True):
+    if not verb or made.get("changed") is False:
         return None
-    return declare.build(verb, {"name": record["object"], "force": True, "uuid": made.get("uuid")})
+    args = {"name": record["object"], "force": True}
+    try:
+        return declare.build(verb, {**args, "uuid": made.get("uuid")})
+    except Refused:  # what a host tells may be anything
+        return declare.build(verb, args)

@@ -111,18 +111,18 @@ class Spread:
         """The host for one of them."""
         place.refuse_name(want.hostname, self._seen.vms)
         self._rooms.refuse_name(want.hostname)
-        while self._line:
-            rank, _, host = self._line[0]
-            survey = self._surveys[host]
-            why = place.unfit(want, survey, self._rooms.reserved.get(host, Reserved()))
-            if why:
-                self._refused[host] = why
-                heapq.heappop(self._line)
-                continue
-            self._rooms.take(host, want, survey, "")
+        if not self._line:
+            raise place.full(want, self._refused)
+        rank, _, host = self._line[0]
+        choice = Choice(host, self._why(host, want, abs(rank)), dict(self._refused))
+        self._rooms.take(host, want, self._surveys[host], "")
+        full = place.unfit(want, self._surveys[host], self._rooms.reserved[host])
+        if full:
+            self._refused[host] = full
+            heapq.heappop(self._line)
+        else:
             heapq.heapreplace(self._line, self._rank(host))
-            return Choice(host, self._why(host, want, abs(rank)), dict(self._refused))
-        raise place.full(want, self._refused)
+        return choice
 
     def _why(self, host: str, want: Wanted, load: float) -> str:
         if want.on:
