@@ -208,7 +208,7 @@ class Ledger:
             holder = self.store.lock_before(lock, record["id"])
             if holder:
                 return waiting.for_lock(record, self.store.count_ahead(record), lock, self._job(holder))
-        bound = self._bound_reached(record["group"]) if record["group"] else None
+        bound = self._bound_reached(record["group"], now) if record["group"] else None
         if bound:
             return waiting.for_group(record, self.store.count_ahead(record), bound)
         working = self.store.working(record["host"], record["slot"])
@@ -445,7 +445,7 @@ class Ledger:
         for slot in declare.SLOTS:
             room = _count(free.get(slot)) - sum(record["slot"] == slot for record in again)
             while room > 0:
-                found = self.store.claimable(host.name, slot, room)
+                found = self.store.claimable(host.name, slot, room, self._full_groups(now))
                 given = [record for record in found if self._give(record, host, now)]
                 fresh += given
                 room -= len(given)
@@ -455,18 +455,27 @@ class Ledger:
 
     def _give(self, record: Job, host: Host, now: Now) -> bool:
         """Hand a job out, unless as many of its group are at work as may be."""
-        if record["group"] and self._bound_reached(record["group"]):
+        if record["group"] and self._bound_reached(record["group"], now):
             return False
         self._move(record, job.CLAIMED, now, host.journal)
         return True
 
-    def _bound_reached(self, group_id: str) -> int | None:
+    def _full_groups(self, now: Now) -> list[str]:
+        return [group_id for group_id, most in self.store.bounded() if self._busy(group_id, now) >= most]
+
+    def _busy(self, group_id: str, now: Now) -> int:
+        """How many of a group are at work. Those on a host that is down hold up nobody: they may never end."""
+        hosts = self._fleet.hosts
+        return sum(
+            count
+            for name, count in self.store.busy_hosts(group_id).items()
+            if name in hosts and self._fleet.state(hosts[name], now.mono) != "down"
+        )
+
+    def _bound_reached(self, group_id: str, now: Now) -> int | None:
         """How many of a group may be at work, when so many are; None otherwise."""
         bound = self.store.bound(group_id)
-        if bound is None:
-            return None
-        states = self.store.states_of(group_id)
-        return bound if states.get(job.CLAIMED, 0) + states.get(job.RUNNING, 0) >= bound else None
+        return bound if bound is not None and self._busy(group_id, now) >= bound else None
 
     def _reconcile(self, mine: dict[str, Job], journal: str, have: set[str], now: Now) -> None:
         """Compare what is recorded with what the host has.

@@ -11,7 +11,7 @@ import logging
 import os
 import sqlite3
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar, cast
 
 from maglica.ballast import Ballast, free_bytes
@@ -84,6 +84,7 @@ ALTER TABLE family ADD COLUMN policy TEXT;
 ALTER TABLE family ADD COLUMN most INTEGER;
 ALTER TABLE family ADD COLUMN decision TEXT;
 ALTER TABLE family ADD COLUMN undo_of TEXT;
+CREATE INDEX family_most ON family (most) WHERE most IS NOT NULL;
 CREATE INDEX family_undo ON family (undo_of) WHERE undo_of IS NOT NULL;
 CREATE TABLE template (name TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
 """,
@@ -125,12 +126,17 @@ SQL = {
         "SELECT record FROM job WHERE host = ? AND state = 'queued' AND slot = ? AND NOT EXISTS ("
         " SELECT 1 FROM lock AS mine JOIN lock AS other ON other.name = mine.name"
         " WHERE mine.job = job.id AND other.job < mine.job)"
-        # A bounded group has only so many at work at once, over all hosts.
-        " AND NOT EXISTS (SELECT 1 FROM family WHERE family.id = job.family AND family.most <="
-        " (SELECT count(*) FROM job AS busy WHERE busy.family = family.id AND busy.state IN ('claimed', 'running')))"
+        " AND (family IS NULL OR family NOT IN (SELECT value FROM json_each(?)))"
         " ORDER BY id LIMIT ?"
     ),
     "bound of family": "SELECT most FROM family WHERE id = ?",
+    "bounded families": (
+        "SELECT id, most FROM family WHERE most IS NOT NULL AND EXISTS"
+        " (SELECT 1 FROM job WHERE job.family = family.id AND job.state = 'queued')"
+    ),
+    "busy hosts of family": (
+        "SELECT host, count(*) FROM job WHERE family = ? AND state IN ('claimed', 'running') GROUP BY host"
+    ),
     "policy of family": "SELECT policy, decision FROM family WHERE id = ?",
     "decide family": "UPDATE family SET decision = ? WHERE id = ?",
     "undo of family": "SELECT id FROM family WHERE undo_of = ? ORDER BY id",
@@ -458,9 +464,11 @@ class Store:
         """The jobs of an action that have succeeded since then (milliseconds since 1970)."""
         return self._jobs("ended of action", action, ms)
 
-    def claimable(self, host: str, slot: str, at_most: int) -> list[Job]:
-        """Queued jobs of this host that hold the first place for each of their locks, the oldest first."""
-        return self._jobs("claimable", host, slot, at_most) if at_most > 0 else []
+    def claimable(self, host: str, slot: str, at_most: int, without: Iterable[str] = ()) -> list[Job]:
+        """Queued jobs of this host that hold the first place for each of their locks, the oldest first; `without` those
+        of these groups.
+        """
+        return self._jobs("claimable", host, slot, json.dumps(list(without)), at_most) if at_most > 0 else []
 
     def hosts_behind(self, lock: str) -> list[str]:
         """The hosts of the jobs that wait for a lock."""
@@ -563,6 +571,14 @@ class Store:
     def bound(self, group_id: str) -> int | None:
         """How many of a group may be at work at once; None: as many as there is room for."""
         return next((row[0] for row in self._rows("bound of family", group_id)), None)
+
+    def bounded(self) -> list[tuple[str, int]]:
+        """The groups of which jobs are queued and only so many may be at work at once."""
+        return [(name, int(most)) for name, most in self._rows("bounded families")]
+
+    def busy_hosts(self, group_id: str) -> dict[str, int]:
+        """How many jobs of a group each host has at work."""
+        return {host: int(count) for host, count in self._rows("busy hosts of family", group_id)}
 
     def undo_of(self, group_id: str) -> list[str]:
         """The groups that take back what this one made."""

@@ -214,6 +214,16 @@ def test_a_group_that_is_full_holds_up_nobody_else(office: Office, hosts: list[W
     assert len(found) == 2
 
 
+def test_a_host_that_is_down_does_not_hold_up_its_group(office: Office, hosts: list[Worker]) -> None:
+    ask(office, hosts, 6, **wish(max_parallel=2))
+    assert len(hosts[0].claim(free=ALL)) == 2
+    assert hosts[1].claim(free=ALL) == []
+    for _ in range(10):
+        office.sleep(2.0)
+        assert hosts[1].sync(free={}).good
+    assert len(hosts[1].claim(free=ALL)) == 2, "host1 is down: whatever it had may never end"
+
+
 # ------------------------------------------------------------------------------- one that fails, and the rest
 
 
