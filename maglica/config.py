@@ -141,6 +141,7 @@ class CustomizeSection(Record):
     )
     run_at_first_boot: list[str] = arg(customizing.LINES, "commands, a line each, run in this order", default=())
     hosts: list[str] = arg(customizing.LINES, "lines for /etc/hosts: ADDRESS NAME…", default=())
+    dns_search: list[str] = arg(customizing.SEARCH, "domains to look names up in, with a static address", default=[])
     ssh_key: str | None = arg(kinds.TEXT, "file with public keys that may log in as root", default=None)
     root_password_hash: str | None = arg(kinds.TEXT, "root's password as a hash, or @FILE", default=None, secret=True)
     timezone: str | None = arg(customizing.TIMEZONE, "time zone", default=None)

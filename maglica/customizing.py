@@ -12,7 +12,19 @@ import stat
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from maglica.kinds import CRYPT, MAX_TEXT, SSH_KEYS, Kind, _at_file, _matching, _one_line, file_or_text
+from maglica.kinds import (
+    CRYPT,
+    HOSTNAME,
+    IP,
+    MAX_TEXT,
+    SSH_KEYS,
+    Kind,
+    _at_file,
+    _matching,
+    _one_line,
+    file_or_text,
+    list_of,
+)
 from maglica.kinds import _path as absolute
 
 MOST_WRITTEN = 32 << 10  # bytes of all --write of a request together
@@ -255,8 +267,6 @@ KEYBOARD = Kind("keyboard", "a keyboard layout such as us or jp106", "str", _mat
 
 
 def _hosts(value: Any) -> list[str]:
-    from maglica.kinds import HOSTNAME, IP
-
     found = []
     for line in lines(value):
         address, *names = line.split()
@@ -267,6 +277,9 @@ def _hosts(value: Any) -> list[str]:
 
 
 HOSTS = Kind("hosts-line", "lines for /etc/hosts: ADDRESS NAME…", "list[str] | str", _hosts)
+
+
+SEARCH = list_of(HOSTNAME, at_most=6)
 
 
 def lines(value: Any) -> list[str]:
@@ -288,6 +301,7 @@ CONTENT: dict[str, Kind] = {
     "user": USER,
     "run_at_first_boot": COMMANDS,
     "hosts": HOSTS,
+    "dns_search": SEARCH,
     "timezone": TIMEZONE,
     "locale": LOCALE,
     "keyboard": KEYBOARD,

@@ -12,6 +12,7 @@ from maglica.actions.vm import VmClone, VmStart
 from maglica.client_worker import again
 from maglica.client_worker.profiles import Profiles
 from maglica.errors import Refused
+from maglica.host_worker.guest.model import Network
 from maglica.host_worker.guest.request import request_of
 
 HASH = "$6$saltsalt$abcdefghijklmnopqrstuvwxyz./0123456789"
@@ -39,6 +40,7 @@ run_at_first_boot =
     echo two, three; true
 hosts =
     192.0.2.7 db1.example.jp db1
+dns_search = lab.example.jp, example.jp
 ssh_key = {folder}/key.pub
 timezone = Asia/Tokyo
 
@@ -80,6 +82,9 @@ def test_a_profile_reaches_the_guest_as_it_is_written(profiles: Profiles) -> Non
     (user,) = debian.users
     assert (user.name, user.sudo, user.ssh_keys, user.password_hash) == ("alice", True, (KEY,), HASH)
     assert request.ssh_keys == (KEY,)
+    assert request.network == Network()
+    fixed = profiles.fill(clone(customize_profile="web", ip="192.0.2.5/24"))
+    assert request_of(fixed.values(), [MAC]).network.search == ("lab.example.jp", "example.jp")
 
 
 def test_what_a_profile_holds_is_never_shown(profiles: Profiles) -> None:

@@ -48,7 +48,7 @@ def test_a_static_address() -> None:
     assert cards["eth0"] == {
         "match": {"macaddress": MAC}, "set-name": "eth0", "addresses": ["192.0.2.10/24"],
         "routes": [{"to": "0.0.0.0/0", "via": "192.0.2.1"}],
-        "nameservers": {"addresses": ["192.0.2.53", "2001:db8::53"]},
+        "nameservers": {"addresses": ["192.0.2.53", "2001:db8::53"], "search": []},
     }  # fmt: skip
     six = seed(network=Network("2001:db8::5/64", "2001:db8::1"))["network-config"]["ethernets"]["eth0"]
     assert six["routes"] == [{"to": "::/0", "via": "2001:db8::1"}]

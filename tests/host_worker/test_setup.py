@@ -24,6 +24,7 @@ from maglica.host_worker.guest.model import (
     LinkIs,
     MakeDir,
     MakeHostKeys,
+    Network,
     Remove,
     Seen,
     WriteFile,
@@ -243,6 +244,28 @@ def test_a_key_only_user_is_not_locked() -> None:
     tree = tree_of("rhel9-keyfile")
     now = after(tree, plan(facts_of("rhel9-keyfile", tree, request), request))
     assert "bob:*::0:99999:7:::" in now["/etc/shadow"].splitlines()
+
+
+# ---- the search list ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "line"),
+    [
+        ("debian-ifupdown", "/etc/network/interfaces", "    dns-search lab.example.jp example.jp"),
+        ("debian-ifupdown", "/etc/resolv.conf", "search lab.example.jp example.jp"),
+        ("debian-networkd", "/etc/systemd/network/00-maglica-net0.network", "Domains=lab.example.jp example.jp"),
+        ("ubuntu-netplan", "/etc/netplan/50-maglica.yaml", '          - "lab.example.jp"'),
+        ("rhel9-keyfile", "/etc/NetworkManager/system-connections/maglica-net0.nmconnection",
+         "dns-search=lab.example.jp;example.jp;"),
+        ("centos7-ifcfg", "/etc/sysconfig/network-scripts/ifcfg-eth0", 'DOMAIN="lab.example.jp example.jp"'),
+    ],
+)  # fmt: skip
+def test_names_are_looked_up_in_these_domains(name: str, path: str, line: str) -> None:
+    network = Network("192.0.2.10/24", "192.0.2.1", ("192.0.2.53",), ("lab.example.jp", "example.jp"))
+    written = {edit.path: edit.text for edit in planned(name, Customization(), network=network).edits
+               if isinstance(edit, WriteFile)}  # fmt: skip
+    assert written[path].splitlines().count(line) == 1, written[path]
 
 
 # ---- time zone, locale, keyboard --------------------------------------------------------------------------------

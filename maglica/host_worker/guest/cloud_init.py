@@ -131,6 +131,6 @@ def _static(request: GuestRequest) -> dict[str, Any]:
     if network.gateway:
         everywhere = "0.0.0.0/0" if ":" not in network.gateway else "::/0"
         found["routes"] = [{"to": everywhere, "via": network.gateway}]
-    if network.dns:
-        found["nameservers"] = {"addresses": list(network.dns)}
+    if network.dns or network.search:
+        found["nameservers"] = {"addresses": list(network.dns), "search": list(network.search)}
     return found

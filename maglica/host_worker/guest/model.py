@@ -46,16 +46,19 @@ RHEL_FAMILY = frozenset(
 
 @dataclass(frozen=True)
 class Network:
-    """How the first network card gets its address. `address` is `ADDR/PREFIX` (IPv4 or IPv6); None means DHCP."""
+    """How the first network card gets its address. `address` is `ADDR/PREFIX` (IPv4 or IPv6); None means DHCP, and then
+    the DHCP server tells the rest."""
 
     address: str | None = None
     gateway: str | None = None
     dns: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dns", tuple(self.dns))
+        object.__setattr__(self, "search", tuple(self.search))
         if self.address is None:
-            if self.gateway or self.dns:
+            if self.gateway or self.dns or self.search:
                 raise Refused("wrong_input", "a gateway or name server needs an address too", "give --ip=ADDR/PREFIX")
             return
         interface = _interface(self.address)
@@ -119,7 +122,7 @@ class GuestRequest:
         return cls(
             hostname=value["hostname"],
             macs=tuple(value["macs"]),
-            network=Network(network["address"], network["gateway"], tuple(network["dns"])),
+            network=Network(network["address"], network["gateway"], tuple(network["dns"]), tuple(network["search"])),
             ssh_keys=tuple(value["ssh_keys"]),
             root_password_hash=value["root_password_hash"],
             custom=Customization.from_map(value["custom"]),

@@ -138,15 +138,16 @@ def _resolver(facts: GuestFacts, request: GuestRequest, tool: str) -> Part:
     NetworkManager and ifcfg files carry them. ifupdown needs resolvconf for that, and networkd needs systemd-resolved,
     which is in use when /etc/resolv.conf is a link. Without them /etc/resolv.conf is a plain file that we write.
     """
-    servers = request.network.dns
-    if not servers or tool in ("networkmanager", "ifcfg", "none"):
+    servers, search = request.network.dns, request.network.search
+    if not (servers or search) or tool in ("networkmanager", "ifcfg", "none"):
         return [], []
     if RESOLV not in facts.links and not (tool == "ifupdown" and facts.has(*RESOLVCONF)):
         text = MARK + "".join(f"nameserver {server}\n" for server in servers)
+        text += f"search {' '.join(search)}\n" if search else ""
         return [WriteFile(RESOLV, text)], [FileIs(RESOLV, text)]
     if tool == "ifupdown" and "systemd/resolve" in facts.links.get(RESOLV, ""):
         path = "/etc/systemd/resolved.conf.d/maglica.conf"
-        text = f"{MARK}[Resolve]\nDNS={' '.join(servers)}\n"
+        text = f"{MARK}[Resolve]\nDNS={' '.join(servers)}\n" + (f"Domains={' '.join(search)}\n" if search else "")
         expected: list[Expectation] = [FileIs(path, text)]
         return [MakeDir(path.rsplit("/", 1)[0]), WriteFile(path, text)], expected
     return [], []

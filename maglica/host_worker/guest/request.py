@@ -16,8 +16,16 @@ def request_of(values: Mapping[str, Any], macs: Sequence[str]) -> GuestRequest:
     return GuestRequest(
         hostname=values["hostname"],
         macs=tuple(macs),
-        network=Network(address=values["ip"], gateway=values["gateway"], dns=tuple(values["dns"] or ())),
+        network=_network(values, profile),
         ssh_keys=tuple(line for text in keys for line in text.splitlines()),
         root_password_hash=values["root_password_hash"] or profile.get("root_password_hash"),
         custom=merged(asked(profile), asked(values)),
     )
+
+
+def _network(values: Mapping[str, Any], profile: Mapping[str, Any]) -> Network:
+    """A search list goes with a static address; with DHCP it is the server's to say."""
+    if values["ip"] is None:
+        return Network()
+    search = tuple(profile.get("dns_search") or ())
+    return Network(values["ip"], values["gateway"], tuple(values["dns"] or ()), search)

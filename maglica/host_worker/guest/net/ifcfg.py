@@ -23,7 +23,7 @@ SEE = (DIRECTORY, f"{DIRECTORY}/route*-*", f"{DIRECTORY}/rule*-*")
 
 CARD_KEYS = re.compile(r"(HWADDR|MACADDR|UUID)$")
 ADDRESS_KEYS = re.compile(
-    r"(BOOTPROTO|IPADDR\d*|NETMASK\d*|PREFIX\d*|GATEWAY\d*|DNS\d+|NETWORK|BROADCAST|PEERDNS|BRIDGE|MASTER|SLAVE"
+    r"(BOOTPROTO|IPADDR\d*|NETMASK\d*|PREFIX\d*|GATEWAY\d*|DNS\d+|NETWORK|BROADCAST|PEERDNS|DOMAIN|BRIDGE|MASTER|SLAVE"
     r"|IPV6ADDR|IPV6ADDR_SECONDARIES|IPV6_DEFAULTGW|IPV6INIT|IPV6_AUTOCONF|DHCPV6C|DHCP_HOSTNAME|DHCP_CLIENT_ID|ONBOOT)$"
 )
 
@@ -124,6 +124,7 @@ def _static(request: GuestRequest) -> list[str]:
     else:
         lines += ["IPV6INIT=yes", "IPV6_AUTOCONF=no", f"IPV6ADDR={network.address}"]
         lines += [f"IPV6_DEFAULTGW={network.gateway}"] if network.gateway else []
+    lines += [f'DOMAIN="{" ".join(network.search)}"'] if network.search else []
     return lines + [f"DNS{at}={server}" for at, server in enumerate(network.dns, 1)]
 
 

@@ -135,4 +135,6 @@ def _iface(name: str, request: GuestRequest) -> str:
         lines.append(f"    gateway {network.gateway}")
     if network.dns:
         lines.append(f"    dns-nameservers {' '.join(network.dns)}")
+    if network.search:
+        lines.append(f"    dns-search {' '.join(network.search)}")
     return "\n".join(lines) + "\n"

@@ -84,4 +84,9 @@ def _addresses(network: Network | None, version: int) -> list[str]:
     else:
         lines = ["method=auto"]
     servers = [server for server in network.dns if (":" in server) == (version == 6)]
-    return [*lines, *([f"dns={''.join(f'{server};' for server in servers)}"] if servers else [])]
+    lines += [f"dns={''.join(f'{server};' for server in servers)}"] if servers else []
+    own = network.address is not None and network.interface.version == version
+    return [
+        *lines,
+        *([f"dns-search={''.join(f'{domain};' for domain in network.search)}"] if own and network.search else []),
+    ]

@@ -62,6 +62,8 @@ def _card(request: GuestRequest) -> list[str]:
         # `to: default` is too new for Ubuntu 18.04, and gateway4 is deprecated; this form is right everywhere.
         everywhere = "0.0.0.0/0" if network.interface.version == 4 else "::/0"
         lines += ["routes:", f'  - to: "{everywhere}"', f'    via: "{network.gateway}"']
-    if network.dns:
-        lines += ["nameservers:", "  addresses:", *(f'    - "{server}"' for server in network.dns)]
+    if network.dns or network.search:
+        lines.append("nameservers:")
+        lines += ["  addresses:", *(f'    - "{server}"' for server in network.dns)] if network.dns else []
+        lines += ["  search:", *(f'    - "{domain}"' for domain in network.search)] if network.search else []
     return lines

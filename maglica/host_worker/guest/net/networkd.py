@@ -76,4 +76,5 @@ def _text(mac: str, request: GuestRequest, *, first: bool) -> str:
         lines.append(f"Address={network.address}")
         lines += [f"Gateway={network.gateway}"] if network.gateway else []
         lines += [f"DNS={server}" for server in network.dns]
+        lines += [f"Domains={' '.join(network.search)}"] if network.search else []
     return MARK + "\n".join(lines) + "\n"
