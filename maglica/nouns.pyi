@@ -70,6 +70,10 @@ class _ImageCopy:
     def submit_many(self, *, name: list[str], dest: str, as_: str | None = None, from_: str | None = None, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None, count: int | None = None, first: int | str = 1, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, name: str, dest: str, as_: str | None = None, from_: str | None = None, ignore_missing: bool = False) -> dict[str, Any]: ...
 
+class _ImageDependents:
+    def __call__(self, *, name: str) -> Items:
+        """List what rests on the disks of an image: linked clones, and overlays that no VM has."""
+
 class _ImageExport:
     def __call__(self, *, name: str, format: str = 'qcow2', compress: bool = False, on: str | None = None) -> dict[str, Any]:
         """Write the disks of an image as files into the export folder of a host that has it."""
@@ -99,6 +103,13 @@ class _ImageList:
 class _ImagePromote:
     def __call__(self, *, name: str, to: str = 'stable') -> dict[str, Any]:
         """Let a label, stable by default, mean what another label means, or a version."""
+
+class _ImageRemove:
+    def __call__(self, *, name: str, keep_disks: bool = False) -> dict[str, Any]:
+        """Delete an image from a host, with its disks; refused while anything rests on them."""
+    def submit(self, *, name: str, keep_disks: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], keep_disks: bool = False, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, keep_disks: bool = False) -> dict[str, Any]: ...
 
 class _ImageRollback:
     def __call__(self, *, name: str) -> dict[str, Any]:
@@ -192,6 +203,13 @@ class _VmDestroy:
     def submit_many(self, *, name: list[str], reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, name: str) -> dict[str, Any]: ...
 
+class _VmFlatten:
+    def __call__(self, *, name: str) -> dict[str, Any]:
+        """Make the disks of a linked clone its own, so that it depends on its image no more; it may run meanwhile."""
+    def submit(self, *, name: str, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str) -> dict[str, Any]: ...
+
 class _VmInfo:
     def __call__(self, *, name: str) -> dict[str, Any]:
         """Show all that is known of a VM: state, resources, disks, network cards, addresses, console."""
@@ -248,12 +266,14 @@ class Host:
 
 class Image:
     copy: _ImageCopy
+    dependents: _ImageDependents
     export: _ImageExport
     import_: _ImageImport
     info: _ImageInfo
     label: _ImageLabel
     list: _ImageList
     promote: _ImagePromote
+    remove: _ImageRemove
     rollback: _ImageRollback
     seal: _ImageSeal
     upgrade: _ImageUpgrade
@@ -284,6 +304,7 @@ class Template:
 class Vm:
     clone: _VmClone
     destroy: _VmDestroy
+    flatten: _VmFlatten
     info: _VmInfo
     list: _VmList
     remove: _VmRemove

@@ -145,6 +145,34 @@ class ImageInfo(Action):
     name: str = arg(kinds.IMAGE, "the image, or NAME:LABEL", subject=True, values_of="image")
 
 
+@action(
+    where=Where.EVERY,
+    columns=("name", "host", "state"),
+    wide=("path", "base"),
+    example="maglica image dependents el9.original",
+)
+class ImageDependents(Action):
+    """List what rests on the disks of an image: linked clones, and overlays that no VM has."""
+
+    name: str = arg(kinds.IMAGE, "the image", subject=True, values_of="image")
+
+
+@action(
+    where=Where.OWNER,
+    changes=True,
+    destructive=True,
+    locks=("image:{name}", "vm:{name}"),
+    limit=600,
+    aliases=("delete",),
+    example="maglica image remove el9:2026-11-20@host1.example.jp --yes",
+)
+class ImageRemove(Action):
+    """Delete an image from a host, with its disks; refused while anything rests on them."""
+
+    name: str = arg(kinds.IMAGE_AT, "the image", subject=True, values_of="image")
+    keep_disks: bool = arg(kinds.BOOL, "delete the definition only", default=False)
+
+
 @action(where=Where.CLIENT_WORKER, role=OPERATOR, example="maglica image label el9:2026-11-20 --as=testing")
 class ImageLabel(Action):
     """Let a label mean an image from now on: NAME:LABEL can be used wherever an image is named."""

@@ -280,6 +280,20 @@ class VmDestroy(Action):
 @action(
     where=Where.OWNER,
     changes=True,
+    slot="disk",
+    locks=("vm:{name}",),
+    limit=2 * 3600,
+    example="maglica vm flatten web1.example.jp",
+)
+class VmFlatten(Action):
+    """Make the disks of a linked clone its own, so that it depends on its image no more; it may run meanwhile."""
+
+    name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm")
+
+
+@action(
+    where=Where.OWNER,
+    changes=True,
     destructive=True,
     locks=("vm:{name}",),
     limit=600,

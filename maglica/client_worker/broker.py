@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from maglica import cluster, declare, kinds, wire
+from maglica.actions.image import ImageInfo, ImageList
 from maglica.actions.job import JobShow
 from maglica.bus import Route
 from maglica.client_worker import answers, gather, images, keyring, labels, outbox, place
@@ -248,7 +249,7 @@ class Broker:
             self._questions.ask([name], asked, now, timeout, finish(self._questions.merged(action, caller.who)))
         else:
             value = self._questions.merged(action, caller.who)
-            if action.NOUN == "image":
+            if isinstance(action, (ImageList, ImageInfo)):
                 value = self._of_images(action, value)
             self._questions.ask_all(action, now, timeout, finish(value), who=caller.who)
 

@@ -316,8 +316,8 @@ def is_image(domain: Domain, active: bool) -> bool:
 
 
 def marked(mark: dict[str, str]) -> str:
-    """The element that holds our mark, for libvirt to put into a definition."""
-    return ET.tostring(ET.Element(MARK, mark), encoding="unicode")
+    """The element that holds our mark; libvirt adds the namespace when it puts it into a definition."""
+    return ET.tostring(ET.Element("domain", mark), encoding="unicode")
 
 
 def is_private(text: str) -> bool:

@@ -394,6 +394,42 @@ class Hypervisor:
 
         self._tell(order)
 
+    def set_mark(self, name: str, mark: dict[str, str]) -> None:
+        """Put our mark into a domain's definition, and into what runs of it."""
+
+        def order(connection: Any) -> None:
+            domain = self._domain(connection, name)
+            flags = libvirt.VIR_DOMAIN_AFFECT_CONFIG | (libvirt.VIR_DOMAIN_AFFECT_LIVE if domain.isActive() else 0)
+            text, space = domain_xml.marked(mark), domain_xml.NAMESPACE
+            domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, text, "maglica", space, flags)
+
+        self._tell(order)
+
+    # ---------------------------------------------------------------------------- block jobs of a running domain
+
+    def pull(self, name: str, target: str) -> None:
+        """Begin to copy into a disk all that it rests on; at the end it rests on nothing."""
+        self._tell(lambda connection: self._domain(connection, name).blockPull(target, 0, 0))
+
+    def block_job(self, name: str, target: str) -> tuple[int, int] | None:
+        """(bytes done, bytes in all) of the job at a disk; None: there is none (any more)."""
+
+        def ask(connection: Any) -> tuple[int, int] | None:
+            told = self._domain(connection, name).blockJobInfo(target)
+            return (int(told["cur"]), int(told["end"])) if told else None
+
+        return self._ask(ask)
+
+    def abort_block_job(self, uuid: str, target: str) -> None:
+        """End the job at a disk of the domain of that uuid, where there is one; the disk is as good as before."""
+
+        def order(connection: Any) -> None:
+            for domain in connection.listAllDomains():
+                if domain.UUIDString() == uuid and domain.isActive() and domain.blockJobInfo(target):
+                    domain.blockJobAbort(target)
+
+        self._tell(order)
+
     # ------------------------------------------------------------------------------------ pools, volumes
 
     def pools(self) -> list[dict[str, Any]]:

@@ -257,7 +257,7 @@ def machine(hypervisor: Hypervisor, name: str) -> Value:
         "fleet": live.mark.get("fleet"),
         "template": live.mark.get("template"),
         "tags": [tag for tag in live.mark.get("tags", "").split(",") if tag],
-        "trouble": base_trouble(live),
+        "trouble": base_trouble(hypervisor, live),
         "job": live.mark.get("job"),
         "ips": addresses or given(live),
         "nvram": live.nvram,
@@ -288,14 +288,25 @@ def _rests_on(hypervisor: Hypervisor, disk: Disk) -> str | None:
     return links[1] if len(links) > 1 else None
 
 
-def base_trouble(domain: Domain) -> str | None:
-    """What is wrong with the files that a clone rests on, in words; None when all are as they were."""
-    wrong = [
-        f"{base.path} {what}" for base in bases.from_mark(domain.mark.get("bases")) if (what := bases.compare(base))
-    ]
-    if wrong:
-        return f"it rests on {', and on '.join(wrong)}"
-    return None
+def base_trouble(hypervisor: Hypervisor, domain: Domain) -> str | None:
+    """What is wrong with the files that a VM's disks rest on, in words; None when all is well.
+
+    Those that the definition remembers are compared with what they were; what no disk rests on does not matter.
+    """
+    if not hypervisor.has_files:
+        return None
+    links: dict[str, str] = {}
+    for disk in domain.disks:
+        if disk.path and disk.device == "disk":
+            path = disk_path(hypervisor, disk)
+            links |= dict.fromkeys(chain(path)[1:], path)
+    then = {base.path: base for base in bases.from_mark(domain.mark.get("bases"))}
+    wrong = []
+    for link in links:
+        what = bases.compare(then[link]) if link in then else "" if os.path.exists(link) else "is gone"
+        if what:
+            wrong.append(f"{link}, which {what}")
+    return f"it rests on {', and on '.join(wrong)}" if wrong else None
 
 
 def uptime(name: str) -> float | None:

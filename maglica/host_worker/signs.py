@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from maglica.errors import Refused
+from maglica.host_worker import qcow2
 from maglica.host_worker.hypervisor import Hypervisor
 
 RUNS = ("running", "idle", "paused")
@@ -52,8 +53,13 @@ def has_name(hypervisor: Hypervisor, path: str, inode: int) -> bool:
         return False
 
 
+def is_flat(hypervisor: Hypervisor, paths: list[str]) -> bool:
+    """These disks are there and rest on nothing."""
+    return all(os.path.exists(path) and qcow2.backing(path) is None for path in paths)
+
+
 SIGNS: dict[str, Callable[..., bool]] = {
-    function.__name__: function for function in (runs, is_off, defined, is_gone, has_name)
+    function.__name__: function for function in (runs, is_off, defined, is_gone, has_name, is_flat)
 }
 
 
@@ -66,5 +72,5 @@ def seen(kept: dict[str, Any], hypervisor: Hypervisor) -> bool:
     """Whether a sign can be seen now. Raises `MaglicaError` when libvirt cannot be asked."""
     try:
         return SIGNS[kept["what"]](hypervisor, **kept["args"])
-    except (LookupError, TypeError, OSError):  # another release wrote it, or the file cannot be looked at
+    except (LookupError, TypeError, ValueError, OSError):  # another release wrote it, or the file cannot be looked at
         return False

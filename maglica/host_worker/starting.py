@@ -23,7 +23,7 @@ def look(name: str, host: Host, *, ignore_changed_base: bool, job: str) -> list[
     _refuse_used(name, disks, host)
     if host.hypervisor.has_files:
         _refuse_missing(name, disks)
-        _refuse_changed(domain, ignore_changed_base, job)
+        _refuse_changed(domain, ignore_changed_base, host, job)
     return disks
 
 
@@ -54,8 +54,8 @@ def _refuse_missing(name: str, disks: list[str]) -> None:
                 )
 
 
-def _refuse_changed(domain: Domain, ignore: bool, job: str) -> None:
-    trouble = looking.base_trouble(domain)
+def _refuse_changed(domain: Domain, ignore: bool, host: Host, job: str) -> None:
+    trouble = looking.base_trouble(host.hypervisor, domain)
     if trouble is None:
         return
     if ignore:

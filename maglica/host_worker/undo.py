@@ -71,6 +71,11 @@ def delete_volume(hypervisor: Hypervisor, pool: str, name: str) -> None:
     hypervisor.delete_volume(pool, name)
 
 
+def abort_block_job(hypervisor: Hypervisor, uuid: str, target: str) -> None:
+    """A copy into a disk of a running domain that the job began."""
+    hypervisor.abort_block_job(uuid, target)
+
+
 def undefine(hypervisor: Hypervisor, uuid: str) -> None:
     """A domain that the job defined; it is destroyed first when it runs."""
     hypervisor.discard(uuid)
@@ -88,6 +93,7 @@ UNDOS: dict[str, Callable[..., None]] = {
         settle_removed,
         remove_volumes,
         delete_volume,
+        abort_block_job,
         undefine,
     )
 }

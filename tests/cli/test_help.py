@@ -49,7 +49,7 @@ def test_defaults_and_expectations() -> None:
     assert "(a size such as 512M" in text
     assert "(default 1)" in text
     assert "(required; the name of an image" in text
-    assert "--mode=full|linked" in text
+    assert "--spread=host|fill" in text
     assert "(default 1m; a duration" in help.text(["vm", "stop"])
     assert "`maglica --timeout=… vm stop …`" in " ".join(help.text(["vm", "stop"]).split())
 

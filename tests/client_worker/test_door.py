@@ -23,10 +23,10 @@ FOR_ADMINS = {
 }  # fmt: skip
 FOR_OPERATORS = {
     "fleet create", "fleet remove", "fleet restart", "fleet start", "fleet stop", "template add", "template remove",
-    "image copy", "image export", "image import", "image label", "image promote", "image rollback",
+    "image copy", "image export", "image import", "image remove", "image label", "image promote", "image rollback",
     "image seal", "image upgrade",
     "job cancel", "job recover", "job retry", "job settle",
-    "vm clone", "vm destroy", "vm remove", "vm restart",
+    "vm clone", "vm destroy", "vm flatten", "vm remove", "vm restart",
     "vm start", "vm stop",
 }  # fmt: skip
 

@@ -7,16 +7,18 @@ from typing import Any
 
 from maglica.actions.image import (
     ImageCopy,
+    ImageDependents,
     ImageExport,
     ImageImport,
     ImageInfo,
     ImageList,
+    ImageRemove,
     ImageSeal,
     ImageServe,
     ImageUpgrade,
 )
 from maglica.errors import Refused
-from maglica.host_worker import domain_xml, exporting, facts, importing, look, receiving, sealing, serving
+from maglica.host_worker import domain_xml, exporting, facts, importing, look, receiving, removing, sealing, serving
 from maglica.host_worker.host import Host
 from maglica.host_worker.look import ACTIVE
 from maglica.host_worker.work import Work
@@ -53,6 +55,15 @@ def image_upgrade(want: ImageUpgrade, host: Host, work: Work) -> dict[str, Any]:
 def image_export(want: ImageExport, host: Host, work: Work) -> dict[str, Any]:
     """A crash in the middle leaves files that hold the job's id, or the first of several; all are removed."""
     return exporting.export_image(want, host, work)
+
+
+def image_dependents(want: ImageDependents, host: Host) -> dict[str, Any]:
+    return {"items": removing.dependents(want.name, host)}
+
+
+def image_remove(want: ImageRemove, host: Host, work: Work) -> dict[str, Any]:
+    """A crash before the definition is gone puts the disks back; after that they are deleted at the next start."""
+    return removing.image(want.name, host, work, keep_disks=want.keep_disks)
 
 
 def image_serve(want: ImageServe, host: Host) -> dict[str, Any]:

@@ -5,9 +5,30 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from maglica.actions.vm import VmClone, VmDestroy, VmIdentify, VmInfo, VmList, VmRemove, VmRestart, VmStart, VmStop
+from maglica.actions.vm import (
+    VmClone,
+    VmDestroy,
+    VmFlatten,
+    VmIdentify,
+    VmInfo,
+    VmList,
+    VmRemove,
+    VmRestart,
+    VmStart,
+    VmStop,
+)
 from maglica.errors import Failed, MaglicaError, Refused
-from maglica.host_worker import cloning, dependants, domain_xml, identity, look, readiness, removing, starting
+from maglica.host_worker import (
+    cloning,
+    dependants,
+    domain_xml,
+    flattening,
+    identity,
+    look,
+    readiness,
+    removing,
+    starting,
+)
 from maglica.host_worker.host import Host
 from maglica.host_worker.look import ACTIVE
 from maglica.host_worker.signs import sign
@@ -94,6 +115,11 @@ def vm_destroy(want: VmDestroy, host: Host, work: Work) -> dict[str, Any]:
         work.point_of_no_return()
         host.hypervisor.destroy(want.name)
     return _changed(want.name, host)
+
+
+def vm_flatten(want: VmFlatten, host: Host, work: Work) -> dict[str, Any]:
+    """A crash in the middle leaves each disk as it was or flat; both hold the same."""
+    return flattening.flatten(want.name, host, work)
 
 
 def vm_remove(want: VmRemove, host: Host, work: Work) -> dict[str, Any]:
