@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -541,6 +542,33 @@ def test_many_empty_things_are_not_even_made(inside: bytes) -> None:
         assert tracemalloc.get_traced_memory()[1] < 2 << 20
     finally:
         tracemalloc.stop()
+
+
+EXTENSION = b"\xd4\xff\0"  # for it the decoder that is written in Python has to be asked
+
+
+@pytest.mark.parametrize("core", [b"\xc0", EXTENSION])
+@pytest.mark.parametrize("head", [b"\x91", b"\x81\xa0"])
+@pytest.mark.parametrize("size", [wire.UNCOUNTED_BYTES - 64, wire.MAX_BYTES - 64])
+def test_what_is_nested_too_deep_costs_little_until_that_is_known(head: bytes, core: bytes, size: int) -> None:
+    """The depth is looked at when all is decoded. What is nested as deep as msgpack goes has a container in every byte
+    or two: of a long message they are counted before, and a short one has room for few.
+    """
+    chain = head * 900 + core
+    count = size // len(chain)
+    data = b"\x82\xa1v\x01\xa1x\xdd" + count.to_bytes(4, "big") + chain * count
+    assert len(data) <= size + 64
+    refused(data)
+    tracemalloc.start()
+    try:
+        assert refused(data).code == "wrong_input"
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+    began = time.process_time()
+    for _ in range(20):
+        refused(data)
+    assert (time.process_time() - began) / 20 < 0.1
 
 
 def test_long_messages_of_use_are_not_taken_for_that() -> None:

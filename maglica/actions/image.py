@@ -10,7 +10,7 @@ from maglica.errors import Refused
 @action(
     where=Where.EVERY,
     columns=("name", "host", "labels"),
-    wide=("vcpus", "memory_bytes", "capacity_bytes", "disks", "uuid"),
+    wide=("vcpus", "memory_bytes", "capacity_bytes", "disks", "original", "uuid"),
     example="maglica image list -o wide",
 )
 class ImageList(Action):

@@ -21,6 +21,9 @@ ABSENT = frozenset(
         "retry_of",
         "verdict",
         "error",
+        "job",
+        "object",
+        "revoked_at",
         "note",
         "template",
         "fleet",
@@ -28,6 +31,7 @@ ABSENT = frozenset(
         "undo",
     )
 )
+NEVER = frozenset(("expires_at",))  # None is a date that does not come
 SUFFIXES = ("_bytes", "_seconds", "_at")
 SPELLED = {
     word.lower(): word
@@ -59,7 +63,7 @@ def cell(key: str, value: Any, now: datetime) -> str:
 
 def _text(key: str, value: Any, now: datetime) -> str:
     if value is None:
-        return "" if key in ABSENT else UNKNOWN
+        return "" if key in ABSENT else "never" if key in NEVER else UNKNOWN
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (int, float)):

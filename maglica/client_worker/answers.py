@@ -51,12 +51,18 @@ class Records(NamedTuple):
         """Whether the asker may know of a job."""
         return self.keyring.sees(self.who, vm=record["object"], host=record["host"])
 
+    def sees_any(self, found: Job | Group) -> bool:
+        """Whether the asker may know of a job, or of all that a group is about."""
+        if "members" not in found:
+            return self.sees(found)
+        return all(self.keyring.sees(self.who, vm=vm, host=host) for vm, host in self.ledger.store.about(found["id"]))
+
     def find_any(self, prefix: str) -> Job | Group:
         """The job or group whose id begins so; who may not see all of a group's jobs may not see the group."""
-        found = self.ledger.find_any(prefix)
+        found = self.ledger.find_any(prefix, self.sees_any)
         if "members" not in found:
             return self.find(found["id"])
-        if not all(self.keyring.sees(self.who, vm=vm, host=host) for vm, host in self.ledger.store.about(found["id"])):
+        if not self.sees_any(found):
             raise Refused(
                 "denied", f"{self.who} may not see group {found['id']}", "some of it is about other VMs or hosts"
             )
@@ -64,7 +70,7 @@ class Records(NamedTuple):
 
     def find(self, prefix: str) -> Job:
         """The job whose id begins so; what the asker may not see does not exist."""
-        record = self.ledger.find(prefix)
+        record = self.ledger.find(prefix, self.sees_any)
         if not self.sees(record):
             raise Refused("denied", f"{self.who} may not see job {record['id']}", "it is about another VM or host")
         return record

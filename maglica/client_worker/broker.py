@@ -190,6 +190,7 @@ class Broker:
         try:
             if self._store.prune(now.ms - int(self.settings.keep_jobs * 1000), AT_ONCE) == AT_ONCE:
                 self._pruned = float("-inf")  # there may be more: in the next turn, so that nobody waits for all of it
+            self.keyring.prune(now.ms - STRANGERS_KEPT_MS)
             keep = int(self.settings.keep_audit * 1000)
             self._store.prune_audit(now.ms - keep, now.ms - min(keep, STRANGERS_KEPT_MS), keyring.STRANGER)
         except MaglicaError as error:

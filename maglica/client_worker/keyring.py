@@ -256,6 +256,12 @@ class Keyring:
                 del self._invited[one.digest]
         self._expect(Invited(digest(secret), host, now.text, by, expires_ms, None, None, None))
 
+    def prune(self, before_ms: int) -> None:
+        """Forget invitations, used or not, that were over before then: nobody comes with their words any more."""
+        for one in [one for one in self._invited.values() if one.expires_ms < before_ms]:
+            self._store.remove_invitation(one.digest)
+            del self._invited[one.digest]
+
     def join(self, host: str, secret: str, who: Who, now: Now) -> bool:
         """Let a host's key in, by the secret of its invitation. Tells whether another key of that host ended by it.
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from maglica import declare, job, policy, wire
 from maglica.bus import Route
@@ -18,7 +18,7 @@ from maglica.client_worker.fleet import Fleet, Host
 from maglica.client_worker.keyring import Who
 from maglica.client_worker.now import Now
 from maglica.client_worker.outbox import Outbox
-from maglica.client_worker.store import Store
+from maglica.client_worker.store import MOST_LIKE, Store
 from maglica.declare import Action
 from maglica.errors import Failed, MaglicaError, Refused
 from maglica.job import Group, Job
@@ -26,8 +26,11 @@ from maglica.wire import Message
 
 log = logging.getLogger("maglica.client_worker")
 
+Sees = Callable[[Job | Group], bool]  # whether whoever asks may know of it
+
 LONGEST_WAIT = 10.0  # seconds that an answer is held back for a job to change; the asker asks again
 GROUP_PAUSE = 0.2  # seconds between two answers about a group to the same asker: it changes a thousand times
+NAMED = 5  # jobs that an ambiguous id is said to mean
 SHOWN = 50  # running jobs of a group that are told one by one while they run
 BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: sorts like the number, no letters that look alike
 EPOCH_2026_MS = 1_767_225_600_000
@@ -156,29 +159,19 @@ class Ledger:
         log.info("queued group=%s action=%r jobs=%d owner=%s", group_id, wanted.action, len(members), wanted.owner)
         return group
 
-    def find_any(self, prefix: str) -> Job | Group:
-        """The job or group whose id begins so; `Refused` when there is none, or more than one."""
+    def find_any(self, prefix: str, sees: Sees = lambda found: True) -> Job | Group:
+        """The job or group whose id begins so; `Refused` when there is none, or more than one that the asker `sees`."""
         exact = self._job(prefix) or self.store.group(prefix)
-        if exact:
-            return exact
-        candidates = self.store.groups_like(prefix)
-        if not candidates:
-            return self.find(prefix)
-        listed = [*(one["id"] for one in candidates), *(one["id"] for one in self.store.jobs_like(prefix))]
-        if len(listed) > 1:
-            raise Refused("ambiguous_name", f"job {prefix} may be {', '.join(listed)}", "give more characters")
-        return candidates[0]
+        found = _meant(
+            prefix, [exact] if exact else [*self.store.groups_like(prefix), *self.store.jobs_like(prefix)], sees
+        )
+        return found if "members" in found else self._newest(found)
 
-    def find(self, prefix: str) -> Job:
-        """The job whose id begins so; `Refused` when there is none, or more than one."""
-        found = self._job(prefix)
-        candidates = [found] if found else self.store.jobs_like(prefix)
-        if len(candidates) > 1:
-            listed = ", ".join(record["id"] for record in candidates)
-            raise Refused("ambiguous_name", f"job {prefix} may be {listed}", "give more characters")
-        if not candidates:
-            raise Refused("unknown_entity", f"there is no job {prefix}", "`maglica job list` shows the latest")
-        return self._newest(candidates[0])
+    def find(self, prefix: str, sees: Sees = lambda found: True) -> Job:
+        """The job whose id begins so; `Refused` when there is none, or more than one that the asker `sees`."""
+        exact = self._job(prefix)
+        found = _meant(prefix, [exact] if exact else self.store.jobs_like(prefix), sees)
+        return self._newest(cast(Job, found))
 
     def latest(self, last: int, now: Now, **wanted: str | None) -> list[Message]:
         """The newest jobs that fit, the newest last, as a list shows them. `Store.list_jobs` says what is `wanted`."""
@@ -577,6 +570,19 @@ def unusual(wanted: policy.Policy) -> dict[str, Any]:
         for name, value in wanted.values().items()
         if value != wanted.FIELDS[name].default and name != "spread"
     }
+
+
+def _meant(prefix: str, candidates: Sequence[Job | Group], sees: Sees) -> Job | Group:
+    """The one that is meant by the beginning of an id. What somebody may not see is neither listed nor makes it
+    ambiguous; whether he may see the only one that there is, is for whoever asked.
+    """
+    own = candidates if len(candidates) < 2 else [one for one in candidates if sees(one)]
+    if len(own) == 1 and len(candidates) < MOST_LIKE:
+        return own[0]
+    if candidates:
+        listed = ", ".join(one["id"] for one in own[:NAMED]) or "one of many"
+        raise Refused("ambiguous_name", f"job {prefix} may be {listed}", "give more characters")
+    raise Refused("unknown_entity", f"there is no job {prefix}", "`maglica job list` shows the latest")
 
 
 def id_at(ms: int) -> str:

@@ -28,7 +28,6 @@ Seeing = Callable[[place.Seen, Now], None]
 log = logging.getLogger("maglica.client_worker")
 
 MOMENT = 0.05  # seconds that a submission waits for the survey before its own to end
-IMAGE = ".original"  # a VM that is called so is an image
 
 
 class Questions:
@@ -243,8 +242,8 @@ class Questions:
         return merge
 
     def _sees_vm(self, who: Who, item: dict[str, Any], noun: str) -> bool:
-        name = str(item.get("name"))
-        return (noun == "image" and name.endswith(IMAGE)) or self._keyring.sees(who, vm=name)
+        """`original`: its host says that it is an image."""
+        return (noun == "image" and item.get("original") is True) or self._keyring.sees(who, vm=str(item.get("name")))
 
     def fleets(self, who: Who) -> Callable[[Gather], dict[str, Any]]:
         """The fleets in a survey, as far as the asker may see their VMs."""

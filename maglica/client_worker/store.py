@@ -106,7 +106,7 @@ COLUMNS = "id, key, host, state, slot, object, action, owner, family, retry_of, 
 SQL = {
     "job": "SELECT record FROM job WHERE id = ?",
     "job by key": "SELECT record FROM job WHERE key = ?",
-    "jobs by prefix": "SELECT record FROM job WHERE id >= ? AND id < ? ORDER BY id LIMIT 5",
+    "jobs by prefix": "SELECT record FROM job WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
     "put job": f"INSERT INTO job ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     "set job": "UPDATE job SET state = ?, journal = coalesce(?, journal), ended_ms = ?, record = ? WHERE id = ?",
     "last id": "SELECT max(id) FROM job",
@@ -205,7 +205,7 @@ SQL = {
     ),
     "family": "SELECT record, decision FROM family WHERE id = ?",
     "family by key": "SELECT record, decision FROM family WHERE key = ?",
-    "families by prefix": "SELECT record, decision FROM family WHERE id >= ? AND id < ? ORDER BY id LIMIT 5",
+    "families by prefix": "SELECT record, decision FROM family WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
     "states of family": "SELECT state, count(*) FROM job WHERE family = ? GROUP BY state",
     "jobs of family": "SELECT record FROM job WHERE family = ? ORDER BY id",
     "about of family": "SELECT object, host FROM job WHERE family = ?",
@@ -213,6 +213,8 @@ SQL = {
     "epoch": "SELECT value FROM meta WHERE name = 'epoch'",
     "set epoch": "UPDATE meta SET value = value + 1 WHERE name = 'epoch'",
 }
+
+MOST_LIKE = 50  # jobs or groups that are looked at for what the beginning of an id may mean
 
 T = TypeVar("T")
 
@@ -418,8 +420,8 @@ class Store:
         return next(iter(self._jobs("job by key", key)), None)
 
     def jobs_like(self, prefix: str) -> list[Job]:
-        """At most five jobs whose id begins so."""
-        return self._jobs("jobs by prefix", prefix, prefix + "~")
+        """The first jobs whose id begins so."""
+        return self._jobs("jobs by prefix", prefix, prefix + "~", MOST_LIKE)
 
     def add(self, job: Job) -> None:
         """Record a new job and take its locks."""
@@ -600,8 +602,8 @@ class Store:
         return next(iter(self._groups("family by key", key)), None)
 
     def groups_like(self, prefix: str) -> list[Group]:
-        """At most five groups whose id begins so."""
-        return self._groups("families by prefix", prefix, prefix + "~")
+        """The first groups whose id begins so."""
+        return self._groups("families by prefix", prefix, prefix + "~", MOST_LIKE)
 
     def states_of(self, group_id: str) -> dict[str, int]:
         """How many jobs of a group are in which state."""

@@ -195,7 +195,8 @@ def images(hypervisor: Hypervisor, storage: Storage, *, every: bool) -> list[Val
     """Images, or every inactive domain."""
     items = []
     for domain, state in hypervisor.domains():
-        if state in ACTIVE or not (every or domain_xml.is_image(domain, False)):
+        original = domain_xml.is_image(domain, state in ACTIVE)
+        if state in ACTIVE or not (every or original):
             continue
         copied = sources(hypervisor, domain, storage)
         items.append(
@@ -206,6 +207,7 @@ def images(hypervisor: Hypervisor, storage: Storage, *, every: bool) -> list[Val
                 "capacity_bytes": sum(source.capacity_bytes for source in copied),
                 "allocation_bytes": sum(source.allocation_bytes for source in copied),
                 "disks": len(copied),
+                "original": original,
                 "uuid": domain.uuid,
             }
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from maglica import declare, wire
 from maglica.client_worker.audit import DENIALS, LONGEST, STRANGERS
+from maglica.client_worker.store import MOST_LIKE
 from maglica.config import RoleSection
 from maglica.declare import ADMIN, OPERATOR, READER, ROLES, Where
 from maglica.keys import invitation
@@ -141,8 +143,9 @@ def test_every_request_by_everybody(office: LockedOffice, who: str) -> None:
 
 VMS = {
     "ci-1": "running", "ci-2.example.jp": "shut-off", "prod-1": "running", "prod-2": "shut-off",
-    "el9.original": "shut-off",
+    "el9.original": "shut-off", "prod.original": "shut-off", "el9:2026-11-20": "shut-off",
 }  # fmt: skip
+IMAGES = ("el9.original", "el9:2026-11-20")  # what the host calls so: not a name decides
 
 
 @pytest.fixture
@@ -152,9 +155,9 @@ def floor(office: LockedOffice) -> tuple[LockedOffice, Worker, Worker, str]:
     for host in (one, two):
         host.answers["image list"] = lambda args, host=host: {  # type: ignore[misc]
             "items": [
-                {"name": name}
+                {"name": name, "original": name in IMAGES}
                 for name, state in host.vms.items()
-                if name.endswith(".original") or (args["all"] and state == "shut-off")
+                if name in IMAGES or (args["all"] and state == "shut-off")
             ]
         }
         host.answers["host ping"] = lambda args: {"items": [{"name": "it"}]}
@@ -187,8 +190,8 @@ Floor = tuple[LockedOffice, Worker, Worker, str]
     [
         ("vm list", {}, ["ci-1", "ci-2.example.jp"]),
         ("vm list", {"host": "host1"}, ["ci-1", "ci-2.example.jp"]),
-        ("image list", {}, ["el9.original"]),
-        ("image list", {"all": True}, ["ci-2.example.jp", "el9.original"]),
+        ("image list", {}, ["el9.original", "el9:2026-11-20"]),
+        ("image list", {"all": True}, ["ci-2.example.jp", "el9.original", "el9:2026-11-20"]),
         ("host list", {}, ["host1"]),
         ("host ping", {}, ["it"]),
     ],
@@ -306,6 +309,30 @@ def test_others_jobs_are_denied(foreign: Foreign, action: str) -> None:
     assert len(office.audit(outcome="denied", who="robot")) == 2
     assert office.job(job)["state"] == "queued"
     assert not office.job(job)["cancel"]
+
+
+def common(ids: list[str]) -> str:
+    """What all of them begin with."""
+    return "".join(itertools.takewhile(bool, (a[0] if len(set(a)) == 1 else "" for a in zip(*ids, strict=True))))
+
+
+def test_what_may_not_be_seen_makes_no_id_ambiguous_and_is_not_listed(foreign: Foreign) -> None:
+    office, robot, job, one, two = foreign
+    mine = served(office, robot, submission("vm stop", key="mine", name="ci-1"), one, two)["job"]["id"]
+    both = common([job, mine])
+    assert office.read("job show", id=both).error.message == f"job {both} may be {job}, {mine}"
+    with office.of(robot):
+        assert office.read("job show", id=both).good["item"]["id"] == mine
+    second = served(office, robot, submission("vm stop", key="2", name="ci-2.example.jp"), one, two)["job"]["id"]
+    both = common([job, mine, second])
+    with office.of(robot):
+        assert office.read("job show", id=both).error.message == f"job {both} may be {mine}, {second}"
+    for number in range(MOST_LIKE):
+        served(office, ADMIN_KEY, submission("vm stop", key=f"{number}", name="prod-1"), one, two)
+    with office.of(robot):
+        error = office.read("job cancel", id=job[:4]).error
+    assert error.code == "ambiguous_name", "there are too many to look at"
+    assert job not in error.message
 
 
 def test_nobody_waits_for_others_jobs(foreign: Foreign) -> None:

@@ -105,6 +105,15 @@ def test_an_invitation_is_not_guessed(office: LockedOffice, guess: str) -> None:
     assert office.join("host1", secret, A).good, "a guess does not use it up"
 
 
+def test_invitations_that_are_over_are_forgotten(office: LockedOffice) -> None:
+    office.host("host1")
+    late, soon = office.invite("host2"), office.invite("host3", expires=30 * 86400.0)
+    office.sleep(8 * 86400.0)
+    assert len(office.store.invitations()) == 1, "a used one, and one that nobody came with, are gone"
+    assert office.join("host2", late, "b" * 40).error.code == "denied"
+    assert office.join("host3", soon, "c" * 40).good
+
+
 def test_an_invitation_is_for_one_host(office: LockedOffice) -> None:
     secret = office.invite("host1")
     assert office.join("host2", secret, A).error.code == "denied"

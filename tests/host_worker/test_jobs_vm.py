@@ -163,6 +163,7 @@ def test_images(ward: Ward) -> None:
         "capacity_bytes": 4 * GiB,
         "allocation_bytes": GiB,
         "disks": 1,
+        "original": True,
         "uuid": ward.domain(IMAGE).uuid,
     }
     every = ward.read("image list", all=True)["items"]
