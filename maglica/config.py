@@ -37,6 +37,11 @@ class ClientSection(Record):
     keep_audit: float = arg(kinds.DURATION, "how long it is kept who asked for what", default=180 * 86400.0)
     store_reserve: int = arg(kinds.SIZE, "free room of its disk below which no jobs are accepted", default=64 << 20)
     queue_limit: int = arg(kinds.integer(1, 1_000_000), "open jobs beyond which new ones are refused", default=10_000)
+    copy_image: str = arg(
+        kinds.choice("auto", "never"),
+        "auto: when no host that has an image has room for a clone, it is copied to one that has",
+        default="never",
+    )
     forks: int = arg(kinds.integer(1, 1000), "VMs of a fleet that are worked on side by side", default=10)
     protected_names: list[str] = arg(
         kinds.list_of(kinds.TEXT),

@@ -131,6 +131,11 @@ class VmClone(Action):
         kinds.NAME, "take what is not given here from this template", default=None, values_of="template"
     )
     fleet: str | None = arg(kinds.FLEET, "the fleet that it belongs to", default=None, values_of="fleet")
+    copy_image: str | None = arg(
+        kinds.choice("auto", "never"),
+        "copy the image to a host with room when those that have it have none; [client] copy_image by default",
+        default=None,
+    )
     ignore_missing: bool = arg(kinds.BOOL, "go on although a host does not answer", default=False)
 
     def check(self) -> None:

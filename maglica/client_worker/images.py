@@ -10,7 +10,7 @@ from typing import Any
 
 from maglica.client_worker import place
 from maglica.client_worker.labels import refuse_label
-from maglica.client_worker.place import Choice, Reserved, Survey
+from maglica.client_worker.place import Choice, Reserved, Survey, Wanted
 from maglica.declare import Action, nearest
 from maglica.errors import Refused
 
@@ -91,6 +91,31 @@ def for_copy(
     if why:
         raise Refused("no_capacity", f"{dest} cannot take {name}: {why}", "make room there, or choose another --dest")
     return Choice(dest, f"from {source}", {}), type(action)(**{**action.values(), "from_": source})
+
+
+def copied_first(
+    want: Wanted,
+    surveys: dict[str, Survey],
+    missing: dict[str, str],
+    weights: dict[str, float],
+    reserved: dict[str, Reserved],
+    ignore_missing: bool,
+) -> tuple[Choice, str]:
+    """The host that could take a clone if it had the image, and the host that the image would come from.
+
+    Each host that lacks the image is looked at as if it had it already, with as much less room.
+    """
+    source = source_of(want.image, None, surveys, missing)
+    image = {key: value for key, value in holders(want.image, surveys)[source].items() if key != "modes"}
+    size = disk_bytes(want.image, source, surveys)
+    could = {}
+    for host in lacking(want.image, surveys):
+        pools = [{**pool, "free_bytes": int(pool["free_bytes"]) - size} for pool in surveys[host]["pools"]]
+        could[host] = {**surveys[host], "pools": pools, "domains": [*surveys[host]["domains"], image]}
+    if not could:
+        raise Refused("no_capacity", f"every host has the image {want.image}, and none has room", "free some room")
+    choice = place.choose(want, could, missing, weights, reserved, ignore_missing)
+    return choice._replace(why=f"{choice.why}; gets {want.image} from {source} first"), source
 
 
 def for_export(action: Action, surveys: dict[str, Survey], missing: dict[str, str]) -> Choice:

@@ -108,9 +108,11 @@ class Ledger:
 
     # --------------------------------------------------------------------------------------- people's side
 
-    def record(self, wanted: Submission, host: str, action: Action, why: str, now: Now) -> Job:
-        """Write down a new job for a host, and ring there."""
-        locks = action.locks()
+    def record(
+        self, wanted: Submission, host: str, action: Action, why: str, now: Now, *, after: Sequence[str] = ()
+    ) -> Job:
+        """Write down a new job for a host, and ring there. `after`: locks of jobs that it has to wait for as well."""
+        locks = [*action.locks(), *after]
         subject = action.subject()
         about = locks[0].partition(":")[2] if locks else str(getattr(action, subject.name)) if subject else None
         placed = {"name": "place", "seconds": 0.0, "note": f"{host}: {why}"}

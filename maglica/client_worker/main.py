@@ -25,6 +25,7 @@ log = logging.getLogger("maglica.client_worker")
 LIVE = {
     "client": frozenset(
         {
+            "copy_image",
             "customize_profile",
             "read_timeout",
             "keep_jobs",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from maglica import declare
 from maglica.client_worker import images, labels, place, spread
 from maglica.client_worker.doors import Doors
 from maglica.client_worker.keyring import Keyring, Who
@@ -49,6 +50,7 @@ class Placing:
         self._store = store
         self._keyring = keyring
         self._weights = weights
+        self.copy_image = "never"  # [client] copy_image
 
     def find(self, action: Action, seen: Seen, who: Who, now: Now) -> tuple[str, Action, str]:
         """The host for it, its full name, and why there; refused when it must not be done there by `who`."""
@@ -69,6 +71,34 @@ class Placing:
             action, why = renamed(action, name), "the VM is there"
         self._check(action, host, who, now)
         return host, action, why
+
+    def copied_first(self, clone: Action, error: Refused, seen: Seen, who: Who, now: Now) -> tuple[Action, Action, str]:
+        """What is to be copied first, the clone that follows there, and why; `error`, why it has no place otherwise,
+        is raised when nothing can or shall be copied.
+        """
+        on = getattr(clone, "on", None)
+        lacks = error.code == "unknown_entity" and on in seen.surveys
+        if clone.NAME != CLONE or (error.code != "no_capacity" and not lacks):
+            raise error
+        clone = self._profiles.fill(labels.meant(clone, self._store.labels()))
+        if (getattr(clone, "copy_image") or self.copy_image) != "auto":
+            if error.code == "no_capacity":
+                error.hint = f"{error.hint}; --copy-image=auto takes the image to a host that has room"
+            raise error
+        rooms, want, closed = self.rooms(seen), spread.wanted(clone), self._closed(seen, who)
+        surveys = {host: survey for host, survey in seen.surveys.items() if host not in closed}
+        try:
+            choice, source = images.copied_first(
+                want, surveys, seen.missing, self._able(clone, seen), rooms.reserved,
+                bool(getattr(clone, "ignore_missing", False)),
+            )  # fmt: skip
+        except Refused:
+            raise error from None  # that nobody could take it with the image either explains less
+        first = declare.build("image copy", {"name": want.image, "dest": choice.host, "from_": source})
+        self._refuse_locked(first)
+        self._check(first, choice.host, who, now)
+        self._check(clone, choice.host, who, now)
+        return first, clone, choice.why
 
     def find_all(self, wanted: GroupSubmission, seen: Seen, now: Now) -> tuple[list[Placed], Rooms]:
         """A place for each of a group, and what is given away when all of them take theirs."""

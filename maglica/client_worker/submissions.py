@@ -5,7 +5,7 @@ Nothing is kept of one that is being placed but who waits for it: until it is re
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from maglica import declare, policy, wire
@@ -277,11 +277,22 @@ class Submissions:
 
     def _place(self, wanted: Submission, seen: place.Seen, now: Now) -> None:
         try:
-            host, action, why = self._placing.find(wanted.action, seen, wanted.who, now)
+            first = None
+            try:
+                host, action, why = self._placing.find(wanted.action, seen, wanted.who, now)
+            except Refused as error:
+                self._placing.copy_image = self.records.settings.copy_image
+                first, action, why = self._placing.copied_first(wanted.action, error, seen, wanted.who, now)
+                host = str(getattr(first, "dest"))
+            if wanted.dry_run and first:
+                self._answer_askers(wanted.key, _two_steps(wanted, first, host, why, now))
+                return
             if wanted.dry_run:
                 self._plan(wanted, host, action, why, now)
                 return
-            record = self._record(wanted, host, action, why, now)
+            if first:
+                self._record(wanted._replace(key=f"{wanted.key}/image", action=first), host, first, "for a clone", now)
+            record = self._record(wanted, host, action, why, now, after=first.locks() if first else [])
             self._placing.taken(seen, action, host, record["id"])
             answer = self._ledger.told(record, now)
         except Exception as error:
@@ -344,8 +355,10 @@ class Submissions:
             told.append({"name": member.name, "args": member.args, "job": job_id, "error": problem})
         return self._ledger.told_group(group_id, wanted, told, now)
 
-    def _record(self, wanted: Submission, host: str, action: Action, why: str, now: Now) -> Job:
-        record = self._ledger.record(wanted, host, action, why, now)
+    def _record(
+        self, wanted: Submission, host: str, action: Action, why: str, now: Now, *, after: Sequence[str] = ()
+    ) -> Job:
+        record = self._ledger.record(wanted, host, action, why, now, after=after)
         self._doors.audit.write(wanted.who, action.NAME, record["object"], "accepted", now, job=record["id"])
         return record
 
@@ -361,6 +374,14 @@ class Submissions:
         self._questions.ask([host], action, now, self.records.settings.read_timeout, answered, plan=True)
 
 
+def _two_steps(wanted: Submission, first: Action, host: str, why: str, now: Now) -> Message:
+    """The plan of a clone whose image is not there yet: the host cannot say more before it has it."""
+    copied = {name: value for name, value in first.public().items() if value}
+    would = {"first": {"copy": copied["name"], "from": copied["from_"], "to": host}, "then": wanted.action.public()}
+    plan = {"would": would, "changed": True, "host": host, "why": why}
+    return outbox.result(wanted.action, {"missing_hosts": [], "plan": plan}, now)
+
+
 def _refuse_other(known: Job | Group, action: Action) -> None:
     """The same key is the same request: another one under it is a mistake of whoever chose the key."""
     if "members" in known:
@@ -371,5 +392,7 @@ def _refuse_other(known: Job | Group, action: Action) -> None:
     if subject is not None:
         # It was recorded with the full name that it was found to mean.
         asked[subject.name] = had.get(subject.name)
+    if action.NAME == "image copy" and asked["from_"] is None:
+        asked["from_"] = had.get("from_")  # placement filled it in
     if known["action"] != action.NAME or asked != had:
         raise again.other_request(known)

@@ -197,5 +197,5 @@ def _new(want: ImageImport, todo: Plan, host: Host, mark: dict[str, str]) -> New
     return New(
         name=want.name, uuid=todo.uuid, machine=todo.machine, kvm=host.acceleration == "kvm", vcpus=want.vcpus or 1,
         memory_bytes=want.memory or MEMORY, disk=todo.path, mac=todo.mac, network=want.network, bridge=todo.bridge,
-        efi=want.efi, console_log=f"/var/log/libvirt/qemu/{plan.stem(want.name)}.console.log", mark=mark,
+        efi=want.efi, console_log=f"/var/log/libvirt/qemu/{want.name}.console.log", mark=mark,
     )  # fmt: skip

@@ -20,7 +20,7 @@ from maglica.host_worker import commands, nbd
 
 log = logging.getLogger("maglica.host_worker")
 
-LEASE = 300.0  # seconds for which a disk is served without being asked for again
+LEASE = 120.0  # seconds for which a disk is served without being asked for again
 USER = "maglica"
 READY_WITHIN = 10.0  # seconds that qemu-nbd may take to open a disk and its port
 CLIENTS = 4  # connections at once: one that says nothing must not keep the right one out

@@ -285,3 +285,49 @@ def test_whether_copies_are_the_same(contents: list[str | None], same: bool | No
     found = images.one("el9:1", {"items": items, "missing_hosts": []})["item"]
     assert (found["same"], len(found["hosts"])) == (same, len(contents))
     assert found["content"] == (None if same is False else contents[0])
+
+
+# ------------------------------------------------------------------------------- a clone whose image is copied first
+
+
+def test_a_clone_goes_where_room_is_and_its_image_before_it(office: Office, hosts: list[Worker]) -> None:
+    full = hosts[0].survey
+
+    def no_room() -> dict[str, Any]:
+        return {**full(), "memory_free_bytes": 1 << 20}
+
+    hosts[0].survey = no_room  # type: ignore[method-assign]
+    wanted = {"image": IMAGE, "hostname": "web1"}
+    refused = asked(office, hosts, submission("vm clone", key="a", **wanted))
+    assert (refused.error.code, "--copy-image=auto" in refused.error.hint) == ("no_capacity", True)
+    planned = asked(office, hosts, submission("vm clone", key="b", dry_run=True, **wanted, copy_image="auto"))
+    plan = planned.good["plan"]
+    assert plan["would"]["first"] == {"copy": IMAGE, "from": "host1", "to": plan["host"]}
+    assert f"gets {IMAGE} from host1 first" in plan["why"]
+    job = asked(office, hosts, submission("vm clone", key="c", **wanted, copy_image="auto")).good["job"]
+    there = next(host for host in hosts if host.name == job["host"])
+    assert there.name in ("host2", "host3")
+    (copy,) = there.claim(free={"move": 1, "disk": 1})
+    assert office.job(copy)["action"] == "image copy"
+    assert f"held by job {copy} (image copy" in office.job(job["id"])["waits_for"]
+    again = asked(office, hosts, submission("vm clone", key="c", **wanted, copy_image="auto")).good["job"]
+    assert again["id"] == job["id"]
+    there.run(copy)
+    there.end(copy)
+    there.vms[IMAGE] = "shut-off"
+    assert there.claim(free={"disk": 1}) == [job["id"]]
+
+
+def test_on_a_host_that_lacks_the_image(office: Office, hosts: list[Worker]) -> None:
+    wanted = {"image": IMAGE, "hostname": "web1", "on": "host3", "copy_image": "auto"}
+    job = asked(office, hosts, submission("vm clone", key="a", **wanted)).good["job"]
+    assert job["host"] == "host3"
+    nowhere = {**wanted, "image": "el8.original", "hostname": "web2"}
+    assert asked(office, hosts, submission("vm clone", key="b", **nowhere)).error.code == "unknown_entity"
+
+
+def test_nothing_is_copied_where_it_would_not_help(office: Office, hosts: list[Worker]) -> None:
+    wanted = {"image": IMAGE, "hostname": "web1", "memory": 1 << 50, "copy_image": "auto"}
+    refused = asked(office, hosts, submission("vm clone", key="a", **wanted))
+    assert refused.error.code == "no_capacity"
+    assert "does not hold" in refused.error.message
