@@ -5,7 +5,9 @@ from __future__ import annotations
 from maglica.actions.vm import VmClone
 from maglica.declare import Arg
 
-OF_ONE = frozenset({"hostname", "on", "mac", "ip", "gateway", "dns", "format", "ignore_missing", "template", "fleet"})
+OF_ONE = frozenset({
+    "hostname", "on", "mac", "ip", "gateway", "dns", "format", "ignore_missing", "template", "fleet", "copy_image"
+})  # fmt: skip
 
 
 def parameters() -> dict[str, Arg]:

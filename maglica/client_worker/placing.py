@@ -125,6 +125,9 @@ class Placing:
             if member.action.NAME != CLONE:
                 return Placed(member, *self.find(member.action, seen, wanted.who, now))
             action = self._profiles.fill(member.action)
+            if getattr(action, "copy_image") == "auto":
+                hint = f"`maglica image copy {getattr(action, 'image')} --dest=HOST`, or --dest=all, before that"
+                raise Refused("wrong_input", "--copy-image=auto is for one clone, not for many at once", hint)
             choice = self._choose_one_of(action, wanted, seen, rooms, spreads, now)
             self._check(action, choice.host, wanted.who, now)
             return Placed(member, choice.host, action, choice.why)
