@@ -14,21 +14,20 @@ import queue
 import re
 import shutil
 import signal
-import subprocess
+import stat
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, NoReturn
 
 from maglica.errors import Failed, MaglicaError, Refused
 from maglica.host_worker.guest import customize, inspection, preparing, serving
-from maglica.host_worker.guest.inspection import Layout, read_text
+from maglica.host_worker.guest.host_keys import HostKeys
+from maglica.host_worker.guest.inspection import Layout, kind_of, read_text
 from maglica.host_worker.guest.model import (
     Absent,
     Edit,
@@ -169,13 +168,23 @@ def run(task: Mapping[str, Any], steps: Steps) -> dict[str, Any]:
 
 def work(guest: Any, layout: Layout, verb: str, request: GuestRequest | None, steps: Steps) -> dict[str, Any]:
     """One operating system of a launched and inspected appliance, from mounting it to the second reading."""
+    with HostKeys() as keys:
+        if request and verb == "customise" and layout.system.family == "debian":
+            # Most of these need some, and to make them takes as long as to read the disk.
+            keys.begin(customize.HOST_KEY_KINDS, customize.key_comment(request))
+        return _work(guest, layout, verb, request, steps, keys)
+
+
+def _work(
+    guest: Any, layout: Layout, verb: str, request: GuestRequest | None, steps: Steps, keys: HostKeys
+) -> dict[str, Any]:
     with steps.step("read"):
         mount = partial(_mount, guest, layout, wanted=customize.folders(request))
         mount(read_only=verb not in WRITE)
         facts = gather(guest, layout.system, request)
     if verb in ("seal", "upgrade"):
         hands = preparing.Hands(
-            lambda see: gather(guest, layout.system, None, see=see), partial(_apply_all, guest),
+            lambda see: gather(guest, layout.system, None, see=see), partial(_apply_all, guest, keys=keys),
             partial(_reopen, guest, mount), partial(_check, guest), steps.step,
         )  # fmt: skip
         return preparing.prepare(guest, layout.system, hands, upgrade=verb == "upgrade")
@@ -187,7 +196,7 @@ def work(guest: Any, layout: Layout, verb: str, request: GuestRequest | None, st
     report |= {"network": plan.network, "host_keys": plan.host_keys}
     if verb == "customise":
         with steps.step("edit"):
-            _apply_all(guest, plan)
+            _apply_all(guest, plan, keys)
         with steps.step("verify"):
             _reopen(guest, mount)
             _check(guest, plan.expectations)
@@ -275,7 +284,7 @@ def _glob(guest: Any, pattern: str) -> list[str]:
 
 
 def _is_link(guest: Any, path: str) -> bool:
-    return bool(guest.is_symlink(path))
+    return kind_of(guest, path) == stat.S_IFLNK
 
 
 def look(guest: Any, expectations: Sequence[Expectation]) -> dict[str, Seen]:
@@ -320,11 +329,11 @@ def _check(guest: Any, expectations: Sequence[Expectation]) -> None:
 # ---- writing ----------------------------------------------------------------------------------------------------
 
 
-def _apply_all(guest: Any, plan: Plan) -> None:
+def _apply_all(guest: Any, plan: Plan, keys: HostKeys) -> None:
     """Keys are made first: what may be missing on this host is noticed before the disk is touched."""
-    keys = [write for edit in plan.edits if isinstance(edit, MakeHostKeys) for write in host_keys(edit)]
+    files = [write for edit in plan.edits if isinstance(edit, MakeHostKeys) for write in keys.made(edit)]
     for edit in plan.edits:
-        for one in keys if isinstance(edit, MakeHostKeys) else [edit]:
+        for one in files if isinstance(edit, MakeHostKeys) else [edit]:
             apply(guest, one)
 
 
@@ -335,7 +344,7 @@ def apply(guest: Any, edit: Edit) -> None:
             _belongs(guest, path, mode, owner)
         case Remove(path):
             # rm_rf starts a program in the appliance, which takes a tenth of a second without KVM.
-            (guest.rm_rf if guest.is_dir(path) else guest.rm_f)(path)
+            (guest.rm_rf if kind_of(guest, path) == stat.S_IFDIR else guest.rm_f)(path)
         case MakeDir(path, mode, owner):
             guest.mkdir_p(path)
             _belongs(guest, path, mode, owner)
@@ -352,33 +361,6 @@ def _belongs(guest: Any, path: str, mode: int | None, owner: tuple[int, int] | N
         guest.chown(*owner, path)
     if mode is not None:
         guest.chmod(mode, path)
-
-
-def host_keys(edit: MakeHostKeys) -> list[WriteFile]:
-    """New key pairs, made by this host's ssh-keygen. PEM where it exists: OpenSSH before 6.5 reads nothing else."""
-    writes = []
-    with tempfile.TemporaryDirectory(dir=os.environ.get("LIBGUESTFS_TMPDIR")) as folder:
-        for kind in edit.kinds:
-            name = f"ssh_host_{kind}_key"
-            form = [] if kind == "ed25519" else ["-m", "PEM"]
-            target = Path(folder, name)
-            _ssh_keygen(["-q", "-t", kind, *form, "-N", "", "-C", edit.comment, "-f", str(target)])
-            writes.append(WriteFile(f"/etc/ssh/{name}", target.read_text(), 0o600))
-            writes.append(WriteFile(f"/etc/ssh/{name}.pub", Path(folder, f"{name}.pub").read_text(), 0o644))
-    return writes
-
-
-def _ssh_keygen(arguments: list[str]) -> None:
-    """Not by `commands`: it must stay in this process' group, which ends as a whole when the job is cancelled."""
-    hint = "install openssh-client (Debian, Ubuntu) or openssh (RHEL, Fedora)"
-    try:
-        subprocess.run(
-            ["ssh-keygen", *arguments], check=True, timeout=60, stdin=subprocess.DEVNULL, capture_output=True, text=True
-        )
-    except FileNotFoundError as error:
-        raise Refused("environment_error", "ssh-keygen is missing, cannot make ssh host keys", hint) from error
-    except subprocess.CalledProcessError as error:
-        raise Failed("environment_error", f"ssh-keygen ended with {error.returncode}: {error.stderr[-300:]}") from error
 
 
 if __name__ == "__main__":

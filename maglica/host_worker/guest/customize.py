@@ -155,6 +155,10 @@ def patterns(request: GuestRequest | None, system: System) -> tuple[tuple[str, .
     return (*READ, *read), (*SEE, *see)
 
 
+def key_comment(request: GuestRequest) -> str:
+    return f"root@{request.hostname}"
+
+
 def folders(request: GuestRequest | None) -> tuple[str, ...]:
     """Where something is written beside what every clone gets: what is mounted there is needed."""
     return setup.folders(request) if request else ()
@@ -183,7 +187,7 @@ def plan(facts: GuestFacts, request: GuestRequest) -> Plan:
     edits += network_edits
     expected += network_expected
     if host_keys == "written":
-        edits.append(MakeHostKeys(HOST_KEY_KINDS, f"root@{request.hostname}"))
+        edits.append(MakeHostKeys(HOST_KEY_KINDS, key_comment(request)))
         expected += _new_keys(facts)
     else:
         expected.append(Absent(HOST_KEYS))

@@ -11,6 +11,7 @@ Sources: os-release(5), fstab(5), and libguestfs' lib/inspect_fs_unix.c for how 
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -35,6 +36,10 @@ NEEDS_FILE = frozenset({"debian"})
 
 DEVICE = re.compile(r"/dev/(?:[shv]|xv)d([a-z])(\d*)")
 REMOVABLE = re.compile(r"/dev/(sr\d|scd\d|cdrom|fd\d)")
+
+
+MISSING = ("No such file or directory", "Not a directory", "Too many levels of symbolic links")
+"""strerror(3) of ENOENT, ENOTDIR and ELOOP in the appliance, which speaks no other language."""
 
 
 class Layout(NamedTuple):
@@ -98,14 +103,32 @@ def _value(release: str, key: str) -> str:
 
 def read_text(guest: Any, path: str) -> str | None:
     """The text of a regular file or of a link to one; None for anything else."""
-    if not guest.is_file(path, followsymlinks=True):
+    found = _stat(guest.statns, path)
+    if found is None or not stat.S_ISREG(found["st_mode"]):
         return None
-    size = guest.statns(path)["st_size"]
+    size = found["st_size"]
     if size > MAX_TEXT:
         raise Refused("environment_error", f"{path} of the image has {size} bytes, expected at most {MAX_TEXT}")
     # pread answers in one message; read_file opens a stream and takes two hundred times as long.
     content: bytes = guest.pread(path, size, 0) if size else b""
     return content.decode("utf-8", "surrogateescape")
+
+
+def kind_of(guest: Any, path: str) -> int | None:
+    """What lies at a path, links not followed: S_IFREG, S_IFLNK, …; None for nothing."""
+    found = _stat(guest.lstatns, path)
+    return None if found is None else stat.S_IFMT(found["st_mode"])
+
+
+def _stat(ask: Callable[[str], dict[str, int]], path: str) -> dict[str, int] | None:
+    """is_file and its kin start a process in the appliance; these do not, and take a tenth of the time."""
+    try:
+        return ask(path)
+    except RuntimeError as error:
+        # The Python binding does not tell the number.
+        if str(error).endswith(MISSING):
+            return None
+        raise
 
 
 # ---- without libguestfs' inspection ------------------------------------------------------------------------------
@@ -140,7 +163,7 @@ def _root_files(guest: Any, device: str) -> tuple[str, str, str] | None:
     """os-release, debian_version and fstab of a root file system; None when it is none."""
     guest.mount_ro(device, "/")
     try:
-        if not guest.is_dir("/etc") or not guest.is_file("/etc/fstab") or guest.is_dir("/hurd"):
+        if kind_of(guest, "/etc/fstab") != stat.S_IFREG or kind_of(guest, "/hurd") is not None:
             return None
         names = ("/etc/os-release", "/etc/debian_version", "/etc/fstab")
         release, debian, fstab = (read_text(guest, name) or "" for name in names)

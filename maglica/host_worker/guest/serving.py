@@ -3,7 +3,7 @@
 The first clone's disks are in the slots when the appliance is launched, so that it is inspected on them; those of each
 later one take their place. Between two clones nothing is mounted and the slots are parked. What the kernel of the
 appliance knows of a disk (partition table, pages, volume groups) is dropped before the next one is looked at, and the
-beginning of every disk and partition is compared with the first clone's: all begin as their image does.
+beginning of every disk is compared with the first clone's: all begin as their image does.
 
 After any error but a refusal that left everything in order, the child ends: an appliance in doubt serves nobody.
 """
@@ -21,8 +21,8 @@ from maglica.host_worker.guest.inspection import Layout
 from maglica.host_worker.guest.model import GuestRequest
 from maglica.host_worker.guest.storage_daemon import StorageDaemon
 
-BEGINNING = 128 << 10
-"""Bytes. Partition tables, LVM's labels and the superblocks of ext4, XFS and btrfs lie in there."""
+BEGINNING = 68 << 10
+"""Bytes. In there lie partition tables with their identifiers, LVM's labels, and the superblocks of file systems."""
 
 Task = Mapping[str, Any]
 
@@ -39,8 +39,7 @@ class Known(NamedTuple):
     """What was found on the first clone and holds for all."""
 
     layout: Layout
-    devices: list[str]
-    beginnings: dict[str, str]
+    beginnings: dict[str, str]  # of each disk
 
 
 class Appliance:
@@ -88,10 +87,8 @@ class Appliance:
             self._guest = self._hands.launch(self._daemon.drives(), self._memory)
         with steps.step("inspect"):
             # Before anything is mounted: that would change what all clones begin with.
-            devices = [str(one) for one in self._guest.list_devices()]
-            partitions = [str(one) for one in self._guest.list_partitions()]
-            beginnings = _beginnings(self._guest, [*devices, *partitions])
-            return Known(inspection.layout(self._guest), devices, beginnings)
+            beginnings = _beginnings(self._guest, [str(one) for one in self._guest.list_devices()])
+            return Known(inspection.layout(self._guest), beginnings)
 
     def _again(self, task: Task, steps: Any) -> Known:
         known, self._known = self._known, None
@@ -100,8 +97,8 @@ class Appliance:
             self._guest.ping_daemon()
         with steps.step("attach"):
             self._daemon.attach(task["disks"])
-            for device in known.devices:
-                self._guest.blockdev_flushbufs(device)
+            for device in known.beginnings:
+                # Lets go of the pages that the kernel has of it, too.
                 self._guest.blockdev_rereadpt(device)
             if known.layout.volumes:
                 self._guest.lvm_scan(True)
@@ -110,15 +107,16 @@ class Appliance:
         return known
 
     def _leave(self, layout: Layout) -> None:
-        """Nothing is mounted, everything is written, and no volume group holds a disk."""
+        """Nothing is mounted and no volume group holds a disk. What was mounted for writing was unmounted, and so
+        written, before the second reading.
+        """
         self._guest.umount_all()
         if layout.volumes:
             self._guest.vg_activate_all(False)
-        self._guest.sync()
 
 
 def _beginnings(guest: Any, devices: Iterable[str]) -> dict[str, str]:
-    """A digest of what each disk and each partition begins with."""
+    """A digest of what each disk begins with."""
     return {device: hashlib.sha256(guest.pread_device(device, BEGINNING, 0)).hexdigest() for device in devices}
 
 
