@@ -73,7 +73,8 @@ def wanted(action: Action) -> Wanted:
         mode=values["mode"],
         macs=tuple(values["mac"] or ()),
         pool=values.get("pool"),
-        extra_bytes=sum(values.get("disks") or ()) + int(values.get("swap") or 0),
+        # They are sparse; what a guest writes to them later is like what it writes to its other disks.
+        extra_bytes=place.LINKED_BYTES * (len(values.get("disks") or ()) + bool(values.get("swap"))),
     )
 
 

@@ -15,7 +15,8 @@ from typing import Any
 
 from maglica.actions.vm import VmClone
 from maglica.errors import Failed, MaglicaError, Refused
-from maglica.host_worker import copying, customising, domain_xml, exporting, look, plan, readiness, seeding
+from maglica.host_worker import copying, customising, domain_xml, exporting, extras, look, plan, readiness, seeding
+from maglica.host_worker.extras import Extra
 from maglica.host_worker.guest.request import request_of
 from maglica.host_worker.host import Host
 from maglica.host_worker.look import ACTIVE
@@ -25,11 +26,13 @@ from maglica.host_worker.work import Work
 
 
 def clone(want: VmClone, host: Host, work: Work) -> dict[str, Any]:
-    todo, definition = _plan(want, host, work.job)
-    work.will({"export": exporting.path(want, host), **todo.shown()} if want.format else todo.shown())
+    todo, more, definition = _plan(want, host, work.job)
+    shown = {**todo.shown(), **extras.shown(more)}
+    work.will({"export": exporting.path(want, host), **shown} if want.format else shown)
     with work.step("copy", f"{todo.mode} to pool {todo.pool}"):
         made = copying.copy(todo, host, work)
         paths = made.paths
+    extras.make(more, todo, host, work)
     guest = seed = None
     if want.customize == "guestfs":
         paths, guest = customising.customise(todo, paths, request_of(want.values(), todo.macs), host, work)
@@ -43,9 +46,11 @@ def clone(want: VmClone, host: Host, work: Work) -> dict[str, Any]:
         work.point_of_no_return()
         copying.refuse_changed_meanwhile(made)
         copying.name(todo, host, work)
+        extras.name(more, host, work)
         seed = seeding.name(seed, todo, work) if seed else None
         work.undo("undefine", uuid=todo.uuid)
-        host.hypervisor.define(domain_xml.rewrite(definition, plan.edits(todo, want, final, seed, made.rests_on)))
+        edits = plan.edits(todo, want, final, seed, made.rests_on)._replace(more=extras.defined(more))
+        host.hypervisor.define(domain_xml.rewrite(definition, edits))
     if want.start:
         return _started(want, todo, told, host, work)
     return {**told, **_seen(want, host), "seconds": work.seconds()}
@@ -64,7 +69,7 @@ def _started(want: VmClone, todo: ClonePlan, told: dict[str, Any], host: Host, w
     return {**told, "ips": _known_addresses(want, host), **came, "seconds": work.seconds()}
 
 
-def _plan(want: VmClone, host: Host, job: str) -> tuple[ClonePlan, str]:
+def _plan(want: VmClone, host: Host, job: str) -> tuple[ClonePlan, list[Extra], str]:
     """Look again on this host, right before acting: what placement saw may have changed."""
     hypervisor = host.hypervisor
     state = hypervisor.state(want.image)
@@ -93,14 +98,17 @@ def _plan(want: VmClone, host: Host, job: str) -> tuple[ClonePlan, str]:
         emulated=host.acceleration == "tcg",
         files=hypervisor.has_files,
     )
-    _refuse_taken_files(todo, host)
+    folder = next((pool["path"] for pool in pools if pool["name"] == todo.pool), None)
+    more = extras.plan(want, image, todo, folder, hypervisor.has_files)
+    extras.refuse_networks(want, image, hypervisor.networks() if want.networks else [])
+    _refuse_taken_files(todo, more, host)
     if want.customize == "cloud-init":
         seeding.refuse(want, todo, host)
     if want.format and os.path.lexists(exporting.path(want, host)):
         raise Refused(
             "already_exists", f"the file {exporting.path(want, host)} exists", "remove it, or choose another --hostname"
         )
-    return todo, definition
+    return todo, more, definition
 
 
 def _refuse_customisation(want: VmClone, host: Host) -> None:
@@ -114,8 +122,9 @@ def _refuse_customisation(want: VmClone, host: Host) -> None:
         raise Refused("environment_error", f"{host.name} has no real disks to export ({host.hypervisor.uri})")
 
 
-def _refuse_taken_files(todo: ClonePlan, host: Host) -> None:
-    taken = [copy.path for copy in todo.copies] + ([todo.nvram[1]] if todo.nvram else [])
+def _refuse_taken_files(todo: ClonePlan, more: list[Extra], host: Host) -> None:
+    taken = [copy.path for copy in todo.copies] + [one.path for one in more]
+    taken += [todo.nvram[1]] if todo.nvram else []
     for path in taken:
         if _exists(path, todo.pool, host):
             raise Refused("already_exists", f"the file {path} exists", "remove it, or choose another --hostname")

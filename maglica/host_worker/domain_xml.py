@@ -134,6 +134,15 @@ def _nic(nic: ET.Element) -> dict[str, str | None]:
     }
 
 
+class NewDisk(NamedTuple):
+    """A disk that a clone has and its image has not."""
+
+    target: str
+    bus: str
+    path: str
+    format: str
+
+
 class Edits(NamedTuple):
     """What makes a clone's definition out of its image's."""
 
@@ -148,6 +157,8 @@ class Edits(NamedTuple):
     mark: dict[str, str]
     seed: str | None = None  # an image for cloud-init, as a CD-ROM
     devices: frozenset[str] = frozenset()  # targets whose disks are block devices
+    more: tuple[NewDisk, ...] = ()
+    networks: tuple[str, ...] = ()  # of the first network cards; the others stay as they are
 
 
 def rewrite(text: str, edits: Edits) -> str:
@@ -171,6 +182,10 @@ def rewrite(text: str, edits: Edits) -> str:
             _redirect(disk, *edits.disks[target.get("dev", "")], device=target.get("dev") in edits.devices)
     if edits.nvram:
         _set_nvram(root, edits.nvram)
+    for network, nic in zip(edits.networks, root.findall("./devices/interface"), strict=False):
+        _connect(nic, network)
+    for one in edits.more:
+        _add_disk(root, one)
     drop_seed(root)
     if edits.seed:
         _add_seed(root, edits.seed)
@@ -246,6 +261,20 @@ def drop_seed(root: ET.Element) -> None:
         source = disk.find("source")
         if source is not None and source.get("file") == path:
             devices.remove(disk)  # type: ignore[union-attr]  # it was just found in it
+
+
+def _add_disk(root: ET.Element, new: NewDisk) -> None:
+    disk = ET.SubElement(_child(root, "devices"), "disk", {"type": "file", "device": "disk"})
+    ET.SubElement(disk, "driver", {"name": "qemu", "type": new.format})
+    ET.SubElement(disk, "source", {"file": new.path})
+    ET.SubElement(disk, "target", {"dev": new.target, "bus": new.bus})
+
+
+def _connect(nic: ET.Element, network: str) -> None:
+    """Put a network card into a network of libvirt's."""
+    nic.set("type", "network")
+    _drop(nic, "source", "virtualport", "portForward", "ip", "backend")
+    nic.insert(1, ET.Element("source", {"network": network}))
 
 
 def _add_seed(root: ET.Element, path: str) -> None:
@@ -330,6 +359,15 @@ def pool(text: str) -> tuple[str, str | None]:
     """(type, target path) of a storage pool's XML."""
     root = ET.fromstring(text)
     return root.get("type", ""), root.findtext("./target/path")
+
+
+def empty_volume(name: str, size_bytes: int) -> str:
+    """The XML of a new volume of that size."""
+    new = ET.Element("volume")
+    ET.SubElement(new, "name").text = name
+    ET.SubElement(new, "capacity", {"unit": "bytes"}).text = str(size_bytes)
+    ET.SubElement(new, "allocation", {"unit": "bytes"}).text = "0"
+    return ET.tostring(new, encoding="unicode")
 
 
 def volume(name: str, original: str) -> str:

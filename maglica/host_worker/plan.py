@@ -219,6 +219,7 @@ def edits(
         },
         seed=seed,
         devices=frozenset(copy.target for copy in plan.copies if copy.volume),
+        networks=tuple(want.networks or ()),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from maglica.client_worker import place, spread
-from maglica.client_worker.place import Reserved, Seen, Survey, Wanted
+from maglica.client_worker.place import Reserved, Seen, Survey
 from maglica.client_worker.spread import Rooms, Spread
 from maglica.errors import Refused
 from tests.client_worker.test_place import GIB, IMAGE, domain, survey, wanted
@@ -162,7 +162,3 @@ def test_a_thousand_over_a_hundred_hosts_are_placed_in_no_time() -> None:
     assert set(hosts) == set(surveys)
     assert {hosts.count(host) for host in surveys} == {10}
     assert took < 2.0, "seconds"
-
-
-def test_shape_of_wanted() -> None:
-    assert wanted() == Wanted(IMAGE, "web1", None, None, None, False, (), None, 0)

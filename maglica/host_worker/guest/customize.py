@@ -109,6 +109,7 @@ READ = (
     "/etc/hostname",
     "/etc/hosts",
     "/etc/mailname",
+    "/etc/fstab",
     "/etc/machine-id",
     "/var/lib/dbus/machine-id",
     "/etc/shadow",
@@ -180,7 +181,9 @@ def plan(facts: GuestFacts, request: GuestRequest) -> Plan:
     host_keys = _host_keys(facts)
     edits: list[Edit] = []
     expected: list[Expectation] = []
-    for part in (_old_life, _machine_id, _hostname, _hosts, _cloud_init, _authorized_keys, _root_password):
+    for part in (
+        _old_life, _machine_id, _hostname, _hosts, _cloud_init, _authorized_keys, _root_password, _swap,
+    ):  # fmt: skip
         some_edits, some_expected = part(facts, request)
         edits += some_edits
         expected += some_expected
@@ -305,6 +308,15 @@ def _hosts(facts: GuestFacts, request: GuestRequest) -> Part:
     more = request.custom.for_family(facts.system.family).hosts
     text += "".join(f"{line}\n" for line in more if line not in known)
     return [WriteFile("/etc/hosts", text)], [FileIs("/etc/hosts", text)]
+
+
+def _swap(facts: GuestFacts, request: GuestRequest) -> Part:
+    """A line of /etc/fstab for the disk to swap to, found by its label (fstab(5)); what stands there stays."""
+    old = facts.text("/etc/fstab")
+    if request.swap_label is None or f"LABEL={request.swap_label}" in old:
+        return [], []
+    text = old + ("" if not old or old.endswith("\n") else "\n") + f"LABEL={request.swap_label} none swap sw 0 0\n"
+    return [WriteFile("/etc/fstab", text)], [FileIs("/etc/fstab", text)]
 
 
 def _old_names(facts: GuestFacts) -> set[str]:

@@ -74,6 +74,9 @@ class Network:
         return _interface(self.address)
 
 
+SWAP_LABEL = "maglica-swap"  # of a disk that was made for swapping; mkswap(8) takes 15 characters
+
+
 @dataclass(frozen=True)
 class GuestRequest:
     """What the new machine shall be. Building one validates it (`Refused("wrong_input")`).
@@ -89,6 +92,7 @@ class GuestRequest:
     ssh_keys: tuple[str, ...] = ()
     root_password_hash: str | None = field(default=None, repr=False)
     custom: Customization = field(default_factory=Customization)
+    swap_label: str | None = None  # of the disk that it shall swap to
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "macs", tuple(mac.lower() for mac in self.macs))
@@ -126,6 +130,7 @@ class GuestRequest:
             ssh_keys=tuple(value["ssh_keys"]),
             root_password_hash=value["root_password_hash"],
             custom=Customization.from_map(value["custom"]),
+            swap_label=value["swap_label"],
         )
 
 

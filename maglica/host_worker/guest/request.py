@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from maglica.host_worker.guest.customization import asked, merged
-from maglica.host_worker.guest.model import GuestRequest, Network
+from maglica.host_worker.guest.model import SWAP_LABEL, GuestRequest, Network
 
 
 def request_of(values: Mapping[str, Any], macs: Sequence[str]) -> GuestRequest:
@@ -20,6 +20,7 @@ def request_of(values: Mapping[str, Any], macs: Sequence[str]) -> GuestRequest:
         ssh_keys=tuple(line for text in keys for line in text.splitlines()),
         root_password_hash=values["root_password_hash"] or profile.get("root_password_hash"),
         custom=merged(asked(profile), asked(values)),
+        swap_label=SWAP_LABEL if values["swap"] else None,
     )
 
 
