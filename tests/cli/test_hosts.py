@@ -90,8 +90,10 @@ def test_globs_and_ranges_and_a_partial_failure(two: House) -> None:
     assert two.cli("vm", "start", "ci-{1..2}").returncode == 0
     done = two.cli("vm", "stop", "ci-*", "nope")
     assert done.returncode == 10
-    rows = [line.split()[:3] for line in done.stdout.splitlines()[2:]]
-    assert rows == [["ci-1", "done", "yes"], ["ci-2", "done", "yes"], ["nope", "refused", "no"]]
+    rows = [line.split()[:4] for line in done.stdout.splitlines()[2:]]
+    assert [row[:2] for row in rows] == [["ci-1", "done"], ["ci-2", "done"], ["nope", "refused"]]
+    assert [row[3] for row in rows] == ["yes", "yes", "no"]
+    assert rows[2][2] == "?", "it is on no host"
     assert "maglica: there is no VM nope" in done.stderr
 
 
