@@ -42,6 +42,12 @@ def _facts(record: Job) -> list[tuple[str, str]]:
     return [(name, value) for name, value in facts if value]
 
 
+def typed(action: str, name: str, value: Any) -> str:
+    """The value of an argument as it would be typed."""
+    field = declare.find(action).action.FIELDS.get(name)
+    return " ".join(written(field.kind.name if field else "", value).split())
+
+
 def asked(request: dict[str, Any]) -> str:
     """What was asked for, as it would be typed."""
     return " ".join([str(request["action"]), *_typed(str(request["action"]), request["args"])])

@@ -85,6 +85,20 @@ def _short(checksum: str | None) -> str | None:
     return checksum and f"{checksum[:19]}…"
 
 
+def template_render(item: Any, look: Look) -> str:
+    """The command, to be typed or changed."""
+    return f"maglica {story.asked({'action': 'vm clone', 'args': item['args']})}\n"
+
+
+def template_show(item: Any, look: Look) -> str:
+    """Its parameters as they would be typed."""
+    said = {name: story.typed("vm clone", name, value) for name, value in item["parameters"].items()}
+    return output.sheet({**{name: item[name] for name in ("name", "owner", "changed_at")}, **said}, look)
+
+
+template_add = template_show
+
+
 def job_cancel(item: Any, look: Look) -> str:
     if "cancelled" in item:
         return f"group {item['id']}: {item['cancelled']} of {item['jobs']} jobs are being stopped\n"

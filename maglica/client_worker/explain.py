@@ -47,10 +47,10 @@ def group(shown: Told, members: Sequence[Told]) -> Told:
     return {
         "id": shown["id"],
         "state": shown["state"],
-        "what": f"group {shown['id']}, {shown['action']} of {shown['jobs']}: {stands}",
+        "what": f"group {shown['id']}, {_named(shown)}: {stands}",
         "asked": _asked(shown),
         "placed": _spread(members),
-        "happened": None,
+        "happened": _course(shown),
         "waits_for": shown["first_in_line"],
         "failed": "; ".join(f"{text} ({count})" if count > 1 else text for text, count in why.most_common(FEW)) or None,
         "changed": _count_changed(members),
@@ -58,6 +58,30 @@ def group(shown: Told, members: Sequence[Told]) -> Told:
         "related": f"it tries {shown['retry_of']} again" if shown["retry_of"] else None,
         "next": _next_of_group(shown, open_, bad, lost),
     }
+
+
+def _named(shown: Told) -> str:
+    request = shown.get("request")
+    name = f" {request['args'].get('name') or ''}".rstrip() if request else ""
+    return f"{request['action'] if request else shown['action']}{name} of {shown['jobs']}"
+
+
+def _course(shown: Told) -> str | None:
+    """What was decided about a group, what became of that, and how long it took."""
+    found = []
+    decision = shown["decision"]
+    if decision:
+        what = {"stop": "no more were begun", "undo": "what had been made was to be removed again"}[decision["what"]]
+        found.append(f"{what}, because of {decision['why']}")
+    if shown["undo"]:
+        found.append("removed again: " + ", ".join(f"{count} {state}" for state, count in shown["undo"].items()))
+    if shown["needed"] < shown["jobs"]:
+        found.append(f"{shown['needed']} of {shown['jobs']} were to be done")
+    if shown["note"]:
+        found.append(str(shown["note"]))
+    if shown["took_seconds"] is not None:
+        found.append(f"it took {_seconds(shown['took_seconds'])}")
+    return "; ".join(found) or None
 
 
 def _stands(shown: Told) -> str:
