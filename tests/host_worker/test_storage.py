@@ -1,0 +1,70 @@
+"""What is promised, what is in use: between the jobs of one host."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from maglica.errors import Refused
+from maglica.host_worker.storage import Storage
+
+GIB = 1 << 30
+
+
+def test_room_is_promised_once() -> None:
+    storage = Storage()
+    with storage.promise("p", 3 * GIB, 5 * GIB) as mine:
+        assert storage.promised("p") == 3 * GIB
+        assert storage.promised("q") == 0
+        with pytest.raises(Refused) as refused, storage.promise("p", 3 * GIB, 5 * GIB):
+            pass
+        assert refused.value.code == "no_capacity"
+        assert "pool p has 2048 MiB to give beside what other jobs take just now" in refused.value.message
+        mine.took(2 * GIB)  # it is on the disk, and missing from what is free there
+        assert storage.promised("p") == GIB
+        with storage.promise("p", 2 * GIB, 3 * GIB):
+            assert storage.promised("p") == 3 * GIB
+        mine.took(9 * GIB)
+        assert storage.promised("p") == 0
+    assert storage.promised("p") == 0
+
+
+def test_the_same_room_is_not_given_to_two_that_ask_at_once() -> None:
+    storage, given, over = Storage(), [], threading.Barrier(8)
+
+    def ask() -> None:
+        over.wait()
+        try:
+            with storage.promise("p", GIB, 3 * GIB):
+                given.append(True)
+                over.wait()
+        except Refused:
+            over.wait()
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(given) == 3
+
+
+def test_what_is_read_is_not_changed_and_the_other_way_round() -> None:
+    storage = Storage()
+    with storage.using(["/a", "/b"], "web1 cannot be cloned"), storage.using(["/a"], "web2 cannot be cloned"):
+        with (
+            pytest.raises(Refused, match="x cannot be started: another job is just copying /a") as refused,
+            storage.changing(["/c", "/a"], "x cannot be started"),
+        ):
+            pass
+        assert refused.value.code == "locked"
+        with storage.changing(["/c"], "x"):
+            pass
+    with storage.changing(["/a"], "x"):
+        with pytest.raises(Refused, match="another job is just changing /a"), storage.using(["/a"], "web1"):
+            pass
+        with storage.using(["/c"], "web1"):
+            pass
+    with storage.using(["/a"], "web1"), storage.using(["/c"], "web1"):
+        pass

@@ -1,0 +1,112 @@
+"""Thin snapshots of logical volumes: the commands as values, and all of them for real where a kernel has LVM."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shlex
+from typing import Any
+
+import pytest
+
+from maglica.host_worker import volumes
+from maglica.host_worker.modes import Volume
+
+IMAGE = Volume("vg0", "el9.original", "thin")
+JOB = "1b7q2k0m4z"
+LVM = ("pvcreate", "vgcreate", "lvcreate", "lvs", "lvrename", "lvremove")
+NO_CHECK = 'global/thin_check_executable=""'
+
+
+def told(**more: Any) -> str:
+    row = {"vg_name": "vg0", "lv_name": "el9.original", "lv_uuid": "x", "pool_lv": "thin", "segtype": "thin",
+           "lv_tags": ""}  # fmt: skip
+    return json.dumps({"report": [{"lv": [{**row, **more}]}]})
+
+
+def test_what_lvs_tells() -> None:
+    assert volumes.parse(told()) == IMAGE
+    assert volumes.parse(told(segtype="linear", pool_lv="")) == Volume("vg0", "el9.original", None)
+    assert volumes.parse(told(segtype="linear", pool_lv="thin")) == Volume("vg0", "el9.original", None)
+    for text in ("", "{}", "[]", '{"report": []}', '{"report": [{"lv": []}]}', "null"):
+        assert volumes.parse(text) is None
+
+
+def test_the_commands() -> None:
+    assert volumes.snapshot(IMAGE, "web1.part", JOB)[-6:] == [
+        "--addtag", f"maglica-{JOB}", "--name", "web1.part", "--", "vg0/el9.original",
+    ]  # fmt: skip
+    assert volumes.rename("vg0", "a", "b") == ["lvrename", "--yes", "--", "vg0", "a", "b"]
+    assert "lv_tags={maglica-1b7q2k0m4z}" in volumes.remove_tagged("vg0", JOB)
+
+
+def test_no_lvm_and_no_volume_is_no_volume() -> None:
+    assert volumes.at("/nosuch") is None
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_all_of_it_on_a_kernel_with_device_mapper() -> None:
+    """This machine's kernel may have none; that of a libguestfs appliance does, and the appliance has LVM."""
+    if importlib.util.find_spec("guestfs") is None:
+        pytest.skip("libguestfs is not here")
+    import guestfs
+
+    appliance = guestfs.GuestFS(python_return_dict=True)
+    appliance.set_backend("direct")
+    if not os.environ.get("MAGLICA_TEST_KVM"):
+        appliance.set_backend_settings(["force_tcg"])
+    appliance.add_drive_scratch(512 << 20)
+    appliance.launch()
+
+    def run(*argv: str) -> str:
+        # What a command says on stderr goes into the appliance's error; the check of a pool needs a program that it lacks.
+        config = f" --config {shlex.quote(NO_CHECK)}" if argv[0] in LVM else ""
+        line = f"{argv[0]}{config} {shlex.join(argv[1:])}"
+        return str(appliance.debug("sh", [f"{line} 2>/tmp/said || {{ cat /tmp/said >&2; exit 1; }}"]))
+
+    def names() -> set[str]:
+        return set(run("lvs", "--noheadings", "--options", "lv_name", "vg0").split())
+
+    try:
+        try:
+            run("modprobe", "dm_thin_pool")
+        except RuntimeError as error:
+            pytest.skip(f"the appliance's kernel has no thin volumes: {error}")
+        for line in (
+            "pvcreate /dev/sda",
+            "vgcreate vg0 /dev/sda",
+            "lvcreate --yes -L 200M --thinpool thin vg0",
+            "lvcreate --yes -V 1G --thinpool thin -n el9.original vg0",
+            "lvcreate --yes -L 8M -n fat vg0",
+        ):
+            run(*line.split())
+        assert volumes.parse(run(*volumes.list_command("/dev/vg0/el9.original"))) == IMAGE
+        assert volumes.parse(run(*volumes.list_command("/dev/vg0/fat"))) == Volume("vg0", "fat", None)
+        run("dd", "if=/dev/zero", "of=/dev/vg0/fat", "bs=4096", "count=1")
+        before = names()
+
+        # A clone that comes to its end, and is removed.
+        run(*volumes.snapshot(IMAGE, "web1.job1.part", "job1"))
+        assert volumes.parse(run(*volumes.list_command("/dev/vg0/web1.job1.part"))) == IMAGE._replace(
+            name="web1.job1.part"
+        )
+        run("dd", "if=/dev/zero", "of=/dev/vg0/web1.job1.part", "bs=4096", "count=1")  # it is active
+        run(*volumes.rename("vg0", "web1.job1.part", "web1"))
+        assert names() == {*before, "web1"}
+
+        # One that is taken back, before it has its final name and after.
+        run(*volumes.snapshot(IMAGE, "web2.job2.part", "job2"))
+        with pytest.raises(RuntimeError):
+            run(*volumes.rename("vg0", "web2.job2.part", "web1"))  # the name is taken
+        run(*volumes.remove_tagged("vg0", "job2"))
+        run(*volumes.remove_tagged("vg0", "job2"))
+        assert names() == {*before, "web1"}
+        run(*volumes.snapshot(IMAGE, "web3.job3.part", "job3"))
+        run(*volumes.rename("vg0", "web3.job3.part", "web3"))
+        run(*volumes.remove_tagged("vg0", "job3"))
+        run(*volumes.remove("vg0", "web1"))
+        assert names() == before
+    finally:
+        appliance.close()
