@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, cast
 import msgpack
 import zmq
 
+from bench import copies as copying
 from bench import world
 from bench.bare import Curve
 from bench.figures import Figure, compare, ratio, share, timed
@@ -41,6 +42,8 @@ class Size(NamedTuple):
     burst: int
     seconds: float  # of sustained load
     finished: int  # jobs that are over and still in the store
+    clones: int  # on a hypervisor of the lab
+    clone_turns: int
     floods: int
     flooded: float  # seconds of each
 
@@ -54,10 +57,25 @@ FULL = Size(
     burst=100,
     seconds=8.0,
     finished=10_000,
+    clones=100,
+    clone_turns=3,
     floods=5,
     flooded=2.0,
 )
-TINY = Size(turns=1, batch=3, hosts=4, gathers=3, jobs=3, burst=5, seconds=0.5, finished=20, floods=1, flooded=0.2)
+TINY = Size(
+    turns=1,
+    batch=3,
+    hosts=4,
+    gathers=3,
+    jobs=3,
+    burst=5,
+    seconds=0.5,
+    finished=20,
+    clones=3,
+    clone_turns=1,
+    floods=1,
+    flooded=0.2,
+)
 
 
 def round_trip(size: Size) -> Iterator[Figure]:
@@ -217,6 +235,11 @@ def others(size: Size) -> Iterator[Figure]:
     yield from flood(size.floods, size.flooded)
 
 
+def copies(size: Size) -> Iterator[Figure]:
+    """Clones without customisation, against what a shell does for the same disks."""
+    yield from copying.copies(size.clones, size.clone_turns)
+
+
 MEASUREMENTS = {
     "round-trip": round_trip,
     "fan-out": fan_out,
@@ -224,6 +247,7 @@ MEASUREMENTS = {
     "memory": memory,
     "restart": restart,
     "command": command,
+    "copies": copies,
     "flood": others,
 }
 
