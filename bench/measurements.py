@@ -22,6 +22,7 @@ from bench.bare import Curve
 from bench.figures import Figure, compare, ratio, share, timed
 from bench.flood import flood
 from bench.pipe import Pipes
+from bench.transfers import transfers
 from bench.world import HOME, House, Process
 from maglica import job
 from maglica.bus import new_pair
@@ -46,6 +47,7 @@ class Size(NamedTuple):
     clone_turns: int
     floods: int
     flooded: float  # seconds of each
+    disk_mib: int  # data on a disk that is copied
 
 
 FULL = Size(
@@ -61,6 +63,7 @@ FULL = Size(
     clone_turns=3,
     floods=5,
     flooded=2.0,
+    disk_mib=512,
 )
 TINY = Size(
     turns=1,
@@ -75,6 +78,7 @@ TINY = Size(
     clone_turns=1,
     floods=1,
     flooded=0.2,
+    disk_mib=4,
 )
 
 
@@ -240,6 +244,11 @@ def copies(size: Size) -> Iterator[Figure]:
     yield from copying.copies(size.clones, size.clone_turns)
 
 
+def images(size: Size) -> Iterator[Figure]:
+    """Images that go from host to host."""
+    return transfers(size.disk_mib, max(1, size.turns // 3))
+
+
 MEASUREMENTS = {
     "round-trip": round_trip,
     "fan-out": fan_out,
@@ -249,6 +258,7 @@ MEASUREMENTS = {
     "command": command,
     "copies": copies,
     "flood": others,
+    "transfers": images,
 }
 
 

@@ -70,9 +70,12 @@ class Served:
 class Serving:
     """All disks that this host serves just now."""
 
-    def __init__(self, mark: str) -> None:
-        """`mark`: in the environment of what is started, so that the next host worker finds it."""
+    def __init__(self, mark: str, *, hashes: bool = True) -> None:
+        """`mark`: in the environment of what is started, so that the next host worker finds it. `hashes`: whether a
+        checksum is made of what is served.
+        """
         self._mark = mark
+        self._hashes = hashes
         self._lock = threading.Lock()
         self._served: dict[tuple[str, str], Served] = {}
 
@@ -85,7 +88,8 @@ class Serving:
             if found is None:
                 found = self._served[job, disk] = self._start(path, format, folder, address, ports)
                 reader = threading.Thread(target=found.hash, args=(path, format, self._mark), daemon=True)
-                reader.start()
+                if self._hashes:
+                    reader.start()
                 if len(self._served) == 1:
                     threading.Thread(target=self._watch, name="serving", daemon=True).start()
             found.until = time.monotonic() + LEASE
