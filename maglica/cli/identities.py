@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from maglica.cli import checks, duplicates, output
@@ -11,7 +12,8 @@ from maglica.declare import Action, nearest
 from maglica.errors import EXIT_STATUS, Refused
 
 PATIENCE = 15.0  # seconds that hosts have: agents may be slow
-DEEP = 60.0  # seconds that hosts have to read disks
+DEEP = 600.0  # seconds that hosts have to read disks
+PAUSE = 1.0  # seconds between two questions how far they are
 
 
 def check(actions: list[Action], session: Session) -> int:
@@ -24,14 +26,28 @@ def check(actions: list[Action], session: Session) -> int:
     about = None if values["all"] else {duplicates.label(vm) for name in wanted for vm in _meant(name, vms)}
     if values["deep"]:
         names = sorted({vm["name"] for vm in vms if about is None or duplicates.label(vm) in about})
-        message, vms = _asked(names, session)
+        message, vms = _read(names, session)
     return _shown(duplicates.findings(vms, about), type(actions[0]), message, session)
 
 
 def _asked(deep: list[str] | None, session: Session) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    patience = session.options.timeout or (DEEP if deep else PATIENCE)
-    message = session.connection.call("vm identify", {"deep": deep}, patience)
+    message = session.connection.call("vm identify", {"deep": deep}, PATIENCE)
     return message, list(message["items"])
+
+
+def _read(names: list[str], session: Session) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Ask until the hosts have read all disks, or the time is up: then those are unknown."""
+    until = time.monotonic() + (session.options.timeout or DEEP)
+    said = -1
+    while True:
+        message, vms = _asked(names, session)
+        left = sum(bool(vm.get("reading")) for vm in vms)
+        if not left or time.monotonic() >= until:
+            return message, vms
+        if left != said:
+            said = left
+            session.note(f"the disks of {left} VMs are still to be read")
+        time.sleep(PAUSE)
 
 
 def _meant(name: str, vms: list[dict[str, Any]]) -> list[dict[str, Any]]:

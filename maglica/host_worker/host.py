@@ -10,6 +10,7 @@ from maglica.config import HostWorkerSection, PathsSection
 from maglica.host_worker.guest.warm import WarmAppliances
 from maglica.host_worker.hypervisor import Hypervisor
 from maglica.host_worker.needs import Needs
+from maglica.host_worker.reading import Reading
 from maglica.host_worker.serving import Serving
 from maglica.host_worker.storage import Storage
 
@@ -26,6 +27,7 @@ class Host(NamedTuple):
     needs: Needs | None = None  # what jobs ask other hosts for
     serving: Serving | None = None  # what is served to other hosts
     warm: WarmAppliances | None = None  # kept for the next clone of an image
+    reading: Reading | None = None  # what was read in disks for a look
 
     def short_folder(self) -> str:
         """A folder for sockets and one-time keys, whose path is short: a socket's may have 107 characters. What is in

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,22 +18,21 @@ Value = dict[str, Any]
 
 SIDE_BY_SIDE = 8  # agents that are asked at a time
 AGENT_WITHIN = 2  # seconds that an agent has for a word
-DEEP_WITHIN = 50.0  # seconds for all disks together: a read ends after 60
+DEEP_WITHIN = 180.0  # seconds for the disks of one VM
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
 def all_of(host: Host, deep: tuple[str, ...]) -> list[Value]:
-    """Every VM but images. `deep`: the names of those whose disks are to be read when they are off, which takes seconds
-    for each.
+    """Every VM but images. `deep`: the names of those whose disks are to be read when they are off; `reading`
+    is true of those that are not yet.
     """
     known = [(vm, state) for vm, state in host.hypervisor.domains() if not is_image(vm, state in ACTIVE)]
     local = host.hypervisor.private_networks()
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
         items = list(pool.map(lambda one: _one(one[0], one[1], local, host), known))
-    until = time.monotonic() + DEEP_WITHIN
     for item, (domain, state) in zip(items, known, strict=True):
-        if domain.name in deep and state not in ACTIVE and host.hypervisor.has_files:
-            item |= _in_the_disk(domain, host, until)
+        if domain.name in deep and state not in ACTIVE and host.reading:
+            item |= _in_the_disk(domain, host)
     return items
 
 
@@ -51,6 +49,7 @@ def _one(domain: Domain, state: str, local: set[str], host: Host) -> Value:
         "machine_id_from": "agent" if machine_id else "anew" if domain.mark.get("customize") == "guestfs" else None,
         "image": domain.mark.get("image"),
         "why": None,
+        "reading": False,
     }
 
 
@@ -78,23 +77,28 @@ def _of_the_agent(name: str, host: Host) -> str | None:
     return text if _ID.fullmatch(text) else None
 
 
-def _in_the_disk(domain: Domain, host: Host, until: float) -> Value:
+def _in_the_disk(domain: Domain, host: Host) -> Value:
     """The machine-id on the disks of a VM that is off; nothing is written."""
-    left = until - time.monotonic()
+    assert host.reading is not None
     sources = look.sources(host.hypervisor, domain, host.storage)
     disks = [guest_disk.Disk(source.path, source.disk.format) for source in sources]
     try:
-        if left <= 1:
-            return {"why": "no time was left to read its disks: ask for fewer VMs at once"}
+        return host.reading.look([disk.path for disk in disks], lambda: _read(disks, host)) or {"reading": True}
+    except OSError as error:
+        return {"why": f"its disks cannot be read: {error}"}
+
+
+def _read(disks: list[guest_disk.Disk], host: Host) -> Value:
+    try:
         report = guest_disk.inspect_disks(
             disks,
             kvm=host.acceleration == "kvm",
-            deadline=left,
+            deadline=DEEP_WITHIN,
             on_step=lambda step: None,
             cancelled=lambda: False,
         )
-    except (MaglicaError, OSError) as error:
-        return {"why": f"its disks cannot be read: {error}"}
+    except MaglicaError as error:
+        return {"why": f"its disks cannot be read: {error.message}"}
     text = str(report.get("machine_id") or "")
     if _ID.fullmatch(text):
         return {"machine_id": text, "machine_id_from": "disk"}

@@ -22,6 +22,7 @@ from maglica.host_worker.host import Host
 from maglica.host_worker.hypervisor import Hypervisor
 from maglica.host_worker.journal import open_journal
 from maglica.host_worker.needs import Needs
+from maglica.host_worker.reading import Reading
 from maglica.host_worker.rhythm import ANSWER_WITHIN, PROGRESS_EVERY, Rhythm
 from maglica.host_worker.run import Runner
 from maglica.host_worker.serving import Serving
@@ -89,7 +90,17 @@ def _main() -> int:
     listener = Listener(address, pub_port, rep_port, [wire.topic(name)], key)
     needs, serving, warm = Needs(listener.wake), Serving(journal.mark), WarmAppliances(journal.mark)
     host = Host(
-        name, hypervisor, settings.host_worker, *found, Storage(), address, settings.paths, needs, serving, warm
+        name,
+        hypervisor,
+        settings.host_worker,
+        *found,
+        Storage(),
+        address,
+        settings.paths,
+        needs,
+        serving,
+        warm,
+        Reading(),
     )
     host.clear_short_folder()
     runner = Runner(host, journal, listener.wake)
