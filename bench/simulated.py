@@ -42,6 +42,7 @@ class Host:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.needs = None  # no job of it asks another host for anything
 
 
 class Memory(Allegiance):

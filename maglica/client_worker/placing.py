@@ -69,6 +69,8 @@ class Placing:
             if action.WHOLE_FLEET:
                 place.refuse_double_life(name, host, seen.vms)
             action, why = renamed(action, name), "the VM is there"
+            if action.NAME == "image remove" and len(seen.vms[name]) == 1:  # the last copy
+                labels.refuse_labelled(name, self._store.labels())
         self._check(action, host, who, now)
         return host, action, why
 

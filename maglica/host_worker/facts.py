@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import Any
 
 from maglica.errors import Refused
-from maglica.host_worker import commands, domain_xml, look
-from maglica.host_worker.domain_xml import Domain
+from maglica.host_worker import commands, domain_xml, look, removing
 from maglica.host_worker.host import Host
 from maglica.host_worker.modes import Source
 
@@ -33,21 +31,10 @@ def of_image(host: Host, name: str) -> list[Value]:
             "name": name, "state": state, "uuid": domain.uuid, "os": mark.get("os"), "source": mark.get("source"),
             "origin": mark.get("origin"), "content": mark.get("content"), "date": mark.get("date"),
             "vcpus": domain.vcpus, "memory_bytes": domain.memory_bytes, "machine": domain.machine,
-            "nvram": domain.nvram, "dependents": _dependents(host, domain, found),
+            "nvram": domain.nvram, "dependents": len(removing.dependents(name, host)),
             "disks": [{"target": source.disk.target, **_disk(source)} for source in found],
         }
     ]  # fmt: skip
-
-
-def _dependents(host: Host, image: Domain, found: list[Source]) -> int:
-    """How many other domains have one of these disks in a chain of their own."""
-    paths = {os.path.realpath(source.path) for source in found}
-    count = 0
-    for domain, _ in host.hypervisor.domains():
-        if domain.name != image.name:
-            chains = (look.chain(look.disk_path(host.hypervisor, disk)) for disk in domain.disks if disk.path)
-            count += any(os.path.realpath(link) in paths for chain in chains for link in chain)
-    return count
 
 
 def _disk(source: Source) -> Value:

@@ -331,3 +331,12 @@ def test_nothing_is_copied_where_it_would_not_help(office: Office, hosts: list[W
     refused = asked(office, hosts, submission("vm clone", key="a", **wanted))
     assert refused.error.code == "no_capacity"
     assert "does not hold" in refused.error.message
+
+
+def test_what_a_label_means_is_not_removed(office: Office, shelf: list[Worker]) -> None:
+    read(office, shelf, "image promote", name="el9:2")
+    last = asked(office, shelf, submission("image remove", key="a", name="el9:2"))
+    assert (last.error.code, last.error.message) == ("protected", "el9:stable means el9:2")
+    shelf[2].vms["el9:2"] = "shut-off"
+    one_of_two = asked(office, shelf, submission("image remove", key="b", name="el9:2@host3"))
+    assert one_of_two.good["job"]["host"] == "host3"
