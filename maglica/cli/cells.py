@@ -24,6 +24,7 @@ ABSENT = frozenset(
         "job",
         "object",
         "revoked_at",
+        "took_seconds",
         "note",
         "template",
         "fleet",
@@ -69,7 +70,7 @@ def _text(key: str, value: Any, now: datetime) -> str:
     if isinstance(value, (int, float)):
         return number(key, value)
     if isinstance(value, str):
-        return when(value, now) if key.endswith("_at") else value
+        return when(value, now) if key.endswith("_at") or key == "at" else value
     if isinstance(value, dict):
         return " ".join(f"{name}={_text(name, inner, now)}" for name, inner in value.items())
     if isinstance(value, (list, tuple)):

@@ -320,7 +320,16 @@ def _status(outcomes: list[Outcome], session: Session) -> int:
     session.complain([answers.told_of(name, error) for name, error in failures[:MOST_COMPLAINTS]])
     if len(failures) > MOST_COMPLAINTS:
         session.complain([f"and {len(failures) - MOST_COMPLAINTS} more; --output=wide shows each"])
+    groups = [outcome.group for outcome in outcomes if outcome.group and outcome.failures()]
+    session.complain([_once_more(group) for group in groups if group.recorded and group.ended])
     return status(outcomes)
+
+
+def _once_more(group: GroupHandle) -> str:
+    """What may be done about a group of which something did not succeed. Nobody has seen its id before."""
+    done = group.record["states"].get(DONE, 0)
+    hint = f"`maglica job retry {group.id} --failed` tries the rest again"
+    return f"group {group.id}: {done} of {group.record['jobs']} done\n  {hint}"
 
 
 def status(outcomes: list[Outcome]) -> int:

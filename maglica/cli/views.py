@@ -101,6 +101,9 @@ template_add = template_show
 
 def job_cancel(item: Any, look: Look) -> str:
     if "cancelled" in item:
+        if not item["changed"]:
+            stands = "is being stopped already" if item["open"] else f"is {item['state']}"
+            return f"group {item['id']} {stands}: nothing to stop\n"
         return f"group {item['id']}: {item['cancelled']} of {item['jobs']} jobs are being stopped\n"
     if not item["changed"]:
         stands = "is being stopped already" if item["cancel"] and item["ended_at"] is None else f"is {item['state']}"

@@ -33,7 +33,8 @@ def for_lock(record: Job, ahead: int, lock: str, holder: Job | None) -> Waiting:
     if holder is None or holder["state"] not in OPEN:
         return for_slot(record, ahead, [])
     what = lock.replace("vm:", "VM ", 1)
-    stands = "which is queued itself" if holder["state"] == QUEUED else f"which is {holder['step'] or holder['state']}"
+    stands = f"in step {holder['step']}" if holder["step"] else f"which is {holder['state']}"
+    stands = "which is queued itself" if holder["state"] == QUEUED else stands
     text = f"{what}, held by job {holder['id']} ({holder['action']}, {stands})"
     return Waiting(ahead + 1, text, {"kind": "lock", "lock": lock, "job": holder["id"]})
 

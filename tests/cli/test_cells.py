@@ -58,6 +58,7 @@ def test_times_are_local(text: str, shown: str) -> None:
         ("name", None, "?"),
         ("memory_bytes", None, "?"),
         ("expires_at", None, "never"),
+        ("at", "2026-03-04T05:06:07Z", "14:06:07"),
         ("job", None, ""),
         ("memory_bytes", 1 << 30, "1 GiB"),
         ("took_seconds", 1.5, "1.5 s"),

@@ -353,7 +353,11 @@ def test_a_group_is_stopped_as_one(house: House, host: ScriptedHost) -> None:
     until(lambda: len(host.cancelled) == 2, 10, "the host hears of it")
     for name in ("web1", "web2"):
         host.end(given(host, name), error=Failed("cancelled", "the job was cancelled").to_wire())
+    ended = house.cli("job", "attach", group)
+    assert ended.returncode == 1
+    assert f"group {group}: 0 of 2 done\n  `maglica job retry {group} --failed` tries the rest again" in ended.stderr
     assert house.cli("job", "wait", group).returncode == 1
+    assert house.cli("job", "cancel", group).stdout == f"group {group} is cancelled: nothing to stop\n"
     assert house.cli("lock", "list", "-o", "name").stdout == ""
 
 
