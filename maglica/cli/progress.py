@@ -8,10 +8,12 @@ from typing import Any
 
 from maglica.cli.cells import duration, printable, size
 from maglica.cli.output import cut
-from maglica.job import CANCELLED, CLAIMED, DONE, FAILED, FINAL, LOST, QUEUED, RUNNING, Job
+from maglica.job import CANCELLED, CLAIMED, DONE, FAILED, FINAL, LOST, OPEN, QUEUED, RUNNING, Job
 
 LABEL = 32  # columns that the label gets before anything else is left out
 EVERY = 10.0  # seconds between two lines about bytes where lines are not redrawn
+FEW = 100  # jobs of groups whose changes are told as they come, where lines are not redrawn
+SOON_AGAIN = 1.0  # seconds between two lines about them
 WINDOW = 5.0  # seconds over which the rate is taken
 _ORDER = (QUEUED, CLAIMED, RUNNING, DONE, FAILED, CANCELLED, LOST)  # of the states in a summary
 SOON = 0.5  # seconds before which nothing sensible can be said about it
@@ -160,6 +162,7 @@ class Watch:
         self._groups: Sequence[Any] = ()
         self._told = ""
         self._told_at = float("-inf")
+        self._began: float | None = None
 
     def show(self, records: Sequence[Job], now: float, ages: Sequence[float], groups: Sequence[Any] = ()) -> None:
         """Draw the records as they are at `now`. `ages`: how old each was when it was first seen, in seconds.
@@ -193,7 +196,8 @@ class Watch:
         """Counts change with every job: they are told now and then, and at the end."""
         summary = self._summary()
         ended = not any(group["open"] for group in self._groups)
-        if summary != self._told and (ended or now - self._told_at >= EVERY):
+        pause = SOON_AGAIN if sum(group["jobs"] for group in self._groups) <= FEW else EVERY
+        if summary != self._told and (ended or now - self._told_at >= pause):
             sys.stderr.write(f"{summary}\n")
             self._told, self._told_at = summary, now
 
@@ -204,11 +208,26 @@ class Watch:
             meters = [meter for meter in meters if meter.record["state"] not in FINAL]
         lines = [meter.line(now, self._columns) for meter in meters]
         if several:
-            lines = [*lines[: self._lines - 2], cut(self._summary(), self._columns - 1)]
+            lines = [*lines[: self._lines - 2], self._last_line(now)]
         self.clear()
         sys.stderr.write("\n".join(lines))
         sys.stderr.flush()
         self._drawn = len(lines)
+
+    def _last_line(self, now: float) -> str:
+        """The summary, with a bar for the groups where there is room."""
+        summary = self._summary()
+        if not self._groups:
+            return cut(summary, self._columns - 1)
+        jobs = sum(group["jobs"] for group in self._groups)
+        over = sum(count for group in self._groups for state, count in group["states"].items() if state not in OPEN)
+        self._began = now if self._began is None else self._began
+        elapsed = duration(float(int(now - self._began)))
+        for tail in (f"{_bar(over / jobs, 20)}  {elapsed}", f"{_bar(over / jobs, 10)}  {elapsed}", elapsed):
+            room = self._columns - 1 - len(tail) - 2
+            if room >= len(summary):
+                return f"{summary}  {tail}"
+        return cut(summary, self._columns - 1)
 
     def _summary(self) -> str:
         named = {group["id"] for group in self._groups}
@@ -225,6 +244,10 @@ class Watch:
         working = counts.get(CLAIMED, 0) + counts.get(RUNNING, 0)
         waits = next((group["first_in_line"] for group in self._groups if group["first_in_line"]), None)
         rest = printable(f"; waiting for {waits}") if waits and not working else ""
+        for group in self._groups:
+            if group.get("undo"):
+                undo = ", ".join(f"{count} {state}" for state, count in group["undo"].items())
+                rest += f"; taking back what was made: {undo}"
         return f"{sum(counts.values())} jobs: {told}{rest}"
 
     def clear(self) -> None:
