@@ -63,9 +63,12 @@ class Meter:
         words = [state(record), _amount(record), _speed(self.rate()) if _amount(record) else ""]
         return f"{label(record)}: {', '.join(word for word in words if word)}"
 
-    def line(self, now: float, columns: int) -> str:
-        """The whole state on one line that fits: label, step, bar, bytes, rate, time."""
-        head = f"{label(self.record)}: {state(self.record)}"
+    def line(self, now: float, columns: int, *, grouped: bool = False) -> str:
+        """The whole state on one line that fits: label, step, bar, bytes, rate, time. `grouped`: one of many that do the
+        same, each somewhere else.
+        """
+        name = printable(f"{self.record['object']} on {self.record['host']}") if grouped else label(self.record)
+        head = f"{name}: {state(self.record)}"
         for tail in self._tails(duration(float(int(now - self.began)))):
             room = columns - 1 - len(tail) - 2
             if room >= min(len(head), LABEL):
@@ -206,7 +209,8 @@ class Watch:
         several = len(meters) > 1 or bool(self._groups)
         if several:
             meters = [meter for meter in meters if meter.record["state"] not in FINAL]
-        lines = [meter.line(now, self._columns) for meter in meters]
+        named = {group["id"] for group in self._groups}
+        lines = [meter.line(now, self._columns, grouped=meter.record["group"] in named) for meter in meters]
         if several:
             lines = [*lines[: self._lines - 2], self._last_line(now)]
         self.clear()
