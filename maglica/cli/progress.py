@@ -64,8 +64,8 @@ class Meter:
         return f"{label(record)}: {', '.join(word for word in words if word)}"
 
     def line(self, now: float, columns: int, *, grouped: bool = False) -> str:
-        """The whole state on one line that fits: label, step, bar, bytes, rate, time. `grouped`: one of many that do the
-        same, each somewhere else.
+        """The whole state on one line that fits: label, step, bar, bytes, rate, time. `grouped`: one of many that do
+        the same, each somewhere else.
         """
         name = printable(f"{self.record['object']} on {self.record['host']}") if grouped else label(self.record)
         head = f"{name}: {state(self.record)}"
@@ -210,7 +210,7 @@ class Watch:
         if several:
             meters = [meter for meter in meters if meter.record["state"] not in FINAL]
         named = {group["id"] for group in self._groups}
-        lines = [meter.line(now, self._columns, grouped=meter.record["group"] in named) for meter in meters]
+        lines = [meter.line(now, self._columns, grouped=meter.record.get("group") in named) for meter in meters]
         if several:
             lines = [*lines[: self._lines - 2], self._last_line(now)]
         self.clear()
