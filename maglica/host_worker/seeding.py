@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +35,11 @@ def refuse(want: VmClone, todo: ClonePlan, host: Host) -> None:
         raise Refused(
             "environment_error", f"{host.name} has no real disks ({host.hypervisor.uri})", "use --customize=none"
         )
+    if path_of(todo).startswith("/dev/"):
+        raise Refused(
+            "environment_error", f"the disks of {todo.name} are no files: a seed has no place beside them",
+            "choose a pool of files with --pool, or use --customize=guestfs",
+        )  # fmt: skip
     if _tool() is None:
         raise Refused(
             "environment_error", f"{host.name} has none of {', '.join(TOOLS)}, which make a seed for cloud-init",
@@ -52,15 +56,18 @@ def make(want: VmClone, todo: ClonePlan, work: Work) -> tuple[str, dict[str, Any
     part = f"{path_of(todo)}.{todo.job}.part"
     tool = _tool() or TOOLS[0]
     with work.step("customize", "a seed for cloud-init"):
-        work.undo("remove_part", path=part)
-        # It may hold hashes of passwords: nobody but root (and the guest) reads it.
-        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        with tempfile.TemporaryDirectory(prefix="maglica-seed-") as folder:
-            for name, text in files.items():
-                Path(folder, name).write_text(text, encoding="utf-8")
-            argv = [tool, "-quiet", "-o", part, "-V", cloud_init.LABEL, "-J", "-r", folder]
-            must(work.run(argv), f"seed of {todo.name}")
+        # It may hold hashes of passwords: nobody but root (and the guest) reads it, and after a crash all of it goes.
+        _write(part, "", work)
+        grafts = []
+        for name, text in files.items():
+            own = f"{path_of(todo)}.{todo.job}.{name}"
+            _write(own, text, work)
+            grafts.append(f"{name}={_escaped(own)}")
+        argv = [tool, "-quiet", "-o", part, "-V", cloud_init.LABEL, "-J", "-r", "-graft-points", *grafts]
+        must(work.run(argv), f"seed of {todo.name}")
         _check(part, files)
+        for graft in files:
+            os.unlink(f"{path_of(todo)}.{todo.job}.{graft}")
     return part, {"os": None, "network": "cloud-init", "host_keys": "first-boot", "verified": False, "seconds": {}}
 
 
@@ -72,6 +79,17 @@ def name(part: str, todo: ClonePlan, work: Work) -> str:
 
 def _tool() -> str | None:
     return next((tool for tool in TOOLS if shutil.which(tool)), None)
+
+
+def _write(path: str, text: str, work: Work) -> None:
+    work.undo("remove_part", path=path)
+    with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _escaped(path: str) -> str:
+    """A path as a graft point has it (mkisofs(8))."""
+    return path.replace("\\", "\\\\").replace("=", "\\=")
 
 
 def _check(path: str, files: dict[str, str]) -> None:

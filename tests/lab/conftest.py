@@ -34,7 +34,7 @@ class Lab:
     def on(self, host: str, script: str, *, check: bool = True) -> str:
         """Run a shell script inside a host; its stdout."""
         argv = [str(HOME / "lab" / "enter"), f"--name={NAME}", host, "sh", "-c", script]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=180, check=False)
         assert not check or done.returncode == 0, f"{script}: {done.stdout}{done.stderr}"
         return done.stdout
 
