@@ -77,8 +77,7 @@ def _run(name: str, want: ImageCopy, host: Host, work: Work) -> dict[str, Any]:
 
 
 def _ask(want: ImageCopy, host: Host, work: Work, disk: str | None) -> dict[str, Any]:
-    if host.needs is None:
-        raise Failed("internal_error", "this host worker has no way to ask another host")
+    assert host.needs is not None, "a host worker that runs jobs can ask other hosts"
     try:
         return host.needs.ask(work.job, {"disk": disk}, ANSWER_WITHIN, work.check)
     except MaglicaError as error:

@@ -12,6 +12,7 @@ from maglica.host_worker.host import Host
 from maglica.host_worker.hypervisor import Hypervisor
 from maglica.host_worker.neighbours import Knock
 from maglica.host_worker.readiness import Seen, Wait, met, words
+from maglica.host_worker.storage import Storage
 
 OURS, OTHER = "52:54:00:00:00:01", "52:54:00:00:00:99"
 A = "192.0.2.7"
@@ -98,7 +99,7 @@ def test_what_a_definition_can_never_fulfil_is_refused_before_anything(
     condition: str | None, devices: str, message: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
-    host = Host("host1", Hypervisor("qemu:///system"), HostWorkerSection(), "tcg", "")
+    host = Host("host1", Hypervisor("qemu:///system"), HostWorkerSection(), "tcg", "", Storage())
     domain = domain_xml.read(PLAIN.format(devices))
     if message is None:
         readiness.refuse(condition, domain, host)
@@ -110,7 +111,7 @@ def test_what_a_definition_can_never_fulfil_is_refused_before_anything(
 
 def test_without_virsh_nobody_hears_of_reboots(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
-    host = Host("host1", Hypervisor("qemu:///system"), HostWorkerSection(), "tcg", "")
+    host = Host("host1", Hypervisor("qemu:///system"), HostWorkerSection(), "tcg", "", Storage())
     with pytest.raises(Refused, match="has no virsh") as refused:
         readiness.refuse("running", domain_xml.read(PLAIN.format("")), host)
     assert "libvirt-clients" in refused.value.hint
