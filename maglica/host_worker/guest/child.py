@@ -131,8 +131,12 @@ def _leave(number: int, frame: object) -> NoReturn:
 
 def _hear_parent(tasks: queue.SimpleQueue[dict[str, Any]]) -> None:
     """Hand on what the parent says, and end when it does: stdin is open for as long as it lives."""
-    for line in sys.stdin.buffer:
-        tasks.put(json.loads(line))
+    # Not by sys.stdin: a thread that is in the middle of that when the process ends makes Python abort.
+    rest = b""
+    while data := os.read(0, 1 << 16):
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            tasks.put(json.loads(line))
     # The parent would have done it. What libguestfs keeps elsewhere goes when SIGTERM lets this process tidy up.
     shutil.rmtree(os.environ.get("LIBGUESTFS_TMPDIR", ""), ignore_errors=True)
     group = os.getpgrp()
