@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 
 from maglica.actions.image import ImageCopy
 from maglica.errors import Failed, MaglicaError, Refused
-from maglica.host_worker import copying, domain_xml, importing, look, modes, nbd, plan
-from maglica.host_worker.domain_xml import Domain, Edits
+from maglica.host_worker import copying, domain_xml, foreign, importing, look, modes, nbd, plan
+from maglica.host_worker.domain_xml import Edits
 from maglica.host_worker.host import Host
+from maglica.host_worker.serving import USER
 from maglica.host_worker.signs import sign
 from maglica.host_worker.work import Work, must
 
@@ -25,6 +26,7 @@ RENEW = 15.0  # seconds between two words to the host that serves
 FAREWELL = 3.0  # seconds for the last word
 ANSWER_WITHIN = 60.0  # seconds that it has for an answer
 NVRAM = "nvram"
+NVRAM_FOLDER = "/var/lib/libvirt/qemu/nvram"  # libvirt's own
 
 
 class Disk(NamedTuple):
@@ -96,20 +98,20 @@ def _release(host: Host, work: Work) -> None:
 
 
 def _plan(name: str, told: dict[str, Any], host: Host, job: str) -> Plan:
-    image = domain_xml.read(told["definition"])
+    targets = frozenset(foreign.target(disk["target"]) for disk in told["disks"])
+    definition = foreign.tamed(told["definition"], name, targets, f"/var/log/libvirt/qemu/{name}.console.log")
+    image = domain_xml.read(definition)
     pools = look.pools(host.hypervisor, host.settings, host.storage)
     pool = modes.roomiest(pools, host.settings.pool, sum(disk["allocation_bytes"] for disk in told["disks"]))
     only = len(told["disks"]) == 1
     disks = [_disk(disk, name, str(pool["path"]), job, only=only) for disk in told["disks"]]
-    nvram = _nvram(image, name, job) if told["nvram"] else None
+    nvram = _nvram(name, job) if told["nvram"] and image.nvram else None
     for disk in [*disks, *([nvram] if nvram else [])]:
         if os.path.lexists(disk.path):
             raise Refused(
                 "already_exists", f"the file {disk.path} exists on {host.name}", "remove it, or say --as=NAME"
             )
-    return Plan(
-        name, str(uuid.uuid4()), str(pool["name"]), disks, nvram, told["definition"], dict(image.mark), len(image.nics)
-    )
+    return Plan(name, str(uuid.uuid4()), str(pool["name"]), disks, nvram, definition, dict(image.mark), len(image.nics))
 
 
 def _disk(told: dict[str, Any], name: str, folder: str, job: str, *, only: bool) -> Disk:
@@ -119,11 +121,9 @@ def _disk(told: dict[str, Any], name: str, folder: str, job: str, *, only: bool)
     return Disk(told["target"], format, told["allocation_bytes"], f"{path}.{job}.part", path)
 
 
-def _nvram(image: Domain, name: str, job: str) -> Disk:
-    path = str(image.nvram)
-    if name != image.name:
-        path = domain_xml.own_path(path, image.name, name)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+def _nvram(name: str, job: str) -> Disk:
+    os.makedirs(NVRAM_FOLDER, exist_ok=True)
+    path = os.path.join(NVRAM_FOLDER, f"{plan.stem(name)}_VARS.fd")
     return Disk(NVRAM, "raw", 0, f"{path}.{job}.part", path)
 
 
@@ -158,19 +158,19 @@ class _Lease:
 
 
 def _fetch(want: ImageCopy, disk: Disk, host: Host, work: Work, done: int, total: int) -> None:
-    told = _ask(want, host, work, disk.target)
+    address, port, secret = foreign.server(_ask(want, host, work, disk.target))
     folder = os.path.join(host.short_folder(), work.job)
     shutil.rmtree(folder, ignore_errors=True)
     os.mkdir(folder, 0o700)
     try:
         # Never an argument: everybody on this machine may read those.
         with open(os.open(f"{folder}/keys.psk", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(f"{told['user']}:{told['secret']}\n")
+            file.write(f"{USER}:{secret}\n")
         work.undo("remove_part", path=disk.part)
         with _Lease(want, disk, host, work) as lease:
             try:
                 ended = work.run(
-                    _argv(folder, told, disk), on_output=_progress(disk, work, done, total),
+                    _argv(folder, address, port, disk), on_output=_progress(disk, work, done, total),
                     stop=lambda: lease.lost is not None,
                 )  # fmt: skip
             except Failed:
@@ -186,9 +186,9 @@ def _fetch(want: ImageCopy, disk: Disk, host: Host, work: Work, done: int, total
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _argv(folder: str, told: dict[str, Any], disk: Disk) -> list[str]:
-    credentials = f"tls-creds-psk,id=tls0,endpoint=client,dir={folder.replace(',', ',,')},username={told['user']}"
-    source = f"driver=nbd,host={told['address']},port={told['port']},export=disk,tls-creds=tls0"
+def _argv(folder: str, address: str, port: int, disk: Disk) -> list[str]:
+    credentials = f"tls-creds-psk,id=tls0,endpoint=client,dir={folder.replace(',', ',,')},username={USER}"
+    source = f"driver=nbd,host={address},port={port},export=disk,tls-creds=tls0"
     return [
         "qemu-img", "convert", "-p", "--object", credentials, "--image-opts", source, "-O", disk.format, "--", disk.part
     ]  # fmt: skip
