@@ -79,6 +79,12 @@ def up(arguments: Sequence[str]) -> int:
     parser = _parser("Make several real hypervisors on this machine and leave them running.")
     parser.add_argument("--hosts", type=int, default=2, help="how many (default: %(default)s)")
     parser.add_argument("--image", action="append", metavar="IMAGE,…", help="images to define on every host (tiny)")
+    parser.add_argument(
+        "--pool",
+        choices=["dir", "btrfs"],
+        default="dir",
+        help="the hosts' storage pool: a folder, or a btrfs on a loop device, where clones share blocks (dir)",
+    )
     parser.add_argument("--no-workers", action="store_true", help="libvirt only, without maglica's daemons")
     parser.add_argument(
         "--set",
@@ -95,6 +101,8 @@ def up(arguments: Sequence[str]) -> int:
     for word in wanted:
         images.chosen(word)
     need_namespaces()
+    if options.pool == "btrfs" and (missing := missing_commands(("mkfs.btrfs",))):
+        raise LabError(f"not installed: {', '.join(missing)}; `make deps` installs what the lab needs")
     begin = time.monotonic()
     if _is_up(options.name, options.hosts):
         say(f"lab '{options.name}' is up already")
@@ -105,7 +113,7 @@ def up(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)
     try:
-        lab = _make(options.name, options.hosts, wanted, None if options.no_workers else extra)
+        lab = _make(options.name, options.hosts, wanted, None if options.no_workers else extra, options.pool)
     except BaseException:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
@@ -151,7 +159,7 @@ def _settings(words: Sequence[str]) -> dict[str, dict[str, object]]:
     return sections
 
 
-def _make(name: str, count: int, wanted: Sequence[str], settings: daemons.Settings | None) -> Lab:
+def _make(name: str, count: int, wanted: Sequence[str], settings: daemons.Settings | None, storage: str) -> Lab:
     """Everything between nothing and a lab that answers. The hosts are made side by side.
 
     `settings` are for maglica's daemons; None: start none.
@@ -160,7 +168,7 @@ def _make(name: str, count: int, wanted: Sequence[str], settings: daemons.Settin
     network.make_switch(lab)
 
     def make_host(each: Host) -> None:
-        host.make(lab, each)
+        host.make(lab, each, storage)
         for word in wanted:
             images.install(lab, each, word)
 

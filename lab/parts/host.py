@@ -9,7 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from . import definitions, network, process
-from .host_init import FOLDERS
+from .host_init import FOLDERS, POOL_IMAGE
 from .names import Host, Lab
 from .shell import LabError, run, say, tail_of, wait_until, works
 
@@ -17,6 +17,7 @@ INIT_SCRIPT = Path(__file__).with_name("host_init.py")
 NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid")
 URI = "qemu:///system"
 LIBVIRTD_LIMIT = 60.0
+POOL_SIZE = 16 << 30  # bytes of a pool that is a file system of its own; it is sparse
 
 LIBVIRTD_CONF = """host_uuid = "{uuid}"
 listen_tls = 0
@@ -42,9 +43,14 @@ migration_host = "{name}"
 """
 
 
-def make(lab: Lab, host: Host) -> None:
-    """Start a host: namespaces, network, virtlogd, libvirtd, pool and guest network."""
+def make(lab: Lab, host: Host, pool: str = "dir") -> None:
+    """Start a host: namespaces, network, virtlogd, libvirtd, pool and guest network.
+
+    `pool`: a folder (dir), or a file system of its own that shares blocks (btrfs).
+    """
     _write_files(lab, host)
+    if pool == "btrfs":
+        _make_btrfs(host)
     label = f"init:{host.name}"
     outer = process.spawn(
         lab,
@@ -79,6 +85,14 @@ def _write_files(lab: Lab, host: Host) -> None:
     (host.folder / "hosts").write_text("".join(f"{line}\n" for line in lines))
     (host.folder / "hostname").write_text(f"{host.name}\n")
     (host.folder / "machine-id").write_text(host.uuid.replace("-", "") + "\n")
+
+
+def _make_btrfs(host: Host) -> None:
+    """The file that the host's first process mounts as its pool. The loop device goes with the host's mounts."""
+    image = host.folder / POOL_IMAGE
+    with image.open("wb") as file:
+        file.truncate(POOL_SIZE)
+    run("mkfs.btrfs", "-q", image)
 
 
 def entering(lab: Lab, host: Host) -> list[str]:

@@ -21,6 +21,7 @@ FOLDERS = {
     "log": "/var/log/libvirt",
     "cache": "/var/cache/libvirt",
 }
+POOL_IMAGE = "pool.img"
 FILES = ("hosts", "hostname", "machine-id")
 
 
@@ -34,6 +35,8 @@ def make_view(folder: Path, hostname: str) -> None:
     mount("--make-rprivate", "/")
     for name, target in FOLDERS.items():
         mount("--bind", str(folder / name), target)
+    if (folder / POOL_IMAGE).exists():
+        mount("-o", "loop", str(folder / POOL_IMAGE), "/var/lib/libvirt/images")
     for name in FILES:
         if Path("/etc", name).is_file():
             mount("--bind", str(folder / name), f"/etc/{name}")

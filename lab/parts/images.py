@@ -10,7 +10,7 @@ from pathlib import Path
 
 from . import debian, definitions, host, kernel, tiny
 from .names import Host, Lab, cache_folder
-from .shell import LabError, run
+from .shell import LabError
 
 POOL = "/var/lib/libvirt/images"
 TINY_SOURCES = ("cpio", "disk", "kernel", "tiny")
@@ -116,9 +116,8 @@ def install(lab: Lab, target: Host, word: str) -> None:
     paths = []
     for disk, source in zip(image.disks, built(word), strict=True):
         name = f"{image.domain}{disk.suffix}.qcow2"
-        run(
-            *("cp", "--reflink=auto", "--sparse=always", source, target.folder / "lib/images" / name),
-            limit=600,
+        host.run_inside(
+            lab, target, "cp", "--reflink=auto", "--sparse=always", str(source), f"{POOL}/{name}", limit=600
         )
         paths.append(f"{POOL}/{name}")
     xml = definitions.domain(image.domain, image.memory_mib, image.vcpus, paths, agent=image.agent)

@@ -182,7 +182,7 @@ def no_room(want: Wanted, image: dict[str, Any], survey: Survey, reserved: Reser
         rooms = _rooms(way, want, survey, reserved)
         needed = int(way["needed_bytes"]) + want.extra_bytes
         if not rooms:
-            why = why or str(way["why_not"] or f"{way['mode']}: not possible in pool {wanted}")
+            why = why or f"{way['mode']}: {way['why_not'] or f'not possible in pool {wanted}'}"
         elif needed <= max(rooms.values()):
             return ""
         else:

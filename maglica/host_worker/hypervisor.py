@@ -38,6 +38,9 @@ OBEY_WITHIN = 300.0  # seconds that an order may take: a guest with much memory 
 MOST_HUNG = 16  # calls left to themselves; each holds a thread
 SETTLE = 1.0  # seconds that orders which may still be on their way have, before a new connection is used
 
+POOL_WITHIN = 60.0  # seconds that a pool is waited for in which libvirt makes a volume
+REFRESH_EVERY = 30.0  # seconds between two searches for the same volume
+
 # virDomainState -> the words of the tables
 STATES = ("unknown", "running", "idle", "paused", "in-shutdown", "shut-off", "crashed", "pm-suspended")
 
@@ -59,6 +62,8 @@ class Hypervisor:
         self.driver = uri.split(":")[0].split("+")[0]
         self._connection: Any = None
         self._lock = threading.Lock()
+        self._refreshing = threading.Lock()
+        self._refreshed: dict[tuple[str, str], float] = {}  # (pool, volume) that was looked for -> when
         if libvirt is not None:
             # Errors come as exceptions; without this libvirt prints each of them as well.
             libvirt.registerErrorHandler(lambda context, error: None, None)
@@ -341,8 +346,47 @@ class Hypervisor:
         return self._ask(ask)
 
     def volume_path(self, pool: str, volume: str) -> str:
-        """Where a volume lies."""
-        return self._ask(lambda c: str(c.storagePoolLookupByName(pool).storageVolLookupByName(volume).path()))
+        """Where a volume lies. One that libvirt does not know yet is looked for in its pool, but seldom: its list of a
+        pool is as old as its last look.
+        """
+
+        def ask(connection: Any) -> str:
+            return str(connection.storagePoolLookupByName(pool).storageVolLookupByName(volume).path())
+
+        try:
+            return self._ask(ask)
+        except Failed as unknown:
+            if unknown.code != "unknown_entity" or not self.has_files or not self._may_refresh(pool, volume):
+                raise
+        self.refresh_pool(pool)
+        return self._ask(ask)
+
+    def _may_refresh(self, pool: str, volume: str) -> bool:
+        now, key = time.monotonic(), (pool, volume)
+        with self._lock:
+            if now < self._refreshed.get(key, 0.0) + REFRESH_EVERY:
+                return False
+            self._refreshed[key] = now
+            return True
+
+    def refresh_pool(self, name: str) -> None:
+        """Let libvirt look at a pool again. It refuses while a volume is being made there: that is waited for."""
+
+        def order(connection: Any) -> None:
+            connection.storagePoolLookupByName(name).refresh(0)
+
+        until = time.monotonic() + POOL_WITHIN
+        with self._refreshing:
+            while True:
+                try:
+                    return self._tell(order)
+                except MaglicaError as busy:
+                    if "asynchronous jobs" not in busy.message:
+                        raise
+                    if time.monotonic() > until:
+                        words = f"pool {name}: libvirt has been making a volume in it for {POOL_WITHIN:.0f} s"
+                        raise Failed("locked", words, "try again when it is done") from None
+                time.sleep(0.2)
 
     def define(self, text: str) -> None:
         """Define a domain."""

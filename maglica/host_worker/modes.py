@@ -106,7 +106,7 @@ def _way(mode: str, sources: Sequence[Source], pools: Sequence[dict[str, Any]], 
     if mode == "reflink":
         return _reflink(sources, of_files, little)
     if mode == "thin":
-        return _thin(sources, pools, little)
+        return _thin(sources, pools)
     return _linked(sources, of_files, original, little)
 
 
@@ -136,7 +136,9 @@ def _linked(sources: Sequence[Source], pools: Sequence[dict[str, Any]], original
     return Way("linked", not why, needed, names, why)
 
 
-def _thin(sources: Sequence[Source], pools: Sequence[dict[str, Any]], needed: int) -> Way:
+def _thin(sources: Sequence[Source], pools: Sequence[dict[str, Any]]) -> Way:
+    # A snapshot takes room of its thin pool, as it is written. All of the group is often given to that.
+    needed = 0
     groups = set()
     for source in sources:
         if source.volume is None:

@@ -165,7 +165,7 @@ def with_room(
     return [
         {
             **pool,
-            "reserve_bytes": (kept := reserves.get(pool["name"], reserve)),
+            "reserve_bytes": (kept := 0 if pool["type"] == "logical" else reserves.get(pool["name"], reserve)),
             "room_bytes": int(pool["free_bytes"]) - kept - promised(pool["name"]),
         }
         for pool in pools

@@ -244,7 +244,7 @@ def test_room_is_that_of_the_mode_and_of_its_pools() -> None:
         return place.unfit(wanted(**more), host, Reserved())
 
     assert [unfit(mode=mode) for mode in ("auto", "reflink", "linked", "full")] == [""] * 4
-    assert unfit(mode="thin") == "no logical volume"
+    assert unfit(mode="thin") == "thin: no logical volume"
     assert unfit(mode="reflink", pool="slow") == "reflink: not possible in pool slow"
     assert unfit(mode="full", pool="fast") == "needs 4096 MiB of disk, pool fast has 1024 MiB to give"
     assert unfit(mode="auto", pool="slow") == ""

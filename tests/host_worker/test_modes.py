@@ -86,9 +86,8 @@ def refusal(*args: Any, **more: Any) -> Refused:
 def test_auto(sources: list[Source], pools: list[dict[str, Any]], original: bool, mode: str, at: str) -> None:
     found = choose(AUTO, sources, pools, original=original)
     assert (found.mode, found.pool["name"]) == (mode, at)
-    assert found.needed_bytes == (
-        sum(one.allocation_bytes for one in sources) if mode == "full" else AT_ONCE * len(sources)
-    )
+    whole = sum(one.allocation_bytes for one in sources)
+    assert found.needed_bytes == {"full": whole, "thin": 0}.get(mode, AT_ONCE * len(sources))
 
 
 def test_it_says_why_this_one_and_not_a_cheaper_one() -> None:
@@ -113,6 +112,11 @@ def test_the_setting_says_what_auto_tries() -> None:
         f"{mode}: [host_worker] clone_modes leaves it out" if mode != "thin" else "thin: disk vda is no logical volume"
         for mode in MODES[1:]
     )
+
+
+def test_a_snapshot_needs_no_free_room_in_its_group() -> None:
+    """All of a group is often given to its thin pool."""
+    assert choose("thin", [device()], [pool("p"), {**LVM, "room_bytes": 0}]).pool["name"] == "lvm"
 
 
 # --------------------------------------------------------------------------------- what was asked for, or nothing

@@ -141,6 +141,8 @@ def test_each_pool_has_a_reserve_of_its_own() -> None:
     assert with_room(9 * GIB, reserve=GIB)["room_bytes"] == 8 * GIB
     assert with_room(9 * GIB, reserve=GIB, reserves={"p": 5 * GIB, "q": 1})["room_bytes"] == 4 * GIB
     assert with_room(9 * GIB, reserve=GIB, promised=lambda name: 2 * GIB)["room_bytes"] == 6 * GIB
+    (group,) = plan.with_room([pool("p", 0, "logical")], GIB, {}, lambda name: 0)
+    assert (group["room_bytes"], group["reserve_bytes"]) == (0, 0)  # nothing of it is taken
 
 
 def test_the_pools_that_a_survey_tells_are_those_that_a_clone_can_use() -> None:
@@ -247,7 +249,7 @@ def test_a_snapshot_is_a_device_of_its_group() -> None:
     device = Source(disk("vda", "raw", source="block"), "/dev/vg0/el9.original", 4 * GIB, GIB, False, None, volume)
     group = pool("lvm", 9 * GIB, "logical", path="/dev/vg0")
     todo = clone({"mode": "thin"}, sources=[device], pools=[pool("default", 50 * GIB), group])
-    assert (todo.pool, todo.needed_bytes) == ("lvm", modes.AT_ONCE)
+    assert (todo.pool, todo.needed_bytes) == ("lvm", 0)
     assert (todo.copies[0].path, todo.copies[0].part) == ("/dev/vg0/web1", f"/dev/vg0/web1.{JOB}.part")
     assert (todo.copies[0].format, todo.copies[0].volume) == ("raw", volume)
     found = plan.edits(todo, VmClone(image="a", hostname="web1"), {"vda": "/dev/vg0/web1"})

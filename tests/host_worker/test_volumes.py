@@ -61,7 +61,7 @@ def test_all_of_it_on_a_kernel_with_device_mapper() -> None:
     appliance.launch()
 
     def run(*argv: str) -> str:
-        # What a command says on stderr goes into the appliance's error; the check of a pool needs a program that it lacks.
+        # What a command says goes into the error; the check of a thin pool needs a program that is not there.
         config = f" --config {shlex.quote(NO_CHECK)}" if argv[0] in LVM else ""
         line = f"{argv[0]}{config} {shlex.join(argv[1:])}"
         return str(appliance.debug("sh", [f"{line} 2>/tmp/said || {{ cat /tmp/said >&2; exit 1; }}"]))

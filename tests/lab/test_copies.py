@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -12,7 +15,7 @@ from maglica.cloud import JobHandle
 from maglica.errors import MaglicaError
 from maglica.nouns import Cloud
 
-from .conftest import Lab, until
+from .conftest import HOME, NAME, Lab, until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
 
@@ -175,14 +178,8 @@ def test_flatten_in_its_middle(lab: Lab, cloud: Cloud, clean: object, big: str, 
 
 
 def slowed(lab: Lab, cloud: Cloud, how: str) -> JobHandle:
-    """Flatten with a qemu-img that stops at once, and end it so."""
-    script = '#!/bin/sh\\n[ $1 = convert ] && sleep 60\\nexec /mnt/qemu-img "$@"\\n'
-    lab.on(
-        "host1",
-        f"cp /usr/bin/qemu-img /mnt/qemu-img; printf '{script}' > /mnt/slow; chmod +x /mnt/slow;"
-        " mount --bind /mnt/slow /usr/bin/qemu-img",
-    )
-    try:
+    """Flatten, and end that in the middle of its copy."""
+    with slow_qemu_img(lab, 60):
         job = cloud.vm.flatten.submit(name="leaf1")
         until(lambda: job.progress()["step"] == "copy", 30, "the copy")
         time.sleep(0.3)
@@ -190,8 +187,147 @@ def slowed(lab: Lab, cloud: Cloud, how: str) -> JobHandle:
             job.cancel()
         else:
             lab.daemon("kill", "host1")
-    finally:
-        lab.on("host1", "umount -l /usr/bin/qemu-img; rm -f /mnt/slow /mnt/qemu-img")
-        if how == "kill":
-            lab.daemon("start", "host1")
+    if how == "kill":
+        lab.daemon("start", "host1")
     return job
+
+
+@contextmanager
+def slow_qemu_img(lab: Lab, seconds: int) -> Iterator[None]:
+    """On host1 every copy by qemu-img begins so many seconds late."""
+    script = f'#!/bin/sh\\n[ $1 = convert ] && sleep {seconds}\\nexec /mnt/qemu-img "$@"\\n'
+    lab.on(
+        "host1",
+        f"cp /usr/bin/qemu-img /mnt/qemu-img; printf '{script}' > /mnt/slow; chmod +x /mnt/slow;"
+        " mount --bind /mnt/slow /usr/bin/qemu-img",
+    )
+    try:
+        yield
+    finally:
+        lab.on("host1", "umount -l /usr/bin/qemu-img; rm -f /mnt/slow")
+
+
+# ------------------------------------------------------------------------------------------------------- reflink
+
+
+@pytest.fixture(scope="module")
+def shared(lab: Lab) -> Iterator[str]:
+    """A second pool on host1, on a file system that shares blocks, with an image of two disks."""
+    if shutil.which("mkfs.btrfs") is None:
+        pytest.skip("there is no mkfs.btrfs here (package btrfs-progs)")
+    made = lab.on(
+        "host1",
+        f"""mkdir -p {SHARED}; truncate -s 400M /mnt/shared.img; mkfs.btrfs -q /mnt/shared.img
+        mount -o loop /mnt/shared.img {SHARED} && echo mounted""",
+        check=False,
+    )
+    if "mounted" not in made:
+        lab.on("host1", "rm -rf /mnt/shared.img /mnt/shared")
+        pytest.skip("a loop device cannot be mounted here")
+    second = f"<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='{SHARED}/data.img'/>"
+    second += "<target dev='vdb' bus='virtio'/></disk>"
+    lab.on(
+        "host1",
+        f"""set -e
+        virsh pool-create-as shared dir --target {SHARED}
+        cp {BASE} {SHARED}/pair.original.qcow2
+        truncate -s 20G {SHARED}/data.img; head -c 30000000 /dev/urandom | dd of={SHARED}/data.img conv=notrunc
+        virsh dumpxml tiny.original | sed -e 's/tiny.original/pair.original/g' -e '/<uuid>/d' -e '/<mac /d' \\
+            -e 's#{POOL}/pair#{SHARED}/pair#' -e '/address type=/d' -e "s#</disk>#</disk>{second}#" > /mnt/pair.xml
+        virsh define /mnt/pair.xml; rm /mnt/pair.xml""",
+    )
+    yield SHARED
+    lab.on("host1", f"virsh undefine pair.original; virsh pool-destroy shared; umount {SHARED}; rm /mnt/shared.img")
+
+
+def used(lab: Lab) -> int:
+    """KiB of the pool that are in use."""
+    return int(lab.on("host1", f"sync -f {SHARED}; df --output=used -k {SHARED} | tail -1"))
+
+
+def pair(cloud: Cloud, name: str = "twin1", **more: object) -> dict[str, object]:
+    usual = {"image": "pair.original", "on": "host1", "customize": "none", "start": False, "hostname": name}
+    return dict(cloud.vm.clone(**{**usual, **more}))  # type: ignore[arg-type]
+
+
+def test_reflinks_take_no_room_and_rest_on_nothing(lab: Lab, cloud: Cloud, clean: object, shared: str) -> None:
+    before = used(lab)
+    result = pair(cloud)
+    assert (result["mode"], result["pool"]) == ("reflink", "shared")
+    assert used(lab) - before < 2048
+    assert int(str(result["saved_bytes"])) > 30_000_000
+    info = cloud.vm.info(name="twin1")
+    assert [disk["path"] for disk in info["disks"]] == [f"{SHARED}/twin1-vda.qcow2", f"{SHARED}/twin1-vdb.img"]
+    assert [disk["rests_on"] for disk in info["disks"]] == [None, None]
+    assert info["disks"][1]["capacity_bytes"] == 20 << 30
+    lab.on("host1", f"cmp {SHARED}/twin1-vdb.img {SHARED}/data.img -n 40000000")
+    assert mode(lab, f"{SHARED}/pair.original.qcow2") == "644"
+    cloud.vm.remove(name="twin1")
+    assert lab.on("host1", f"ls {SHARED}").split() == ["data.img", "pair.original.qcow2"]
+
+
+def test_a_mode_that_is_impossible_there_is_refused(lab: Lab, cloud: Cloud, clean: object, shared: str) -> None:
+    """From one file system to another, and where no file system shares blocks: nothing takes its place."""
+    told = refusal(lambda: pair(cloud, mode="reflink", pool="default")).message
+    assert "reflink" in told
+    told = refusal(lambda: linked(cloud, "leaf1", mode="reflink")).message
+    assert "the file system of the pool cannot share blocks (default)" in told
+    assert "the image lies on another file system than the pool (shared)" in told
+    assert "no logical volume" in refusal(lambda: pair(cloud, mode="thin")).message
+    plan = cloud.vm.clone.plan(image="pair.original", hostname="twin1", on="host1", customize="none", pool="default")
+    assert (plan["would"]["mode"], plan["would"]["pool"]) == ("linked", "default")
+
+
+@pytest.mark.parametrize("how", ["reflink", "linked"])
+@pytest.mark.parametrize("end", ["cancel", "kill"])
+def test_what_ends_in_its_middle_leaves_nothing(
+    lab: Lab, cloud: Cloud, clean: object, shared: str, how: str, end: str
+) -> None:
+    job = cloud.vm.clone.submit(image="pair.original", hostname="twin1", on="host1", mode=how, pool="shared")
+    until(lambda: str(job.progress()["step"]).startswith("customize") or job.ended, 60, "customising")
+    assert not job.ended, job.record
+    assert "twin1-vda.qcow2." in lab.on("host1", f"ls {SHARED}")
+    if end == "cancel":
+        job.cancel()
+    else:
+        lab.daemon("kill", "host1")
+        lab.daemon("start", "host1")
+    with pytest.raises(MaglicaError) as ended:
+        job.wait(60)
+    assert ended.value.code == ("cancelled" if end == "cancel" else "lost")
+    until(lambda: lab.on("host1", f"ls {SHARED}").split() == ["data.img", "pair.original.qcow2"], 15, "nothing left")
+    assert mode(lab, f"{SHARED}/pair.original.qcow2") == "644"
+    assert cloud.image.dependents(name="pair.original") == []
+
+
+# ------------------------------------------------------------------------------------------- libvirt's own pools
+
+
+def test_a_pool_that_libvirt_is_busy_with_is_waited_for(lab: Lab, cloud: Cloud, clean: object) -> None:
+    """A volume that libvirt has not seen yet is looked for, while it makes another one there, which forbids that."""
+    lab.on(
+        "host1",
+        f"""set -e
+        cp {BASE} {POOL}/late.qcow2
+        virsh dumpxml tiny.original | sed -e 's/tiny.original/late.original/g' -e '/<uuid>/d' -e '/<mac /d' \\
+            -e "s#<disk type='file'#<disk type='volume'#" \\
+            -e "s#<source file='[^']*.qcow2'/>#<source pool='default' volume='late.qcow2'/>#" > /mnt/late.xml
+        virsh define /mnt/late.xml; rm /mnt/late.xml""",
+    )
+    making = None
+    try:
+        with slow_qemu_img(lab, 4):
+            argv = [HOME / "lab" / "enter", f"--name={NAME}", "host1", "virsh"]
+            making = subprocess.Popen([*argv, "vol-clone", "tiny.original.qcow2", "other.qcow2", "default"])
+            until(lambda: lab.on("host1", "pgrep -f '[s]leep 4'", check=False), 20, "libvirt at work")
+            busy = lab.on("host1", "virsh pool-refresh default 2>&1", check=False)
+            assert "has asynchronous jobs running" in busy
+            result = cloud.vm.clone(image="late.original", hostname="leaf1", on="host1", customize="none", start=False)
+        assert result["mode"] == "linked"
+        assert making.wait(30) == 0
+        cloud.vm.remove(name="leaf1")
+    finally:
+        if making:
+            making.wait(30)
+        lab.on("host1", f"virsh undefine late.original; rm -f {POOL}/late.qcow2 {POOL}/other.qcow2", check=False)
+        lab.on("host1", "virsh pool-refresh default")
