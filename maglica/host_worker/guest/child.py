@@ -355,8 +355,8 @@ def apply(guest: Any, edit: Edit) -> None:
         case Link(path, target):
             guest.ln_sf(target, path)
         case Label(path, context):
-            # With the zero byte that ends it, as the kernel itself keeps it.
-            guest.lsetxattr("security.selinux", context + "\0", len(context) + 1, path)
+            # Without the zero byte that programs end it with: libguestfs takes none, the kernel needs none.
+            guest.lsetxattr("security.selinux", context, len(context), path)
 
 
 def _belongs(guest: Any, path: str, mode: int | None, owner: tuple[int, int] | None) -> None:
