@@ -215,6 +215,8 @@ class Broker:
             raise Refused("wrong_input", f"{action.NAME} is not a read")
         self._doors.may(caller.who, type(action), now)
         action = labels.meant(action, self._store.labels()) if action.WHERE != Where.CLIENT_WORKER else action
+        if action.NOUN == "image" and action.WHERE == Where.CLIENT_WORKER:  # what a label means concerns everybody
+            self._doors.may(caller.who, type(action), now, vm=str(getattr(action, "name")))
         if action.NAME in labels.ASK_FIRST:
             self._own_after_a_look(action, caller, now)
             return

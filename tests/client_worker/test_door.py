@@ -204,6 +204,20 @@ def test_lists_show_what_the_role_is_for(floor: Floor, action: str, args: dict[s
     assert "host2" not in str(answer)
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        read("image promote", name="el9.original"),
+        read("image label", name="el9.original", as_="mine"),
+        read("image rollback", name="el9:stable"),
+    ],
+)
+def test_labels_of_others_images_are_not_moved(floor: Floor, asked: dict[str, Any]) -> None:
+    office, one, two, robot = floor
+    assert served(office, robot, asked, one, two).code == "denied"
+    assert office.audit()[-1]["outcome"] == "denied"
+
+
 def test_a_silent_host_that_is_not_for_him_is_not_missing(floor: Floor) -> None:
     office, one, _, robot = floor
     office.sleep(7.0)  # host2 is down

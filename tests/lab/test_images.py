@@ -33,6 +33,23 @@ class Quiet(SimpleHTTPRequestHandler):
         pass
 
 
+class Stalling(Quiet):
+    """Sends some of a file, and then nothing for as long as anybody waits."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(8 << 20))
+        self.end_headers()
+        self.wfile.write(random.Random(7).randbytes(2 << 20))
+        threading.Event().wait(30)
+
+
+def client_address(lab: Lab) -> str:
+    """Where the hosts of the lab reach this machine."""
+    lines = Path(lab.config).read_text().splitlines()
+    return next(line.split("=")[1].strip() for line in lines if line.startswith("address"))
+
+
 def folder(lab: Lab, host: str, what: str = "import") -> Path:
     """A folder of a host's worker, as this machine sees it."""
     found = Path(lab.config).parent / host / "worker" / what
@@ -56,8 +73,7 @@ def failure(job: JobHandle, timeout: float = 60.0) -> MaglicaError:
 @pytest.fixture(scope="module")
 def tiny(lab: Lab) -> Iterator[str]:
     """`tiny:1`, imported to host1 from a web server that this machine is for the lab."""
-    lines = Path(lab.config).read_text().splitlines()
-    address = next(line.split("=")[1].strip() for line in lines if line.startswith("address"))
+    address = client_address(lab)
     source = folder(lab, "host1") / "web"
     source.mkdir(exist_ok=True)
     lab.on(
@@ -172,7 +188,25 @@ def test_an_import_finds_no_room(lab: Lab, cloud: Cloud, clean: object) -> None:
         lab.on("host1", "virsh pool-destroy small; umount /mnt/images-small; rmdir /mnt/images-small", check=False)
 
 
-# ---------------------------------------------------------------------- what dies in the middle of a copy
+# ---------------------------------------------------------------------- what dies in the middle
+
+
+@pytest.mark.parametrize("how", ["cancel", "kill"])
+def test_an_import_ends_in_the_middle(lab: Lab, cloud: Cloud, clean: object, how: str) -> None:
+    with ThreadingHTTPServer((client_address(lab), 0), Stalling) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://{client_address(lab)}:{server.server_port}/x.raw"
+        job = cloud.image.import_.submit(source=url, name="half:1", on="host1", format="raw")
+        until(lambda: (job.progress()["done_bytes"] or 0) >= 1 << 20 or job.ended, 30, "some of it is here")
+        if how == "cancel":
+            job.cancel()
+            assert failure(job).code == "cancelled"
+        else:
+            lab.daemon("kill", "host1")
+            lab.daemon("start", "host1")
+            assert failure(job).code == "lost"
+        server.shutdown()
 
 
 def held(lab: Lab, cloud: Cloud, name: str) -> JobHandle:
