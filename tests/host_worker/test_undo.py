@@ -11,6 +11,7 @@ import pytest
 from maglica.host_worker import undo
 from maglica.host_worker.hypervisor import Hypervisor
 from maglica.host_worker.journal import Journal
+from maglica.host_worker.work import Work
 from tests.host_worker.worlds import MiB, domain, world
 
 UUID = "22222222-2222-4222-8222-222222222222"
@@ -201,3 +202,17 @@ def test_without_libvirt_it_stays_noted(journal: Journal) -> None:
     (left,) = undo.take_back("job1", journal, nowhere)
     assert "libvirt: unreachable" in left
     assert len(journal.undos("job1")) == 1
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_job_that_only_waits_gives_its_slot_back_and_may_be_cancelled_again(journal: Journal, keep: bool) -> None:
+    given: list[str] = []
+    work = Work("job1", 60.0, journal, lambda: None, give_slot_back=lambda: given.append("slot"))
+    work.undo("undefine", uuid=UUID)
+    work.point_of_no_return()
+    work.cancel()
+    assert not work.cancelled(), "it came too late"
+    work.step_aside(keep=keep)
+    assert work.cancelled(), "there is nothing to be finished any more"
+    assert given == ["slot"]
+    assert bool(journal.undos("job1")) is not keep

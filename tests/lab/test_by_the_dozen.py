@@ -11,15 +11,15 @@ from maglica.nouns import Cloud
 
 from .conftest import Lab
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 COUNT = 6
 
 
 def test_clones_by_one_command_and_their_end_by_another(lab: Lab, cloud: Cloud, clean: object) -> None:
     made = lab.cli(
-        "vm", "clone", "--image=tiny.original", f"--count={COUNT}", "--hostname=ci-{n:02}", "--wait-timeout=3m",
-        "--wait=console:maglica-guest:", "-o", "json", timeout=240,
+        "vm", "clone", "--image=tiny.original", f"--count={COUNT}", "--hostname=ci-{n:02}", "--wait-timeout=8m",
+        "--wait=console:maglica-guest:", "-o", "json", timeout=600,
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
     results = [item["result"] for item in json.loads(made.stdout)["items"]]

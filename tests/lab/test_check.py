@@ -11,7 +11,7 @@ from maglica.nouns import Cloud
 
 from .conftest import Lab
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
 MAC = "52:54:00:00:c1:0e"
 

@@ -12,7 +12,7 @@ from maglica.nouns import Cloud
 
 from .conftest import Lab, until
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
 IMAGE = "tiny.original"
 
