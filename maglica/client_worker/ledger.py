@@ -206,8 +206,13 @@ class Ledger:
         bound = self._bound_reached(record["group"], now) if record["group"] else None
         if bound:
             return waiting.for_group(record, self.store.count_ahead(record), bound)
-        working = self.store.working(record["host"], record["slot"])
+        working = [id for id in self.store.working(record["host"], record["slot"]) if not self._only_waits(id)]
         return waiting.for_slot(record, self.store.count_ahead(record), working)
+
+    def _only_waits(self, id: str) -> bool:
+        """Whether a job waits for its guest: then it has given its slot back."""
+        record = self._live.get(id)
+        return record is not None and str(record["step"]).partition(":")[0] == "wait"
 
     def group_shown(self, group: Group, now: Now) -> Message:
         """A group as those see it who wait for it: how many of its jobs are in which state, and those that run."""
