@@ -37,6 +37,9 @@ PAUSE = 60.0
 OVERHEAD = 128 << 20
 """Bytes that the processes around an appliance's memory take."""
 
+TRANSLATED = 1 << 30
+"""Bytes that QEMU may fill with translated code where there is no KVM."""
+
 
 class Unfit(Exception):
     """No warm appliance for this clone; its disks are untouched. The text says why."""
@@ -165,7 +168,7 @@ class WarmAppliances:
                 now = time.monotonic()
                 if now > ends:
                     raise Unfit("none became free in time")
-                found, ended = self._found(ticket, now - began, limits_of(settings))
+                found, ended = self._found(ticket, now - began, limits_of(settings, kvm=order.kvm))
                 _end(ended, "another image's clone needs its place")
                 if found:
                     return found
@@ -295,10 +298,10 @@ def image(parts: Sequence[tuple[str, str, int]]) -> Image:
     return tuple(found)
 
 
-def limits_of(settings: HostWorkerSection) -> Limits:
+def limits_of(settings: HostWorkerSection, *, kvm: bool = True) -> Limits:
     """What the settings and the host's memory allow now."""
     left = memory_available() - settings.memory_reserve
-    room = left >= settings.warm_memory + OVERHEAD
+    room = left >= settings.warm_memory + OVERHEAD + (0 if kvm else TRANSLATED)
     return Limits(settings.warm_appliances, settings.warm_idle, room=room, short=left < 0)
 
 
