@@ -463,6 +463,7 @@ def test_a_queued_job_says_which_slot_it_waits_for(office: Office, host: Worker)
     item = office.read("job list", state="queued").good["items"][0]
     assert item["waits_for"] == f"a quick slot on host1; taken by {ids[0]}, {ids[1]}"
     told = {"id": ids[0], "step": "wait: its agent does not answer", "progress": None, "steps": [], "commands": []}
+    host.sync(have=ids[:2], progress=[{**told, "step": "copy"}], free={})
     host.sync(have=ids[:2], progress=[told], free={})
     assert shown(office, ids[2])["waits_for"] == f"a quick slot on host1; taken by {ids[1]}", "who waits has none"
 
