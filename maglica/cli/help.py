@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import textwrap
 
-from maglica import declare
+from maglica import declare, kinds
 from maglica.cli import bulk, words
 from maglica.cli.options import Globals
 from maglica.declare import Action, Alias, Arg
@@ -141,6 +141,8 @@ def _usage(name: str, action: type[Action]) -> list[str]:
 def argument(field: Arg) -> str:
     """One argument: its option and what it is; below it, whether it must be given, its default, what it expects."""
     if field.subject:
+        if field.kind is kinds.SOURCE:
+            return _entry(f"  {field.name.upper()}", field.help, LEFT, field.kind.expected)
         about = f"{field.help}; several, ranges such as web{{1..9}} and patterns such as 'web*' too"
         return _entry(f"  {field.name.upper()}…", about, LEFT)
     default = "" if field.default is None or field.required else f"default {_default(field)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from maglica import declare
+from maglica import declare, kinds
 from maglica.cli import answer as answers
 from maglica.cli import bulk, names, output
 from maglica.cli.answer import Answer, Value
@@ -38,6 +38,10 @@ def make(command: Command, session: Session) -> list[Action]:
     if not command.names:
         name = subject.name.upper()
         raise Refused("wrong_input", f"{action.NAME}: {name} is missing", f"expected {subject.kind.expected}")
+    if subject.kind is kinds.SOURCE:  # a URL may have any of the characters that make a pattern of a name
+        if len(command.names) > 1:
+            raise Refused("wrong_input", f"{action.NAME} takes one {subject.name}, not {len(command.names)}")
+        return [action(**{**command.values, subject.name: command.names[0]})]
     found = names.expand(command.names)
     if any(names.is_glob(name) for name in found):
         found = resolved(found, subject, session)

@@ -176,6 +176,7 @@ def _of_url(url: str, check: Callable[[], None]) -> Iterator[int | bytes]:
                     yield piece
         except (OSError, http.client.HTTPException) as error:
             broke = _words(error)
+            check()  # a cancel that came while nothing did
         if (had and had == total) or (had and not total and broke == "the connection broke"):
             return
         if had and not version:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from maglica import declare
-from maglica.cli import bulk, options
+from maglica.cli import bulk, options, run
 from maglica.cli.options import Globals
+from maglica.cli.session import Session
 from maglica.cli.words import Command, parse
 from maglica.errors import Refused
 
@@ -229,3 +230,11 @@ def test_nothing_is_nothing_also_when_a_guest_is_only_slow(line: str, on_timeout
     assert command.action is not None
     bulk.wish(command.action, command.bulk, command.values)
     assert command.values.get("on_timeout") == on_timeout
+
+
+def test_a_url_is_no_pattern() -> None:
+    url = "https://images.example.jp/el9.qcow2?part={1..3}&v=*[1]"
+    (made,) = run.make(parsed(["image", "import", url, "--name=el9:1"]), cast(Session, None))
+    assert made.values()["source"] == url
+    with pytest.raises(Refused, match="takes one source, not 2"):
+        run.make(parsed(["image", "import", url, url, "--name=el9:1"]), cast(Session, None))

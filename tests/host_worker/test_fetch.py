@@ -200,6 +200,27 @@ def test_a_cancel_ends_it_between_two_pieces(tmp_path: Path) -> None:
         get(str(tmp_path / "source"), tmp_path / "got", tmp_path, check=check)
 
 
+def test_a_cancel_counts_while_nothing_comes(tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "SILENCE", 0.2)
+    Server.breaks, Server.etag = [0], None
+    checks = iter([None, None])
+
+    def check() -> None:
+        if next(checks, "cancelled"):
+            raise Failed("cancelled", "the job was cancelled")
+
+    def stall(self: Server) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+        self.wfile.write(b"x" * 500)
+        threading.Event().wait(1)
+
+    monkeypatch.setattr(Server, "do_GET", stall)
+    with pytest.raises(Failed, match="cancelled"):
+        get(f"{server}/1", tmp_path / "got", tmp_path, check=check)
+
+
 def test_a_bomb_ends_when_there_is_no_room(tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(gzip.compress(random.Random(3).randbytes(1 << 20) * 40))
     with small_disk(tmp_path / "small", 16) as small, pytest.raises(Failed, match="No space left") as failed:
