@@ -64,6 +64,20 @@ def request_of(message: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"action": message["action"], "args": {**declare.mask(fields, message["args"]), **asked}}
 
 
+def whole(wanted: GroupSubmission) -> GroupSubmission:
+    """With all-or-nothing no member leaves what it made when it fails: also a clone whose guest was only slow goes."""
+    if wanted.policy.on_failure != policy.ALL_OR_NOTHING:
+        return wanted
+    return wanted._replace(members=[_removing(one) for one in wanted.members])
+
+
+def _removing(one: Member) -> Member:
+    if one.action is None or "on_timeout" not in one.action.FIELDS:
+        return one
+    values = {**one.action.values(), "on_timeout": "remove"}
+    return one._replace(action=type(one.action)(**values))
+
+
 def refuse_policy(action: type[Action], wanted: Policy, count: int) -> None:
     """Refuse a policy that cannot be followed."""
     if wanted.on_failure == policy.ALL_OR_NOTHING and not action.UNDONE_BY:

@@ -326,7 +326,7 @@ class Submissions:
         try:
             if expand:
                 wanted = expand(wanted, seen)
-            found, rooms = self._placing.find_all(wanted, seen, now)
+            found, rooms = self._placing.find_all(groups.whole(wanted), seen, now)
             groups.refuse_too_few(wanted, [one.error for one in found])
             if dry_run:
                 plan = {"action": wanted.action, "members": [placing.told(one) for one in found], "note": wanted.note}

@@ -227,8 +227,10 @@ def test_a_host_that_is_down_does_not_hold_up_its_group(office: Office, hosts: l
 # ------------------------------------------------------------------------------- one that fails, and the rest
 
 
-def begun(office: Office, hosts: list[Worker], count: int = 4, **more: Any) -> tuple[str, list[str]]:
-    told = ask(office, hosts, count, **more).good["group"]
+def begun(
+    office: Office, hosts: list[Worker], count: int = 4, pattern: str = "ci-{n}", **more: Any
+) -> tuple[str, list[str]]:
+    told = ask(office, hosts, count, pattern, **more).good["group"]
     return told["id"], [member["job"] for member in told["members"]]
 
 
@@ -352,6 +354,14 @@ def test_a_cancel_of_all_or_nothing_leaves_nothing(office: Office, hosts: list[W
     (undo,) = claim(office, hosts)
     end(office, hosts, undo)
     assert sorted(states(office, id).values()) == [CANCELLED, CANCELLED, "undone"]
+
+
+def test_with_all_or_nothing_a_guest_that_is_only_slow_goes_too(office: Office, hosts: list[Worker]) -> None:
+    args = {"wait": "running", "on_timeout": "keep"}
+    _, jobs = begun(office, hosts, 2, args=args, **wish("all-or-nothing"))
+    assert {office.job(one)["args"]["on_timeout"] for one in jobs} == {"remove"}
+    _, jobs = begun(office, hosts, 2, "b-{n}", key="b", args=args, **wish("fail-fast"))
+    assert {office.job(one)["args"]["on_timeout"] for one in jobs} == {"keep"}
 
 
 def test_a_removal_that_fails_is_told(office: Office, hosts: list[Worker]) -> None:
