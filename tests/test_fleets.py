@@ -158,6 +158,21 @@ def test_forks_bound_how_many_are_made_side_by_side(house: House, cloud: Cloud) 
     usual.wait()
 
 
+def test_several_fleets_in_one_command(house: House, cloud: Cloud) -> None:
+    cloud.fleet.create(name="web", template="small", count=2)
+    cloud.fleet.create(name="db", template="small", count=1)
+    done = house.cli("fleet", "start", "web", "db", "--all", "-o", "name")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["web-1", "web-2", "db-1"]
+    done = house.cli("fleet", "stop", "web", "nosuch", "--all", "--kill", "--idempotency-key=monday")
+    assert done.returncode == 10, done.stderr
+    assert "there is no fleet nosuch" in done.stderr
+    assert states(cloud, "web") == {"web-1": "shut-off", "web-2": "shut-off"}
+    done = house.cli("fleet", "remove", "*", "--all", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert cloud.fleet.list() == []
+
+
 def test_a_dry_run_shows_what_a_command_stands_for(house: House, cloud: Cloud) -> None:
     cloud.fleet.create(name="web", template="small", count=2)
     done = house.cli("fleet", "remove", "web", "--all", "--dry-run")

@@ -76,10 +76,24 @@ def run(actions: list[Action], session: Session, wish: Wish = ONE) -> int:
         return plan(actions, session, wish)
     outcomes: list[Outcome] = []
     try:
-        outcomes.append(submit(actions, session, wish))
+        if type(actions[0]).WHERE == Where.MANY and len(actions) > 1:
+            outcomes += [_apart(action, session, wish) for action in actions]  # each fleet is a group of its own
+        else:
+            outcomes.append(submit(actions, session, wish))
         return finish(outcomes, answers.kind(type(actions[0])), session)
     except KeyboardInterrupt:
         return detached(outcomes)
+
+
+def _apart(action: Action, session: Session, wish: Wish) -> Outcome:
+    try:
+        return submit([action], session, wish)
+    except MaglicaError as error:
+        if error.code == "unreachable":
+            raise
+        refused = Outcome(answers.subject_of(action))
+        refused.error = error
+        return refused
 
 
 def finish(outcomes: list[Outcome], kind: str, session: Session) -> int:
@@ -97,7 +111,8 @@ def confirm(actions: list[Action], session: Session) -> None:
         return
     named = [answers.subject_of(one) for one in actions]
     if action.WHERE == Where.MANY and sys.stdin.isatty() and sys.stderr.isatty():
-        named = [f"{one['name']} on {one['host']}" for one in session.connection.plan(action)["members"]]
+        plans = [session.connection.plan(one) for one in actions]
+        named = [f"{one['name']} on {one['host']}" for plan in plans for one in plan["members"]]
     listed = ", ".join(named[:10]) + (f" and {len(named) - 10} more" if len(named) > 10 else "")
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise Refused(
@@ -145,6 +160,8 @@ def submit(actions: list[Action], session: Session, wish: Wish = ONE) -> Outcome
     """Hand it in: several as one group. One of them that is refused does not hold up the others."""
     options, connection = session.options, session.connection
     first, reason, key = actions[0], options.reason, options.idempotency_key
+    if key and type(first).WHERE == Where.MANY:
+        key = f"{key}:{answers.subject_of(first)}"  # several fleets are several requests
     handle: JobHandle | GroupHandle
     if wish.total is not None:
         handle = connection.submit_numbered(
@@ -152,8 +169,6 @@ def submit(actions: list[Action], session: Session, wish: Wish = ONE) -> Outcome
         )
     elif len(actions) == 1:
         handle = connection.hand_in(first, reason=reason, key=key, policy=wish.policy)
-    elif type(first).WHERE == Where.MANY:
-        raise Refused("wrong_input", f"{first.NAME}: one fleet at a time", "give one name")
     else:
         handle = connection.submit_group(actions, reason=reason, key=key, policy=wish.policy)
     found = Outcome(answers.subject_of(first), handle)
