@@ -294,6 +294,9 @@ class VmFlatten(Action):
     """Make the disks of a linked clone its own, so that it depends on its image no more; it may run meanwhile."""
 
     name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm")
+    bandwidth: int | None = arg(
+        kinds.SIZE, "bytes a second at most, for the sake of others; as fast as it goes by default", default=None
+    )
 
 
 @action(

@@ -30,7 +30,8 @@ class Flat(NamedTuple):
     allocation_bytes: int  # of all that it consists of
 
 
-def flatten(name: str, host: Host, work: Work) -> dict[str, Any]:
+def flatten(name: str, host: Host, work: Work, *, bandwidth: int | None) -> dict[str, Any]:
+    """`bandwidth`: bytes a second at most."""
     domain, state = domain_xml.read(host.hypervisor.definition(name)), host.hypervisor.state(name)
     todo = _look(domain, host)
     if not todo:
@@ -47,9 +48,9 @@ def flatten(name: str, host: Host, work: Work) -> dict[str, Any]:
     ):
         if state in ACTIVE:
             with work.step("pull", sign=sign("is_flat", told, paths=paths)):
-                _pull(domain, todo, host, work)
+                _pull(domain, todo, host, work, bandwidth)
         else:
-            parts = _copy(todo, work)
+            parts = _copy(todo, work, bandwidth)
             with work.step("swap", sign=sign("is_flat", told, paths=paths)):
                 _swap(name, todo, parts, host, work)
         mark = {key: value for key, value in domain.mark.items() if key != "bases"}
@@ -104,7 +105,7 @@ def _room(todo: list[Flat], host: Host) -> tuple[dict[str, Any], int]:
     return pool, needed
 
 
-def _copy(todo: list[Flat], work: Work) -> dict[str, str]:
+def _copy(todo: list[Flat], work: Work, bandwidth: int | None) -> dict[str, str]:
     """Whole copies beside the disks, under names that hold the job's id."""
     parts = {}
     total, done = sum(disk.allocation_bytes for disk in todo), 0
@@ -116,7 +117,9 @@ def _copy(todo: list[Flat], work: Work) -> dict[str, str]:
             def tell(copied: int, before: int = done) -> None:
                 work.progress(before + copied, total)
 
-            argv = ["qemu-img", "convert", "-p", "-f", disk.format, "-O", disk.format, "--", disk.path, part]
+            slowly = ["-r", str(bandwidth)] if bandwidth else []
+            formats = ["-f", disk.format, "-O", disk.format]
+            argv = ["qemu-img", "convert", "-p", *slowly, *formats, "--", disk.path, part]
             must(work.run(argv, on_output=copying.in_bytes(disk.allocation_bytes, tell)), f"copy of {disk.path}")
             done += disk.allocation_bytes
     return parts
@@ -133,11 +136,11 @@ def _swap(name: str, todo: list[Flat], parts: dict[str, str], host: Host, work: 
         os.rename(parts[disk.target], disk.path)
 
 
-def _pull(domain: Domain, todo: list[Flat], host: Host, work: Work) -> None:
+def _pull(domain: Domain, todo: list[Flat], host: Host, work: Work, bandwidth: int | None) -> None:
     total, done = sum(disk.allocation_bytes for disk in todo), 0
     for disk in todo:
         work.undo("abort_block_job", uuid=domain.uuid, target=disk.target)
-        host.hypervisor.pull(domain.name, disk.target)
+        host.hypervisor.pull(domain.name, disk.target, bandwidth or 0)
         while (told := host.hypervisor.block_job(domain.name, disk.target)) is not None:
             work.check()  # its undo ends what QEMU does
             work.progress(done + disk.allocation_bytes * told[0] // max(1, told[1]), total)

@@ -451,9 +451,15 @@ class Hypervisor:
 
     # ---------------------------------------------------------------------------- block jobs of a running domain
 
-    def pull(self, name: str, target: str) -> None:
-        """Begin to copy into a disk all that it rests on; at the end it rests on nothing."""
-        self._tell(lambda connection: self._domain(connection, name).blockPull(target, 0, 0))
+    def pull(self, name: str, target: str, bandwidth: int) -> None:
+        """Begin to copy into a disk all that it rests on; at the end it rests on nothing. `bandwidth`: bytes a second,
+        0 for as fast as it goes."""
+
+        def order(connection: Any) -> None:
+            flags = libvirt.VIR_DOMAIN_BLOCK_PULL_BANDWIDTH_BYTES
+            self._domain(connection, name).blockPull(target, bandwidth, flags)
+
+        self._tell(order)
 
     def block_job(self, name: str, target: str) -> tuple[int, int] | None:
         """(bytes done, bytes in all) of the job at a disk; None: there is none (any more)."""

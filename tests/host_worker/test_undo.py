@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from maglica.host_worker import undo
+from maglica.host_worker import bases, signs, undo
 from maglica.host_worker.hypervisor import Hypervisor
 from maglica.host_worker.journal import Journal
 from maglica.host_worker.work import Work
@@ -216,3 +217,34 @@ def test_a_job_that_only_waits_gives_its_slot_back_and_may_be_cancelled_again(jo
     assert work.cancelled(), "there is nothing to be finished any more"
     assert given == ["slot"]
     assert bool(journal.undos("job1")) is not keep
+
+
+def test_what_was_kept_for_a_clone_may_be_written_again(hypervisor: Hypervisor, folder: Path) -> None:
+    base = folder / "base"
+    base.touch(0o640)
+    bases.keep(str(base))
+    assert base.stat().st_mode & 0o777 == 0o440
+    for _ in range(2):
+        undo.release_base(hypervisor, str(base))
+        assert base.stat().st_mode & 0o777 == 0o640
+    undo.release_base(hypervisor, str(folder / "nosuch"))
+
+
+def test_without_lvm_volumes_stay_noted(hypervisor: Hypervisor, journal: Journal) -> None:
+    journal.put_undo("job1", 1, "remove_volumes", {"group": "no-such-group", "job": "job1"})
+    (left,) = undo.take_back("job1", journal, hypervisor)
+    assert left.startswith("remove_volumes no-such-group job1: ")
+    assert [entry.what for entry in journal.undos("job1")] == ["remove_volumes"]
+
+
+def test_a_block_job_of_a_domain_that_is_gone_is_over(hypervisor: Hypervisor) -> None:
+    undo.abort_block_job(hypervisor, "22222222-2222-4222-8222-222222222222", "vda")
+
+
+def test_a_disk_is_flat_when_it_rests_on_nothing(hypervisor: Hypervisor, folder: Path) -> None:
+    base, leaf = folder / "base", folder / "leaf"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", base, "1M"], check=True)
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", leaf], check=True)
+    assert signs.is_flat(hypervisor, [str(base)])
+    assert not signs.is_flat(hypervisor, [str(base), str(leaf)])
+    assert not signs.is_flat(hypervisor, [str(folder / "nosuch")])

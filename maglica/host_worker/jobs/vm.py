@@ -119,7 +119,7 @@ def vm_destroy(want: VmDestroy, host: Host, work: Work) -> dict[str, Any]:
 
 def vm_flatten(want: VmFlatten, host: Host, work: Work) -> dict[str, Any]:
     """A crash in the middle leaves each disk as it was or flat; both hold the same."""
-    return flattening.flatten(want.name, host, work)
+    return flattening.flatten(want.name, host, work, bandwidth=want.bandwidth)
 
 
 def vm_remove(want: VmRemove, host: Host, work: Work) -> dict[str, Any]:
