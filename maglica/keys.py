@@ -1,4 +1,4 @@
-"""Keys: the files that hold them, and the word by which a host joins. No sockets: pairs are made in `bus.py`.
+"""Keys: the files that hold them, and the word by which a host joins. No sockets: pairs are made in `bus/`.
 
 A key is a CURVE key pair together with the public key of the client worker that it is for, so that nobody else can
 pose as it. Whoever holds the file is who it says; what that one may do is recorded at the client worker, under the

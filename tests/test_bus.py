@@ -12,20 +12,10 @@ import pytest
 import zmq
 
 from maglica import wire
-from maglica.bus import (
-    KNOCK,
-    PATIENCE,
-    SHARE,
-    Breach,
-    Client,
-    Event,
-    Listener,
-    Request,
-    Server,
-    Subscription,
-    endpoint,
-    new_pair,
-)
+from maglica.bus import Breach, Client, Event, Listener, Request, Server, Subscription, endpoint, new_pair
+from maglica.bus.client import PATIENCE
+from maglica.bus.knocking import KNOCK
+from maglica.bus.server import SHARE
 from maglica.client_worker.limits import Rates
 from maglica.client_worker.turns import AT_ONCE, Turns
 from maglica.errors import Failed, MaglicaError, Refused

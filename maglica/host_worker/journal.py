@@ -332,13 +332,17 @@ class Journal:
     def begin(self, job: str, attempt: int, action: str, about: str | None) -> bool:
         """Note that a job begins; False when it is known already and must not begin again.
 
-        Not synced: it looks first, and before it changes anything it notes a step, or how to take something back. What
-        a power cut forgets has done nothing, and is handed out again.
+        Not synced: it looks first, and says `will` before it changes anything. What a power cut forgets has done
+        nothing, and is handed out again.
         """
         if self._rows("job", job):
             return False
         self._write(lambda: self._put("job", job, attempt, action, about, None, None, None), synced=False)
         return True
+
+    def will(self, job: str) -> None:
+        """From here on the job changes things: that it has begun survives a power cut as well."""
+        self._change(job, lambda row: row)
 
     def step(self, job: str, name: str, sign: dict[str, Any] | None = None) -> None:
         """Note the step that a job is in, and what will show, if it is the last one, that all of it was done."""

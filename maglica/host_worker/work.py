@@ -60,6 +60,8 @@ class Work:
         if self._dry_run:
             raise Planned(plan)
         self.check()
+        if self._journal:
+            self._journal.will(self.job)
 
     @contextmanager
     def step(

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from maglica import bus
+from maglica.bus import client
 from tests.faults.stage import Stage
 
 
 @pytest.fixture
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients of this process ask again sooner than people's do: times are shortened, nothing else."""
-    monkeypatch.setattr(bus, "PATIENCE", 0.2)
-    monkeypatch.setattr(bus, "KNOCK", 0.1)
-    monkeypatch.setattr(bus, "RESEND", 0.2)
+    monkeypatch.setattr(client, "PATIENCE", 0.2)
+    monkeypatch.setattr(client, "KNOCK", 0.1)
+    monkeypatch.setattr(client, "RESEND", 0.2)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from maglica import bus
+from maglica.bus import server
 from maglica.client_worker import main
 from maglica.client_worker.guard import Guard
 
@@ -21,5 +21,5 @@ class Blind(Guard):
 
 if __name__ == "__main__":
     main.Guard = Blind  # type: ignore[misc]
-    bus.UNREAD = bus.UNSENT = 1000
+    server.UNREAD = server.UNSENT = 1000
     sys.exit(main.main())

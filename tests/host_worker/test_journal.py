@@ -60,6 +60,7 @@ def test_what_must_survive_a_power_cut_is_synced(journal: Journal) -> None:
         return not before
 
     assert not synced(lambda: journal.begin("job1", 1, "vm start", "web1")), "it looks first"
+    assert synced(lambda: journal.will("job1")), "it goes on to change something"
     assert synced(lambda: journal.step("job1", "start"))
     assert synced(lambda: journal.put_undo("job1", 1, "remove_part", {"path": "/a"}))
     assert synced(lambda: journal.forget_undo("job1", 1))
