@@ -86,7 +86,9 @@ class HostWorkerSection(Record):
     )
     warm_memory: int = arg(kinds.SIZE, "memory of a kept appliance", default=384 << 20)
     warm_timeout: float = arg(
-        kinds.DURATION, "how long one clone may take in a kept appliance before a new one takes its place", default=60.0
+        kinds.DURATION,
+        "how long one clone may take in a kept appliance before a new one takes its place",
+        default=120.0,
     )
     upgrade_timeout: float = arg(kinds.DURATION, "how long the upgrade of an image's packages may take", default=3600.0)
     export_dir: str = arg(kinds.PATH, "where exported disks are written", default="/var/lib/maglica/export")

@@ -28,7 +28,7 @@ log = logging.getLogger("maglica.host_worker")
 TICK = 0.1
 """Seconds between two looks at whether it is a clone's turn, and whether it was cancelled."""
 
-GREETING = 10.0
+GREETING = 20.0
 """Seconds that an idle appliance has to show that it still lives."""
 
 PAUSE = 60.0
@@ -130,7 +130,10 @@ class WarmAppliances:
             late = set(queueing.superfluous(standing, time.monotonic(), limits))
             late |= {one.number for one in standing if one.state == "idle" and not queueing.unchanged(one.image)}
             ended = [self._all.pop(number) for number in sorted(late)]
-        _end(ended, "idle, changed or in the way")
+            self._unlaunched = {one: why for one, why in self._unlaunched.items() if why[0] > time.monotonic()}
+        if ended:
+            # It takes seconds when one does not end by itself, and whoever calls this has other duties.
+            threading.Thread(target=_end, args=(ended, "idle, changed or in the way"), daemon=True).start()
 
     def close(self) -> None:
         """End those that are idle; those at work end with their clone, or with this process."""
@@ -146,11 +149,6 @@ class WarmAppliances:
         """How each stands."""
         with self._changed:
             return [one.standing() for one in self._all.values()]
-
-    def processes(self) -> list[int]:
-        """The process groups of all."""
-        with self._changed:
-            return [one.child.pid for one in self._all.values() if one.child]
 
     # ------------------------------------------------------------------------------------------ whose turn it is
 
