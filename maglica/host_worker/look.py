@@ -259,7 +259,7 @@ def machine(hypervisor: Hypervisor, name: str) -> Value:
         "fleet": live.mark.get("fleet"),
         "template": live.mark.get("template"),
         "tags": [tag for tag in live.mark.get("tags", "").split(",") if tag],
-        "trouble": base_trouble(hypervisor, live),
+        "trouble": [trouble] if (trouble := base_trouble(hypervisor, live)) else [],
         "job": live.mark.get("job"),
         "ips": addresses or given(live),
         "nvram": live.nvram,
@@ -283,11 +283,11 @@ def _disk(hypervisor: Hypervisor, name: str, disk: Disk) -> Value:
     }
 
 
-def _rests_on(hypervisor: Hypervisor, disk: Disk) -> str | None:
+def _rests_on(hypervisor: Hypervisor, disk: Disk) -> list[str] | None:
+    """All that is behind a disk; None where nobody can tell."""
     if not hypervisor.has_files or disk.device != "disk" or not disk.path:
         return None
-    links = chain(disk_path(hypervisor, disk))
-    return links[1] if len(links) > 1 else None
+    return chain(disk_path(hypervisor, disk))[1:]
 
 
 def base_trouble(hypervisor: Hypervisor, domain: Domain) -> str | None:

@@ -137,7 +137,7 @@ def test_info(ward: Ward) -> None:
             "rests_on": None,
         }
     ]
-    assert item["trouble"] is None
+    assert item["trouble"] == []
     assert [nic["source"] for nic in item["nics"]] == ["default"]
     assert item["persistent"] is True
     assert item["autostart"] is False

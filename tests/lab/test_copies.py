@@ -93,14 +93,14 @@ def base(lab: Lab) -> Iterator[str]:
 def test_a_clone_whose_base_has_changed_is_not_started(lab: Lab, cloud: Cloud, clean: object, base: str) -> None:
     linked(cloud, "leaf1", image="own.original")
     assert mode(lab, base) == "440"
-    assert cloud.vm.info(name="leaf1")["trouble"] is None
-    assert cloud.vm.info(name="leaf1")["disks"][0]["rests_on"] == base
+    assert cloud.vm.info(name="leaf1")["trouble"] == []
+    assert cloud.vm.info(name="leaf1")["disks"][0]["rests_on"] == [base]
 
     lab.on("host1", f"cp -a {base} /mnt/saved; printf x | dd of={base} bs=1 seek=70000 conv=notrunc status=none")
     error = refusal(lambda: cloud.vm.start(name="leaf1"), f"it rests on {base}, which was written since")
     assert (error.code, "--ignore-changed-base" in error.hint) == ("wrong_state", True)
     refusal(lambda: cloud.vm.flatten(name="leaf1"), "which was written since")
-    assert f"{base}, which was written since" in cloud.vm.info(name="leaf1")["trouble"]
+    assert f"{base}, which was written since" in cloud.vm.info(name="leaf1")["trouble"][0]
 
     job = cloud.vm.start.submit(name="leaf1", ignore_changed_base=True)
     job.wait()
@@ -114,7 +114,7 @@ def test_a_clone_whose_base_has_changed_is_not_started(lab: Lab, cloud: Cloud, c
     lab.on("host1", f"mv {base} {base}.away")
     error = refusal(lambda: cloud.vm.start(name="leaf1"), f"rests on {base}, which is gone")
     assert error.code == "unknown_entity"
-    assert "is gone" in cloud.vm.info(name="leaf1")["trouble"]
+    assert "is gone" in cloud.vm.info(name="leaf1")["trouble"][0]
     refusal(lambda: linked(cloud, "leaf2", image="own.original"), f"disk vda of own.original is missing: {base}")
     lab.on("host1", f"mv {base}.away {base}")
     cloud.vm.remove(name="leaf1")
@@ -135,7 +135,7 @@ def test_flatten_off_and_running(lab: Lab, cloud: Cloud, clean: object) -> None:
         assert behind(lab, f"{POOL}/{name}.qcow2") == []
         assert cloud.vm.flatten(name=name)["changed"] is False
         info = cloud.vm.info(name=name)
-        assert (info["mode"], info["trouble"], info["disks"][0]["rests_on"]) == ("full", None, None)
+        assert (info["mode"], info["trouble"], info["disks"][0]["rests_on"]) == ("full", [], [])
     assert cloud.vm.info(name="leaf2")["state"] == "running"
     assert cloud.image.dependents(name="tiny.original") == []
     cloud.vm.destroy(name="leaf2")
@@ -182,7 +182,7 @@ def test_flatten_in_its_middle(lab: Lab, cloud: Cloud, clean: object, big: str, 
     if runs:
         assert "No current block job" in lab.on("host1", "virsh blockjob leaf1 vda 2>&1")
     info = cloud.vm.info(name="leaf1")
-    assert (info["trouble"], info["state"]) == (None, "running" if runs else "shut-off")
+    assert (info["trouble"], info["state"]) == ([], "running" if runs else "shut-off")
     cloud.vm.remove(name="leaf1", force=True)
 
 
@@ -252,7 +252,7 @@ def test_reflinks_take_no_room_and_rest_on_nothing(lab: Lab, cloud: Cloud, clean
     assert int(str(result["saved_bytes"])) > 30_000_000
     info = cloud.vm.info(name="twin1")
     assert [disk["path"] for disk in info["disks"]] == [f"{SHARED}/twin1-vda.qcow2", f"{SHARED}/twin1-vdb.img"]
-    assert [disk["rests_on"] for disk in info["disks"]] == [None, None]
+    assert [disk["rests_on"] for disk in info["disks"]] == [[], []]
     assert info["disks"][1]["capacity_bytes"] == 20 << 30
     lab.on("host1", f"cmp {SHARED}/twin1-vdb.img {SHARED}/data.img -n 40000000")
     assert mode(lab, f"{SHARED}/pair.original.qcow2") == "644"
