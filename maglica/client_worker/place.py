@@ -141,9 +141,10 @@ def full(want: Wanted, refused: dict[str, str]) -> Refused:
     """The error when no host can take it."""
     shown = {want.on: refused[want.on]} if want.on else refused
     told = "; ".join(f"{host}: {why}" for host, why in shown.items())
-    return Refused(
-        "no_capacity", f"no host can take {want.hostname}: {told}", "free some room, or ask for less", details=shown
-    )
+    code, hint = "no_capacity", "free some room, or ask for less"
+    if want.mode != "auto" and all(why.startswith(f"{want.mode}: ") for why in shown.values()):
+        code, hint = "environment_error", "--mode=auto takes what is possible"  # no room would help
+    return Refused(code, f"no host can take {want.hostname}: {told}", hint, details=shown)
 
 
 def load(survey: Survey, reserved: Reserved, weight: float) -> float:

@@ -248,6 +248,9 @@ def test_room_is_that_of_the_mode_and_of_its_pools() -> None:
     assert unfit(mode="reflink", pool="slow") == "reflink: not possible in pool slow"
     assert unfit(mode="full", pool="fast") == "needs 4096 MiB of disk, pool fast has 1024 MiB to give"
     assert unfit(mode="auto", pool="slow") == ""
+    error = refusal(wanted(mode="thin"), {"host1": host})
+    assert (error.code, error.hint) == ("environment_error", "--mode=auto takes what is possible")
+    assert error.message == "no host can take web1: host1: thin: no logical volume"
     taken = {(mode, pool): place.needs(wanted(mode=mode, pool=pool), host).disk_bytes
              for mode in ("auto", "full") for pool in (None, "fast", "slow")}  # fmt: skip
     assert taken == {
