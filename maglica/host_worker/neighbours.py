@@ -7,7 +7,8 @@ import time
 from typing import NamedTuple
 
 SSH = 22
-PATIENCE = 2.0  # seconds that a guest has for one connection and its first line
+PATIENCE = 2.0  # seconds that a guest has to accept a connection
+GREETING = 6.0  # seconds that its server has for the first line: on a host that is busy a new process takes its time
 PREAMBLE = 4096  # bytes that a server may send before its version, RFC 4253 section 4.2
 
 _TABLE = "/proc/net/arp"
@@ -22,12 +23,11 @@ class Knock(NamedTuple):
     said: str
 
 
-def knock(address: str, port: int = SSH, patience: float = PATIENCE) -> Knock:
+def knock(address: str, port: int = SSH, patience: float = PATIENCE, greeting: float = GREETING) -> Knock:
     """Connect to a port, and read what it says first."""
-    until = time.monotonic() + patience
     try:
         with socket.create_connection((address, port), patience) as connection:
-            return _greeted(connection, port, until)
+            return _greeted(connection, port, time.monotonic() + greeting)
     except ConnectionRefusedError:
         return Knock(True, False, f"port {port} refuses")
     except TimeoutError:

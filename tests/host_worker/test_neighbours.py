@@ -62,7 +62,7 @@ def mail(connection: socket.socket) -> None:
 )
 def test_what_a_server_says(greet: Callable[[socket.socket], None], ssh: bool, said: str) -> None:
     with serving(greet) as port:
-        found = neighbours.knock("127.0.0.1", port, PATIENCE)
+        found = neighbours.knock("127.0.0.1", port, PATIENCE, PATIENCE)
     assert (found.answers, found.ssh) == (True, ssh)
     assert found.said == f"port {port} {said}"
 
@@ -77,14 +77,14 @@ def test_a_flood_instead_of_a_greeting_ends() -> None:
 
     began = time.monotonic()
     with serving(flood) as port:
-        found = neighbours.knock("127.0.0.1", port, PATIENCE)
+        found = neighbours.knock("127.0.0.1", port, PATIENCE, PATIENCE)
     assert (found.ssh, time.monotonic() - began < 2 * PATIENCE) == (False, True)
 
 
 def test_a_closed_port_is_an_answer_and_a_full_one_is_not() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    assert neighbours.knock("127.0.0.1", port, PATIENCE) == (True, False, f"port {port} refuses")
+    assert neighbours.knock("127.0.0.1", port, PATIENCE, PATIENCE) == (True, False, f"port {port} refuses")
     with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
         port = server.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)):  # nobody accepts: the next one waits for ever
@@ -93,7 +93,7 @@ def test_a_closed_port_is_an_answer_and_a_full_one_is_not() -> None:
 
 
 def test_an_address_without_a_way_to_it() -> None:
-    found = neighbours.knock("::ffff:0.0.0.0:1", 22, PATIENCE)
+    found = neighbours.knock("::ffff:0.0.0.0:1", 22, PATIENCE, PATIENCE)
     assert (found.answers, found.ssh) == (False, False)
     assert found.said
 
