@@ -54,7 +54,8 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
     found = Shop(tmp_path)
     yield found
     found.serving.close()
-    assert list(found.keys.iterdir()) == []
+    # Whoever reads for a checksum hears of it with the next piece.
+    until(lambda: not list(found.keys.iterdir()), 15, "no keys and no sockets are left")
 
 
 def listens(port: int) -> bool:
