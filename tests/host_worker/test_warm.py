@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -302,6 +303,39 @@ def test_the_second_reading_is_not_answered_from_memory(tmp_path: Path, monkeypa
 # ---- what goes wrong --------------------------------------------------------------------------------------------
 
 
+def test_whatever_dies_or_hangs_leaves_a_doubt_and_nothing_else(image: Image, appliances: WarmAppliances) -> None:
+    """In its middle, and while it is idle. The order is another one each time the long tests run."""
+    bad = [
+        ("qemu-storage-daemon", signal.SIGKILL),
+        ("qemu-system", signal.SIGSTOP),
+        ("guest.child", signal.SIGKILL),
+        *([("qemu-system", signal.SIGKILL), ("qemu-storage-daemon", signal.SIGSTOP)] if LONG else []),
+    ]
+    chance = random.Random(time.time() if LONG else 1)
+    quick = HostWorkerSection(warm_timeout="25s", memory_reserve="64M")
+    for number, (words, how) in enumerate(bad * (5 if LONG else 1)):
+        appliances.customise(image.order(image.clone(f"before{number}"), request(1)), SETTINGS)
+        victim = process(words)
+        step = chance.choice(["attach", "read", "edit", "verify", "detach"])
+        told: list[str] = []
+
+        def on_step(name: str, victim: int = victim, how: int = how, step: str = step, told: list[str] = told) -> None:
+            told.append(name)
+            if name == step:
+                os.kill(victim, how)
+
+        began = time.monotonic()
+        with pytest.raises(Doubtful):
+            appliances.customise(
+                image.order(image.clone(f"bad{number}"), request(2), on_step=on_step),
+                quick if how == signal.SIGSTOP else SETTINGS,
+            )
+        assert step in told
+        assert time.monotonic() - began < 60
+        assert left_over() == [], (words, how, step)
+        assert appliances.standing() == []
+
+
 def test_an_idle_one_that_hangs_is_noticed_before_it_gets_a_disk(image: Image, appliances: WarmAppliances) -> None:
     appliances.customise(image.order(image.clone("one"), request(1)), SETTINGS)
     os.kill(process("qemu-system"), signal.SIGSTOP)
@@ -394,7 +428,7 @@ def test_when_none_applies_the_disks_are_untouched(image: Image, appliances: War
 # ---- other roots ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["xfs"])
+@pytest.mark.parametrize("kind", ["xfs", "btrfs"])
 def test_other_roots(kind: str, tmp_path: Path, appliances: WarmAppliances, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three clones in a row; the last one is read once more by an appliance of its own."""
     image = Image(tmp_path, [(MAKE[kind](tmp_path, monkeypatch), "raw")])
