@@ -22,14 +22,13 @@ from maglica.host_worker.guest import inspection
 from maglica.host_worker.guest.customize import GuestRequest, Network
 from maglica.host_worker.guest.disk import Disk, customise, inspect_disks, verify
 from maglica.host_worker.guest.inspection import Layout
-from maglica.host_worker.guest.model import SWAP_LABEL
 from tests.host_worker.guest_trees import OLD_MACHINE_ID, TREES, make_disk
 
 PROJECT = Path(__file__).resolve().parents[2]
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGpXkJ0q me@example"
 HASH = "$6$saltsalt$abcdefghijklmnopqrstuvwxyz./0123456789"
 STATIC = Network("192.0.2.10/24", "192.0.2.1", ("192.0.2.53",))
-REQUEST = GuestRequest("vm0.example.jp", ("52:54:00:aa:bb:01",), STATIC, (KEY,), HASH, swap_label=SWAP_LABEL)
+REQUEST = GuestRequest("vm0.example.jp", ("52:54:00:aa:bb:01",), STATIC, (KEY,), HASH)
 BY_DHCP = GuestRequest("vm0.example.jp", ("52:54:00:aa:bb:01",))
 
 
@@ -141,8 +140,6 @@ def check_guest(guest: Any, name: str, request: GuestRequest, report: dict[str, 
         assert guest.cat("/etc/hostname") == "vm0.example.jp\n"
         assert (guest.filesize("/etc/machine-id"), guest.statns("/etc/machine-id")["st_mode"] & 0o777) == (0, 0o444)
     assert "vm0.example.jp vm0" in guest.cat("/etc/hosts")
-    if request.swap_label:
-        assert guest.cat("/etc/fstab").endswith("LABEL=maglica-swap none swap sw 0 0\n")
     assert not guest.exists(f"/var/log/journal/{OLD_MACHINE_ID}")
     assert report["host_keys"] == ("written" if family == "debian" else "first-boot")
     keys = [name for name in guest.ls("/etc/ssh") if name.startswith("ssh_host_")]

@@ -89,7 +89,7 @@ def test_a_host_worker_is_killed_in_the_middle_of_a_group(lab: Lab, cloud: Cloud
 
 
 def test_a_fleet_gets_swap_and_further_disks(lab: Lab, cloud: Cloud, clean: object) -> None:
-    """That the guest's fstab names the swap is shown in tests/host_worker/test_guest.py."""
+    """That the guest's fstab names the swap is planned in tests/host_worker/test_extras.py."""
     with pytest.raises(MaglicaError) as refused:
         cloud.fleet.create(name="host1", image="tiny.original")
     assert refused.value.code == "protected"
