@@ -425,10 +425,26 @@ def test_when_none_applies_the_disks_are_untouched(image: Image, appliances: War
         warm.image([("/dev/null", "raw", 512)])
 
 
+def test_a_disk_of_another_size_or_image_is_not_edited(
+    image: Image, appliances: WarmAppliances, tmp_path: Path
+) -> None:
+    appliances.customise(image.order(image.clone("one"), request(1)), SETTINGS)
+    bigger = image.clone("bigger")
+    subprocess.run(["qemu-img", "resize", "-q", "-f", "qcow2", bigger[1].path, "1G"], check=True)
+    with pytest.raises(Doubtful, match="a disk has 1073741824 bytes"):
+        appliances.customise(image.order(bigger, request(2)), SETTINGS)
+    appliances.customise(image.order(image.clone("two"), request(1)), SETTINGS)
+    (tmp_path / "other").mkdir()
+    other = two_disks(tmp_path / "other").clone("other")
+    with pytest.raises(Doubtful, match="does not begin as its image does"):
+        appliances.customise(image.order(other, request(2)), SETTINGS)
+    assert left_over() == []
+
+
 # ---- other roots ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["xfs", "btrfs"])
+@pytest.mark.parametrize("kind", ["lvm", "xfs", "btrfs"])
 def test_other_roots(kind: str, tmp_path: Path, appliances: WarmAppliances, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three clones in a row; the last one is read once more by an appliance of its own."""
     image = Image(tmp_path, [(MAKE[kind](tmp_path, monkeypatch), "raw")])
