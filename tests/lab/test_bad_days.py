@@ -12,7 +12,7 @@ from maglica.cloud import JobHandle
 from maglica.errors import MaglicaError
 from maglica.nouns import Cloud
 
-from .conftest import HOME, Lab, until
+from .conftest import HOME, NAME, Lab, until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
 
@@ -46,7 +46,7 @@ def test_cancelled_while_the_disk_is_copied(lab: Lab, cloud: Cloud, clean: objec
     try:
         # The copy is held in its middle, however fast the disk is.
         hold = "until p=$(pgrep -f '[q]emu-img convert'); do :; done; sleep 0.1; kill -STOP $p"
-        holding = subprocess.Popen([HOME / "lab" / "enter", "--name=test", "host1", "sh", "-c", hold])
+        holding = subprocess.Popen([HOME / "lab" / "enter", f"--name={NAME}", "host1", "sh", "-c", hold])
         job = cloud.vm.clone.submit(
             image="big.original", hostname="vm1.example.jp", on="host1", mode="full", customize="none"
         )
@@ -80,7 +80,7 @@ def test_the_appliance_is_killed(lab: Lab, cloud: Cloud, clean: object) -> None:
 
 def test_the_child_is_killed(lab: Lab, cloud: Cloud, clean: object) -> None:
     job = begin(cloud, "customize")
-    lab.on("host1", "kill -9 $(pgrep -f '[g]uest_child')")
+    lab.on("host1", "kill -9 $(pgrep -f '[g]uest.child')")
     assert failure(job).code == "environment_error"
 
 
