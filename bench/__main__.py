@@ -7,11 +7,11 @@ import os
 import sys
 import time
 
-from bench.many import many
+from bench import cloning
 from bench.measurements import FULL, MEASUREMENTS, TINY
 
 # What takes minutes however small its numbers are: measured when it is asked for, or with everything.
-LONG = {"many": many}
+LONG = {"clone": cloning.one, "many": cloning.many}
 
 
 def main() -> None:

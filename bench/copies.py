@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import os
 import statistics
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 
-import maglica
 from bench.figures import Figure, Pairs, ratio, timed
-from bench.world import HOME
-from maglica.nouns import Cloud
+from bench.lab import POOL, Lab, lab
 
-NAME = "bench"
-POOL = "/var/lib/libvirt/images"
 MEMORY = "32M"  # they are never started, but room for all of them is asked for
 
 # The least that a linked clone can be: its disk, its definition. No addresses or names are checked, nothing is undone.
@@ -36,14 +29,14 @@ def copies(count: int, turns: int) -> Iterator[Figure]:
     if os.geteuid() != 0:
         print("copies: left out, a lab needs root")
         return
-    with _lab() as cloud:
-        _clone_all(cloud, count)
-        _in_shell(count)
-        pairs = [(_clone_all(cloud, count), _in_shell(count)) for _ in range(turns)]
+    with lab(1, "tiny") as found:
+        _clone_all(found, count)
+        _in_shell(found, count)
+        pairs = [(_clone_all(found, count), _in_shell(found, count)) for _ in range(turns)]
         yield _ratio(f"{count} linked clones in one request", 3.0, pairs)
-        one = [(_one_by_one(cloud, count), _in_shell(count)) for _ in range(turns)]
+        one = [(_one_by_one(found, count), _in_shell(found, count)) for _ in range(turns)]
         yield _ratio(f"{count} linked clones, one request each", None, one)
-        sizes = {size: _of_size(cloud, size, max(3, count // 10)) for size in ("1G", "20G")}
+        sizes = {size: _of_size(found, size, max(3, count // 10)) for size in ("1G", "20G")}
         note = f"{1000 * sizes['20G']:.0f} ms, of 1 GiB {1000 * sizes['1G']:.0f} ms"
         yield Figure(
             "a linked clone of a 20 GiB image against one of 1 GiB", sizes["20G"] / sizes["1G"], "x", note=note
@@ -59,36 +52,15 @@ def _ratio(name: str, target: float | None, pairs: list[tuple[float, float]]) ->
     return ratio(name, target or 0.0, middle, "qemu-img create + virsh define")._replace(target=target)
 
 
-@contextmanager
-def _lab() -> Iterator[Cloud]:
-    _run("lab/up", "--hosts=1", "--image=tiny")
-    try:
-        base = Path(os.environ.get("MAGLICA_LAB_DIR", "/var/tmp/maglica-lab"))
-        with maglica.connect(config_file=str(base / NAME / "maglica.conf")) as cloud:
-            yield cloud
-    finally:
-        _run("lab/down")
-
-
-def _run(command: str, *words: str) -> None:
-    done = subprocess.run([HOME / command, f"--name={NAME}", *words], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{command}: {done.stdout}{done.stderr}")
-
-
-def _on_host(script: str) -> None:
-    _run("lab/enter", "host1", "sh", "-ec", script)
-
-
-def _in_shell(count: int) -> float:
-    took = timed(lambda: _on_host(SHELL.format(count=count, pool=POOL)))
-    _on_host(CLEAR.format(count=count, pool=POOL))
+def _in_shell(found: Lab, count: int) -> float:
+    took = timed(lambda: found.on("host1", SHELL.format(count=count, pool=POOL)))
+    found.on("host1", CLEAR.format(count=count, pool=POOL))
     return took
 
 
-def _clone_all(cloud: Cloud, count: int) -> float:
+def _clone_all(found: Lab, count: int) -> float:
     def work() -> None:
-        group = cloud.vm.clone.submit_many(
+        group = found.cloud.vm.clone.submit_many(
             image="tiny.original",
             hostname="ci-{n}",
             count=count,
@@ -102,39 +74,40 @@ def _clone_all(cloud: Cloud, count: int) -> float:
             raise SystemExit(f"not all were cloned: {group.record['states']}")
 
     took = timed(work)
-    _clear(cloud, count)
+    _clear(found, count)
     return took
 
 
-def _one_by_one(cloud: Cloud, count: int) -> float:
+def _one_by_one(found: Lab, count: int) -> float:
     def work() -> None:
         for number in range(1, count + 1):
-            _clone(cloud, "tiny.original", f"ci-{number}")
+            _clone(found, "tiny.original", f"ci-{number}")
 
     took = timed(work)
-    _clear(cloud, count)
+    _clear(found, count)
     return took
 
 
-def _clone(cloud: Cloud, image: str, name: str) -> None:
-    cloud.vm.clone(image=image, hostname=name, mode="linked", memory=MEMORY, customize="none", start=False)
+def _clone(found: Lab, image: str, name: str) -> None:
+    found.cloud.vm.clone(image=image, hostname=name, mode="linked", memory=MEMORY, customize="none", start=False)
 
 
-def _clear(cloud: Cloud, count: int) -> None:
-    cloud.vm.remove.submit_many(name=[f"ci-{number}" for number in range(1, count + 1)]).wait()
+def _clear(found: Lab, count: int) -> None:
+    found.cloud.vm.remove.submit_many(name=[f"ci-{number}" for number in range(1, count + 1)]).wait()
 
 
-def _of_size(cloud: Cloud, size: str, count: int) -> float:
+def _of_size(found: Lab, size: str, count: int) -> float:
     """Seconds for one clone of an image that is so large and full."""
     disk = f"{POOL}/large.original.qcow2"
-    _on_host(
+    found.on(
+        "host1",
         f"qemu-img create -q -f qcow2 -o preallocation=metadata {disk} {size};"
         " virsh dumpxml --inactive tiny.original | sed -e 's/tiny.original/large.original/g' -e '/<uuid>/d'"
-        " -e '/<mac /d' > /mnt/large.xml; virsh -q define /mnt/large.xml"
+        " -e '/<mac /d' > /mnt/large.xml; virsh -q define /mnt/large.xml",
     )
     names = [f"of-{size}-{number}".lower() for number in range(count)]
-    took = [timed(partial(_clone, cloud, "large.original", name)) for name in names]
+    took = [timed(partial(_clone, found, "large.original", name)) for name in names]
     for name in names:
-        cloud.vm.remove(name=name)
-    _on_host(f"virsh -q undefine large.original; rm -f {disk}")
+        found.cloud.vm.remove(name=name)
+    found.on("host1", f"virsh -q undefine large.original; rm -f {disk}")
     return statistics.median(took)
