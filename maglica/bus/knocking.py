@@ -50,7 +50,7 @@ def knock(context: zmq.Context[zmq.Socket[bytes]], address: str, port: int, key:
     """Find out within some seconds why nobody answers: a new connection, watched."""
     from zmq.utils.monitor import recv_monitor_message  # needed only when something is wrong
 
-    socket = requester(context, address, port, key)
+    socket = requester(context, address, port, key, watched=True)
     monitor = socket.get_monitor_socket(zmq.EVENT_ALL)
     poller = zmq.Poller()
     poller.register(socket, zmq.POLLIN)

@@ -80,8 +80,10 @@ def left(until: float, at_most: float | None = None) -> int:
     return max(0, math.ceil(1000 * (left if at_most is None else min(left, at_most))))
 
 
-def requester(context: zmq.Context[zmq.Socket[bytes]], address: str, port: int, key: Key | None) -> zmq.Socket[bytes]:
-    """A REQ socket that connects to a client worker."""
+def requester(
+    context: zmq.Context[zmq.Socket[bytes]], address: str, port: int, key: Key | None, *, watched: bool = False
+) -> zmq.Socket[bytes]:
+    """A REQ socket that connects to a client worker. `watched`: its monitor misses nothing of that."""
     # Ctrl-C in the middle of this would leave a socket that nobody knows of; closing would wait for it for ever.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -92,6 +94,8 @@ def requester(context: zmq.Context[zmq.Socket[bytes]], address: str, port: int, 
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
     # Each answer names its question: one that comes late, or twice, is not taken for the next one's.
     socket.setsockopt(zmq.REQ_CORRELATE, 1)
+    if watched:
+        socket.get_monitor_socket(zmq.EVENT_ALL)
     try:
         socket.connect(endpoint(address, port))
     except zmq.ZMQError as error:

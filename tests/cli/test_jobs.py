@@ -164,7 +164,7 @@ def test_several_jobs_have_a_line_each_on_a_terminal(house: House, host: Scripte
     with Typed(house, "vm", "stop", "web*") as typed:
         ids = {name: given(host, name) for name in host.vms}
         host.progress(ids["web2"], "shut down")
-        typed.see("vm stop web2: shut down")
+        typed.see("web2 on host1: shut down")
         typed.see("5 jobs: 4 queued, 1 running|5 jobs: 4 claimed, 1 running")
         for name, job in ids.items():
             host.end(job, stopped(name))
