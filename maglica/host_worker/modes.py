@@ -190,7 +190,7 @@ def roomiest(pools: Sequence[dict[str, Any]], wanted: str | None, needed: int) -
 
 def _short(needed: int, pool: dict[str, Any]) -> str:
     room = max(0, int(pool["room_bytes"]))
-    return f"{needed >> 20} MiB of disk are needed, pool {pool['name']} has {room >> 20} MiB to give"
+    return f"{-(-needed >> 20)} MiB of disk are needed, pool {pool['name']} has {room >> 20} MiB to give"
 
 
 def _unfit(way: Way, pools: Sequence[dict[str, Any]], wanted: str | None) -> str:

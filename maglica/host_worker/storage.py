@@ -88,8 +88,8 @@ class Storage:
             if needed > free - taken:
                 raise Refused(
                     "no_capacity",
-                    f"{needed >> 20} MiB of disk are needed, pool {pool} has {max(0, free - taken) >> 20} MiB to give"
-                    " beside what other jobs take just now",
+                    f"{-(-needed >> 20)} MiB of disk are needed, pool {pool} has {max(0, free - taken) >> 20} MiB"
+                    " to give beside what other jobs take just now",
                     "wait for them, make room in it, or choose another host with --on",
                 )
             self._promises.setdefault(pool, []).append(promise)

@@ -90,6 +90,14 @@ def lab() -> Iterator[Lab]:
         found("down")
 
 
+@pytest.fixture(scope="session")
+def debian(lab: Lab) -> str:
+    """The name of the Debian image, which host1 holds from now on; called after the release that it is built on."""
+    before = lab.domains("host1")
+    lab("add-image", "debian", "host1", timeout=800)
+    return next(iter(lab.domains("host1") - before))
+
+
 @pytest.fixture
 def cloud(lab: Lab) -> Iterator[Cloud]:
     with maglica.connect(config_file=lab.config) as cloud:

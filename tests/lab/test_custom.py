@@ -35,14 +35,6 @@ run_at_first_boot = echo debian >> /srv/ran
 """
 
 
-@pytest.fixture(scope="module")
-def image(lab: Lab) -> str:
-    """The name of the Debian image, which host1 holds from now on."""
-    if not [name for name in lab.domains("host1") if name.startswith(("debian", "ubuntu"))]:
-        lab("add-image", "debian", "host1", timeout=800)
-    return next(name for name in lab.domains("host1") if name.startswith(("debian", "ubuntu")))
-
-
 @pytest.fixture
 def key(tmp_path: Path) -> Path:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")], check=True)
@@ -85,11 +77,11 @@ def repository(tmp_path: Path) -> dict[str, bytes]:
 
 
 def test_a_customised_debian_is_booted_sealed_and_upgraded(
-    lab: Lab, cloud: Cloud, image: str, profile: None, key: Path, repository: dict[str, bytes], clean: object
+    lab: Lab, cloud: Cloud, debian: str, profile: None, key: Path, repository: dict[str, bytes], clean: object
 ) -> None:
     (key.parent / "doc").write_bytes(bytes(range(256)))
     words = [
-        "vm", "clone", f"--image={image}", f"--hostname={NAME}", "--mode=linked", "--customize-profile=lab",
+        "vm", "clone", f"--image={debian}", f"--hostname={NAME}", "--mode=linked", "--customize-profile=lab",
         "-o", "json", "--write=/etc/motd:own", f"--upload={key.parent}/doc:/opt/files/", "--timezone=Asia/Tokyo",
         "--write=/etc/apt/sources.list:deb [trusted=yes] file:/srv/repo ./",
         "--run-at-first-boot=echo own >> /srv/ran",

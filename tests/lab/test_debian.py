@@ -15,13 +15,6 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 NAME = "deb1.example.jp"
 
 
-@pytest.fixture(scope="module")
-def image(lab: Lab) -> str:
-    """The name of the Debian image, which host1 holds from now on."""
-    lab("add-image", "debian", "host1", timeout=800)
-    return next(name for name in lab.domains("host1") if name.endswith(".original") and name != "tiny.original")
-
-
 def read(lab: Lab, domain: str, *commands: str) -> list[str]:
     """What guestfish commands print about the first disk of a domain that is shut off."""
     disk = lab.on("host1", f"virsh domblklist {domain} | awk '$1 == \"vda\" {{print $2}}'").strip()
@@ -30,8 +23,8 @@ def read(lab: Lab, domain: str, *commands: str) -> list[str]:
     return [line for line in lab.on("host1", script).splitlines() if line]
 
 
-def test_a_debian_clone_boots_to_its_login_prompt(lab: Lab, cloud: Cloud, image: str, clean: object) -> None:
-    result = cloud.vm.clone(image=image, hostname=NAME)
+def test_a_debian_clone_boots_to_its_login_prompt(lab: Lab, cloud: Cloud, debian: str, clean: object) -> None:
+    result = cloud.vm.clone(image=debian, hostname=NAME)
     assert result["guest"]["os"]["family"] == "debian"
     assert result["guest"]["verified"] is True
     assert result["guest"]["host_keys"] in ("first-boot", "written")
@@ -48,7 +41,7 @@ def test_a_debian_clone_boots_to_its_login_prompt(lab: Lab, cloud: Cloud, image:
     assert hostname == NAME
     assert re.fullmatch(r"[0-9a-f]{32}", machine_id)
     assert key.startswith("ssh-ed25519 ")
-    _, image_machine_id, image_key = read(lab, image, *asked)
+    _, image_machine_id, image_key = read(lab, debian, *asked)
     assert machine_id != image_machine_id
     assert key.split()[1] != image_key.split()[1]
     cloud.vm.remove(name=NAME)

@@ -18,13 +18,13 @@ POOL = "/var/lib/libvirt/images"
 
 @pytest.fixture
 def small(lab: Lab, clean: object) -> Iterator[str]:
-    """A pool on host1 that takes 36 copies of an image whose disk takes next to nothing, compressed as it lies: beside
-    the 256 MiB that every pool keeps free.
+    """A pool on host1 that takes about 35 copies of an image whose disk takes next to nothing, compressed as it lies,
+    beside the 256 MiB that every pool keeps free.
     """
     lab.on(
         "host1",
         f"""set -e
-        mkdir -p /mnt/many && mount -t tmpfs -o size=340m tmpfs /mnt/many
+        mkdir -p /mnt/many && mount -t tmpfs -o size=332m tmpfs /mnt/many
         head -c 2000000 /dev/zero | tr '\\0' 'x' > /mnt/many.raw
         qemu-img convert -c -f raw -O qcow2 /mnt/many.raw {POOL}/many.qcow2 && rm /mnt/many.raw
         virsh dumpxml tiny.original | sed -e 's/tiny.original.qcow2/many.qcow2/' -e 's/tiny.original/many.original/' \\
