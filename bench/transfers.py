@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.figures import Figure, Pairs, compare
-from maglica.host_worker import nbd
-from maglica.host_worker.serving import Serving
+from maglica.host_worker.image import nbd
+from maglica.host_worker.image.serving import Serving
 
 PORTS = "27560-27579"
 

@@ -310,15 +310,22 @@ def alias(name: str, target: type[Action], **preset: Any) -> None:
 
 
 def nouns() -> list[str]:
-    """All nouns: the files of `maglica/actions/`. Nothing is imported for it."""
-    folder = os.path.join(os.path.dirname(__file__), "actions")
-    return sorted(name[:-3] for name in os.listdir(folder) if name.endswith(".py") and not name.startswith("_"))
+    """All nouns: the files and folders of `maglica/actions/`. Nothing is imported for it."""
+    return _modules("actions")
 
 
 def load(noun: str) -> None:
-    """Import the actions of one noun; a noun that does not exist is passed over."""
+    """Import the actions of one noun, all files where it is a folder; a noun that does not exist is passed over."""
     if noun in nouns():
         import_module(f"maglica.actions.{noun}")
+        for part in _modules("actions", noun):
+            import_module(f"maglica.actions.{noun}.{part}")
+
+
+def _modules(*path: str) -> list[str]:
+    folder = os.path.join(os.path.dirname(__file__), *path)
+    found = os.listdir(folder) if os.path.isdir(folder) else []
+    return sorted(name.removesuffix(".py") for name in found if not name.startswith("_"))
 
 
 def load_all() -> dict[str, type[Action]]:

@@ -288,7 +288,7 @@ def _condition(value: Any) -> str:
     return text
 
 
-# What a VM has to have come to before a job that started it is done; `host_worker/readiness.py` says what each means.
+# What a VM has come to when a job that started it is done; `host_worker/domain/readiness.py` says what each means.
 CONDITION = Kind("condition", "running, ip, ssh, agent or console:TEXT", "str", _condition)
 PORT = integer(1, 65535)
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from maglica.actions._parameters import parameters
-from maglica.actions.vm import VmClone
+from maglica.actions.vm.clone import VmClone
 from maglica.declare import Arg, nearest
 from maglica.errors import MaglicaError, Refused
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from maglica import customizing, declare
-from maglica.actions.vm import VmClone
+from maglica.actions.vm.clone import VmClone
 from maglica.cli.words import parse
 from maglica.errors import Refused
 

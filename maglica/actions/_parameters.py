@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from maglica.actions.vm import VmClone
+from maglica.actions.vm.clone import VmClone
 from maglica.declare import Arg
 
 OF_ONE = frozenset({

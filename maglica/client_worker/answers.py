@@ -133,7 +133,7 @@ def job_store(want: JobStore, records: Records, now: Now) -> Value:
 MOST_LISTED = 10_000  # jobs that are looked through for those that somebody may see
 RECENT = 60.0  # seconds: a refusal that is older may have been cured
 
-# What `host list` shows of a host's own facts; `host_worker/look.py` tells them.
+# What `host list` shows of a host's own facts; `host_worker/domain/look.py` tells them.
 FACTS = ("vms_running", "vms_defined", "vcpus", "memory_bytes", "memory_free_bytes", "libvirt", "acceleration")
 
 

@@ -7,12 +7,12 @@ import shutil
 from typing import NamedTuple
 
 from maglica.config import HostWorkerSection, PathsSection
+from maglica.host_worker.disk.storage import Storage
 from maglica.host_worker.guest.warm import WarmAppliances
 from maglica.host_worker.hypervisor import Hypervisor
+from maglica.host_worker.image.serving import Serving
 from maglica.host_worker.needs import Needs
 from maglica.host_worker.reading import Reading
-from maglica.host_worker.serving import Serving
-from maglica.host_worker.storage import Storage
 
 
 class Host(NamedTuple):

@@ -19,10 +19,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 from maglica.errors import Failed, MaglicaError, Refused
-from maglica.host_worker import domain_xml, new_domain
 from maglica.host_worker.deadline import Calls, Overdue
-from maglica.host_worker.domain_xml import Domain
-from maglica.host_worker.new_domain import Machine
+from maglica.host_worker.domain import domain_xml, new_domain
+from maglica.host_worker.domain.domain_xml import Domain
+from maglica.host_worker.domain.new_domain import Machine
 
 try:
     import libvirt

@@ -17,16 +17,16 @@ from maglica.declare import Where
 from maglica.errors import Failed, MaglicaError, Refused, from_wire
 from maglica.host_worker import acceleration, allegiance, join, undo
 from maglica.host_worker.allegiance import Allegiance
+from maglica.host_worker.disk.storage import Storage
 from maglica.host_worker.guest.warm import WarmAppliances
 from maglica.host_worker.host import Host
 from maglica.host_worker.hypervisor import Hypervisor
+from maglica.host_worker.image.serving import Serving
 from maglica.host_worker.journal import open_journal
 from maglica.host_worker.needs import Needs
 from maglica.host_worker.reading import Reading
 from maglica.host_worker.rhythm import ANSWER_WITHIN, PROGRESS_EVERY, Rhythm
 from maglica.host_worker.run import Runner
-from maglica.host_worker.serving import Serving
-from maglica.host_worker.storage import Storage
 
 log = logging.getLogger("maglica.host_worker")
 

@@ -18,7 +18,8 @@ from maglica import declare, wire
 from maglica.config import HostWorkerSection
 from maglica.declare import SLOTS, Action
 from maglica.errors import Failed, MaglicaError, Refused
-from maglica.host_worker import commands, jobs, look, signs, undo
+from maglica.host_worker import commands, jobs, signs, undo
+from maglica.host_worker.domain import look
 from maglica.host_worker.guest import conversation
 from maglica.host_worker.host import Host
 from maglica.host_worker.journal import Entry, Journal, set_aside

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from maglica.errors import Refused
-from maglica.host_worker import qcow2
+from maglica.host_worker.disk import qcow2
 from maglica.host_worker.hypervisor import Hypervisor
 
 RUNS = ("running", "idle", "paused")

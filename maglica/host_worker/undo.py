@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 from maglica.errors import Failed, MaglicaError
-from maglica.host_worker import commands, dependants, volumes
+from maglica.host_worker import commands
+from maglica.host_worker.disk import dependants, volumes
 from maglica.host_worker.hypervisor import Hypervisor
 from maglica.host_worker.journal import Journal
 

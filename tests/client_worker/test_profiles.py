@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from maglica import config, declare
-from maglica.actions.vm import VmClone, VmStart
+from maglica.actions.vm.clone import VmClone
+from maglica.actions.vm.power import VmStart
 from maglica.client_worker import again
 from maglica.client_worker.profiles import Profiles
 from maglica.errors import Refused

@@ -38,9 +38,8 @@ def main() -> int:
         rhythm.ANSWER_WITHIN, rhythm.PROGRESS_EVERY = (0.15 if plan["weather"] else 0.5), 0.02
         rhythm.PATIENT = 0
         from maglica.host_worker import main as daemon  # type: ignore[no-redef]
-        from maglica.host_worker.jobs import vm
 
-        vm.vm_mark = partial(effects.vm_mark, folder / "effects", dying.hit)  # type: ignore[attr-defined]
+        effects.vm_mark = partial(effects.mark, folder / "effects", dying.hit)
         into = points.into_host_worker
     into(dying)
     for name in plan["defects"]:

@@ -36,8 +36,11 @@ def file_in_table() -> None:
     declare.action(where=Where.OWNER, changes=True, locks=("vm:{name}",))(VmMark)
 
 
-def vm_mark(folder: Path, hit: Any, want: VmMark, host: Any, work: Any) -> dict[str, Any]:
-    """The job function of `vm mark`; `hit` is told the name of each point that is passed."""
+def mark(folder: Path, hit: Any, want: VmMark, host: Any, work: Any) -> dict[str, Any]:
+    """The job function of `vm mark`, given the folder for its effects and `hit`, which is told the name of each point.
+
+    `tests/faults/daemon.py` gives both.
+    """
     home = folder / want.name
     home.mkdir(parents=True, exist_ok=True)
     work.will({"mark": want.name})

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from maglica.host_worker import bases, qcow2
-from maglica.host_worker.bases import Dependant
+from maglica.host_worker.disk import bases, qcow2
+from maglica.host_worker.disk.bases import Dependant
 
 MIB = 1 << 20
 

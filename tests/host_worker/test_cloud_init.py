@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from maglica.errors import Refused
-from maglica.host_worker import domain_xml
-from maglica.host_worker.domain_xml import Edits
+from maglica.host_worker.domain import domain_xml
+from maglica.host_worker.domain.domain_xml import Edits
 from maglica.host_worker.guest import cloud_init
 from maglica.host_worker.guest.customization import Customization
 from maglica.host_worker.guest.model import GuestRequest, Network

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from maglica.host_worker import console
-from maglica.host_worker.console import Follower
+from maglica.host_worker.domain import console
+from maglica.host_worker.domain.console import Follower
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from maglica.host_worker import domain_xml
-from maglica.host_worker.domain_xml import Disk, Edits
+from maglica.host_worker.domain import domain_xml
+from maglica.host_worker.domain.domain_xml import Disk, Edits
 from maglica.host_worker.hypervisor import Hypervisor
 
 IMAGE_UUID = "11111111-1111-4111-8111-111111111111"

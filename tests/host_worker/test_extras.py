@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from maglica.actions.vm import VmClone
+from maglica.actions.vm.clone import VmClone
 from maglica.errors import Refused
-from maglica.host_worker import domain_xml, extras, look
+from maglica.host_worker.clone import extras
+from maglica.host_worker.clone.plan import ClonePlan
+from maglica.host_worker.domain import domain_xml, look
 from maglica.host_worker.guest.customize import plan as customisation
 from maglica.host_worker.guest.model import FileIs
 from maglica.host_worker.guest.request import request_of
-from maglica.host_worker.plan import ClonePlan
 from tests.host_worker.test_customize import MAC, facts, written
 from tests.host_worker.test_jobs_vm import Ward
 from tests.host_worker.worlds import IMAGE, world

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import pytest
 
 from maglica.errors import Failed, MaglicaError, Refused
-from maglica.host_worker import fetch
+from maglica.host_worker.image import fetch
 from tests.small_disk import small_disk
 
 DATA = random.Random(1).randbytes(3 << 20) + bytes(5 << 20) + random.Random(2).randbytes(123_457)

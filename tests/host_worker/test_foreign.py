@@ -7,7 +7,8 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from maglica.errors import Refused
-from maglica.host_worker import foreign, new_domain
+from maglica.host_worker.domain import new_domain
+from maglica.host_worker.image import foreign
 from tests.host_worker.test_new_domain import NEW
 
 OWN = new_domain.definition(NEW)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from maglica.errors import Refused
-from maglica.host_worker import formats
+from maglica.host_worker.disk import formats
 
 
 def made(path: Path, format: str, *options: str, size: str = "8M") -> bytes:

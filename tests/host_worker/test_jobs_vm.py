@@ -12,11 +12,12 @@ from maglica import declare
 from maglica.client_worker import place
 from maglica.config import HostWorkerSection
 from maglica.errors import Failed, MaglicaError, Refused
-from maglica.host_worker import domain_xml, jobs, look
+from maglica.host_worker import jobs
+from maglica.host_worker.disk.storage import Storage
+from maglica.host_worker.domain import domain_xml, look
 from maglica.host_worker.host import Host
 from maglica.host_worker.hypervisor import STATES, Hypervisor
 from maglica.host_worker.journal import Journal
-from maglica.host_worker.storage import Storage
 from maglica.host_worker.work import Work
 from tests.host_worker.worlds import IMAGE, GiB, MiB, domain, world
 

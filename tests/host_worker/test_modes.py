@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from maglica.actions.vm import AUTO, MODES
+from maglica.actions.vm.clone import AUTO, MODES
 from maglica.errors import Refused
-from maglica.host_worker import modes
-from maglica.host_worker.domain_xml import Disk
-from maglica.host_worker.modes import AT_ONCE, Choice, Source, Volume
+from maglica.host_worker.disk import modes
+from maglica.host_worker.disk.modes import AT_ONCE, Choice, Source, Volume
+from maglica.host_worker.domain.domain_xml import Disk
 
 GIB = 1 << 30
 CANNOT = "the file system of the pool cannot share blocks"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from maglica.errors import Failed
-from maglica.host_worker import nbd
+from maglica.host_worker.image import nbd
 
 BLOCK = 64 << 10
 

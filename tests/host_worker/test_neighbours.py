@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from maglica.host_worker import neighbours
+from maglica.host_worker.domain import neighbours
 
 PATIENCE = 0.5
 

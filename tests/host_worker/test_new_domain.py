@@ -6,8 +6,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from maglica.host_worker import domain_xml, new_domain
-from maglica.host_worker.new_domain import Machine, New
+from maglica.host_worker.domain import domain_xml, new_domain
+from maglica.host_worker.domain.new_domain import Machine, New
 
 NEW = New(
     name="el9:1", uuid="22222222-2222-4222-8222-222222222222", machine=Machine("x86_64", "pc-q35-7.2", True), kvm=True,

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from maglica.actions.vm import VmClone
+from maglica.actions.vm.clone import VmClone
 from maglica.errors import Refused
-from maglica.host_worker import modes, plan
-from maglica.host_worker.domain_xml import Disk, Domain
-from maglica.host_worker.modes import Source
-from maglica.host_worker.plan import ClonePlan, Copy
+from maglica.host_worker.clone import plan
+from maglica.host_worker.clone.plan import ClonePlan, Copy
+from maglica.host_worker.disk import modes
+from maglica.host_worker.disk.modes import Source
+from maglica.host_worker.domain.domain_xml import Disk, Domain
 
 GIB = 1 << 30
 UUID = "22222222-2222-4222-8222-222222222222"

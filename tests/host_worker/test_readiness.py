@@ -6,13 +6,13 @@ import pytest
 
 from maglica.config import HostWorkerSection
 from maglica.errors import Refused
-from maglica.host_worker import domain_xml, readiness
-from maglica.host_worker.console import Follower
+from maglica.host_worker.disk.storage import Storage
+from maglica.host_worker.domain import domain_xml, readiness
+from maglica.host_worker.domain.console import Follower
+from maglica.host_worker.domain.neighbours import Knock
+from maglica.host_worker.domain.readiness import Seen, Wait, met, words
 from maglica.host_worker.host import Host
 from maglica.host_worker.hypervisor import Hypervisor
-from maglica.host_worker.neighbours import Knock
-from maglica.host_worker.readiness import Seen, Wait, met, words
-from maglica.host_worker.storage import Storage
 
 OURS, OTHER = "52:54:00:00:00:01", "52:54:00:00:00:99"
 A = "192.0.2.7"

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from maglica.errors import Failed
-from maglica.host_worker import reflink
-from maglica.host_worker.domain_xml import Disk
-from maglica.host_worker.modes import Source
-from maglica.host_worker.storage import Storage
+from maglica.host_worker.disk import reflink
+from maglica.host_worker.disk.modes import Source
+from maglica.host_worker.disk.storage import Storage
+from maglica.host_worker.domain.domain_xml import Disk
 from tests.btrfs import btrfs
 from tests.small_disk import small_disk
 

@@ -18,11 +18,11 @@ from maglica.config import HostWorkerSection
 from maglica.declare import SLOTS
 from maglica.errors import Failed, from_wire
 from maglica.host_worker import commands, run, signs
+from maglica.host_worker.disk.storage import Storage
 from maglica.host_worker.host import Host
 from maglica.host_worker.hypervisor import Hypervisor
 from maglica.host_worker.journal import Journal
 from maglica.host_worker.run import MOST_READS, READERS, Runner
-from maglica.host_worker.storage import Storage
 from tests.host_worker.worlds import IMAGE, domain, world
 from tests.waiting import until
 

@@ -7,10 +7,10 @@ import subprocess
 import pytest
 
 from maglica.errors import Refused
-from maglica.host_worker import sealing as job
 from maglica.host_worker.guest import customize, sealing, upgrading
 from maglica.host_worker.guest.customize import unmet
 from maglica.host_worker.guest.model import GuestFacts, Plan, System, path_matches
+from maglica.host_worker.image import sealing as job
 from tests.host_worker.guest_trees import LINK, OLD_MACHINE_ID
 from tests.host_worker.test_customize import SYSTEMS
 from tests.host_worker.test_setup import KNOWN, after, seen_in, tree_of

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from maglica.errors import MaglicaError, Refused
-from maglica.host_worker import nbd, serving
-from maglica.host_worker.serving import Serving
+from maglica.host_worker.image import nbd, serving
+from maglica.host_worker.image.serving import Serving
 from tests.waiting import until
 
 

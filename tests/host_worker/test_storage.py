@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from maglica.errors import Refused
-from maglica.host_worker.storage import Storage
+from maglica.host_worker.disk.storage import Storage
 
 GIB = 1 << 30
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from maglica.host_worker import bases, signs, undo
+from maglica.host_worker import signs, undo
+from maglica.host_worker.disk import bases
 from maglica.host_worker.hypervisor import Hypervisor
 from maglica.host_worker.journal import Journal
 from maglica.host_worker.work import Work

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from maglica.host_worker import volumes
-from maglica.host_worker.modes import Volume
+from maglica.host_worker.disk import volumes
+from maglica.host_worker.disk.modes import Volume
 
 IMAGE = Volume("vg0", "el9.original", "thin")
 JOB = "1b7q2k0m4z"

@@ -1,4 +1,4 @@
-"""What each action does on a host: one file per noun, one function per action, named after it.
+"""What each action does on a host: the files mirror `maglica/actions/`, one function per action, named after it.
 
 A read takes (action, host) and gives `{"items": …}` or `{"item": …}`. A job takes (action, host, work) and gives its
 result: it looks, plans (may raise `Refused`; nothing was touched), says `work.will(plan)`, and only then changes things
@@ -16,6 +16,6 @@ from maglica.declare import Action
 
 def function(action: Action) -> Callable[..., dict[str, Any]]:
     """The function of an action. The name comes from our own table, never from the wire."""
-    module = import_module(f"maglica.host_worker.jobs.{action.NOUN}")
+    module = import_module(type(action).__module__.replace("maglica.actions", __name__, 1))
     found: Callable[..., dict[str, Any]] = getattr(module, action.NAME.replace(" ", "_").replace("-", "_"))
     return found

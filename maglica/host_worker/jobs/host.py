@@ -6,7 +6,7 @@ from typing import Any
 
 from maglica import VERSION, machine
 from maglica.actions.host import HostCheck, HostInfo, HostPing, HostSurvey
-from maglica.host_worker import look
+from maglica.host_worker.domain import look
 from maglica.host_worker.host import Host
 
 

@@ -18,9 +18,10 @@ from maglica.actions.image import (
     ImageUpgrade,
 )
 from maglica.errors import Refused
-from maglica.host_worker import domain_xml, exporting, facts, importing, look, receiving, removing, sealing, serving
+from maglica.host_worker.domain import domain_xml, look, removing
+from maglica.host_worker.domain.look import ACTIVE
 from maglica.host_worker.host import Host
-from maglica.host_worker.look import ACTIVE
+from maglica.host_worker.image import exporting, facts, importing, receiving, sealing, serving
 from maglica.host_worker.work import Work
 
 

@@ -1,0 +1,1 @@
+"""Making a VM of an image: what it will be, its copy, its identity."""

@@ -1,0 +1,135 @@
+"""What a host worker remembers of its storage while it runs: what was tried, what is promised, what is in use.
+
+One object for all jobs and reads of a host; threads share it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from maglica.errors import Refused
+from maglica.host_worker.disk import reflink, volumes
+from maglica.host_worker.disk.modes import Source, Volume
+
+
+class Promise:
+    """Room of a pool that a job will take, less what it has taken."""
+
+    def __init__(self, total: int) -> None:
+        self.left = total
+        self._total = total
+
+    def took(self, done: int) -> None:
+        """So many bytes of it are on the disk by now, and missing from what is free there."""
+        self.left = max(0, self._total - done)
+
+
+class Storage:
+    """See above."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._unshared: dict[tuple[object, ...], str] = {}
+        self._volumes: dict[tuple[str, int], Volume | None] = {}
+        self._promises: dict[str, list[Promise]] = {}
+        self._in_use: Counter[str] = Counter()
+        self._changing: Counter[str] = Counter()
+        self._pools: dict[str, threading.Lock] = {}
+
+    # ------------------------------------------------------------------------------------------- what was tried
+
+    def unshared(self, sources: Sequence[Source], folder: str) -> str:
+        """Why the blocks of these files cannot be shared by files in that folder; '' when they can.
+
+        Tried once for each pair of file systems, as the kernel tells their identity, and kind of file.
+        """
+        for source in sources:
+            if source.file and (why := self._tried(source.path, folder)):
+                return why
+        return ""
+
+    def _tried(self, path: str, folder: str) -> str:
+        try:
+            here, there = os.stat(path), os.stat(folder)
+            key = (here.st_dev, reflink.nocow(path), there.st_dev, os.statvfs(folder).f_fsid, folder)
+        except OSError as error:
+            return f"{error.filename}: {error.strerror}"
+        if key not in self._unshared:
+            self._unshared[key] = reflink.impossible(path, folder)
+        return self._unshared[key]
+
+    def volume(self, path: str) -> Volume | None:
+        """The logical volume that a device is; None: it is none, or this host has no LVM."""
+        try:
+            key = (path, os.stat(path).st_rdev)
+        except OSError:
+            return None
+        if key not in self._volumes:
+            self._volumes[key] = volumes.at(path)
+        return self._volumes[key]
+
+    # --------------------------------------------------------------------------------------- what is promised
+
+    def promised(self, pool: str) -> int:
+        """Bytes of a pool that jobs at work will still take."""
+        with self._lock:
+            return sum(promise.left for promise in self._promises.get(pool, []))
+
+    @contextmanager
+    def promise(self, pool: str, needed: int, free: int) -> Iterator[Promise]:
+        """Have room of a pool to oneself. `free`: what it had to give when it was looked at, without promises."""
+        promise = Promise(needed)
+        with self._lock:
+            taken = sum(other.left for other in self._promises.get(pool, []))
+            if needed > free - taken:
+                raise Refused(
+                    "no_capacity",
+                    f"{-(-needed >> 20)} MiB of disk are needed, pool {pool} has {max(0, free - taken) >> 20} MiB"
+                    " to give beside what other jobs take just now",
+                    "wait for them, make room in it, or choose another host with --on",
+                )
+            self._promises.setdefault(pool, []).append(promise)
+        try:
+            yield promise
+        finally:
+            with self._lock:
+                self._promises[pool].remove(promise)
+
+    # ------------------------------------------------------------------------------------------ what is in use
+
+    @contextmanager
+    def using(self, paths: Sequence[str], what: str) -> Iterator[None]:
+        """Files that a job reads, or comes to rest on: meanwhile no other job changes them. `what` reads them."""
+        with self._lock:
+            changed = next((path for path in paths if self._changing[path]), None)
+            if changed:
+                raise Refused("locked", f"{what}: another job is just changing {changed}", "try again in a moment")
+            self._in_use.update(paths)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._in_use.subtract(paths)
+
+    @contextmanager
+    def changing(self, paths: Sequence[str], what: str) -> Iterator[None]:
+        """Files that a job changes, deletes, or has a guest write to: meanwhile no other job reads them."""
+        with self._lock:
+            used = next((path for path in paths if self._in_use[path]), None)
+            if used:
+                raise Refused("locked", f"{what}: another job is just copying {used}", "try again in a moment")
+            self._changing.update(paths)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._changing.subtract(paths)
+
+    def pool(self, name: str) -> threading.Lock:
+        """Held by whoever has libvirt or LVM change something in that pool."""
+        with self._lock:
+            return self._pools.setdefault(name, threading.Lock())

@@ -1,0 +1,67 @@
+"""Logical volumes: what there is, and the commands that make thin snapshots. lvm(8), lvmthin(7), lvcreate(8).
+
+A snapshot bears a tag with the id of the job that made it: after a crash it is found and removed by that, whatever
+name it has by then, and nothing else can be meant.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from maglica.errors import MaglicaError
+from maglica.host_worker import commands
+from maglica.host_worker.disk.modes import Volume
+
+TIMEOUT = 30.0  # seconds that LVM may take to answer: it waits for whoever holds the group
+FIELDS = "vg_name,lv_name,lv_uuid,pool_lv,segtype,lv_tags"
+
+
+def at(path: str) -> Volume | None:
+    """The logical volume at a path; None where there is none, or no LVM on this host."""
+    try:
+        ended = commands.run(list_command(path), timeout=TIMEOUT)
+    except MaglicaError:
+        return None
+    return parse(ended.stdout) if ended.exit_status == 0 else None
+
+
+def list_command(path: str) -> list[str]:
+    return ["lvs", "--reportformat", "json", "--options", FIELDS, "--", path]
+
+
+def parse(text: str) -> Volume | None:
+    """What `lvs` told of one volume."""
+    try:
+        rows: list[dict[str, Any]] = json.loads(text)["report"][0]["lv"]
+        row = rows[0]
+        thin = row["segtype"] == "thin" and row["pool_lv"]
+        return Volume(str(row["vg_name"]), str(row["lv_name"]), str(row["pool_lv"]) if thin else None)
+    except (ValueError, LookupError, TypeError):
+        return None
+
+
+def tag(job: str) -> str:
+    return f"maglica-{job}"
+
+
+def snapshot(source: Volume, name: str, job: str) -> list[str]:
+    """The command that makes a thin snapshot, active now and whenever its group is activated."""
+    return [
+        *("lvcreate", "--yes", "--quiet", "--snapshot", "--setactivationskip", "n", "--activate", "y"),
+        *("--addtag", tag(job), "--name", name, "--", f"{source.group}/{source.name}"),
+    ]
+
+
+def rename(group: str, old: str, new: str) -> list[str]:
+    """Give it its final name; LVM refuses one that is taken."""
+    return ["lvrename", "--yes", "--", group, old, new]
+
+
+def remove_tagged(group: str, job: str) -> list[str]:
+    """Remove what a job made; nothing where there is nothing."""
+    return ["lvremove", "--yes", "--quiet", "--select", f"lv_tags={{{tag(job)}}}", "--", group]
+
+
+def remove(group: str, name: str) -> list[str]:
+    return ["lvremove", "--yes", "--quiet", "--", f"{group}/{name}"]

@@ -1,0 +1,79 @@
+"""Before a VM is started: nothing may rest on its disks, and what they rest on has to be as it was."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from maglica.errors import Refused
+from maglica.host_worker.disk import bases, dependants
+from maglica.host_worker.domain import domain_xml
+from maglica.host_worker.domain import look as looking
+from maglica.host_worker.domain.domain_xml import Domain
+from maglica.host_worker.host import Host
+
+log = logging.getLogger("maglica.host_worker")
+
+
+def look(name: str, host: Host, *, ignore_changed_base: bool, job: str) -> list[str]:
+    """The files that the guest will write to; refused when it must not."""
+    domain = domain_xml.read(host.hypervisor.definition(name))
+    disks = [source.path for source in looking.sources(host.hypervisor, domain, host.storage)]
+    _refuse_used(name, disks, host)
+    if host.hypervisor.has_files:
+        _refuse_missing(name, disks)
+        _refuse_changed(domain, ignore_changed_base, host, job)
+    return disks
+
+
+def _refuse_used(name: str, disks: list[str], host: Host) -> None:
+    """A disk that others rest on must never change: every one of them would be damaged."""
+    _, shared = looking.users_of(host.hypervisor, name, disks)
+    resting = dependants.of(host.hypervisor, disks)
+    used = shared or {one.base: one.domain or f"the overlay {one.path}" for one in resting}
+    if used:
+        path, user = next(iter(used.items()))
+        raise Refused(
+            "protected",
+            f"{name} cannot be started: {user} uses its disk {path}",
+            "clone it, or remove what depends on it first",
+            details={"used": used},
+        )
+
+
+def _refuse_missing(name: str, disks: list[str]) -> None:
+    for disk in disks:
+        for link in looking.chain(disk):
+            if not os.path.exists(link):
+                what = f"its disk {disk} is gone" if link == disk else f"its disk {disk} rests on {link}, which is gone"
+                raise Refused(
+                    "unknown_entity",
+                    f"{name} cannot be started: {what}",
+                    "bring that file back as it was; without it the guest's data cannot be read",
+                )
+
+
+def _refuse_changed(domain: Domain, ignore: bool, host: Host, job: str) -> None:
+    trouble = looking.base_trouble(host.hypervisor, domain)
+    if trouble is None:
+        return
+    if ignore:
+        log.warning("job=%s vm=%s starts although %s", job, domain.name, trouble)
+        return
+    raise Refused(
+        "wrong_state",
+        f"{domain.name} cannot be started: {trouble}",
+        "bring the file back as it was when this was cloned, or clone it again; --ignore-changed-base starts it anyway,"
+        " perhaps with a damaged disk",
+    )
+
+
+@contextmanager
+def to_be_written(name: str, disks: Sequence[str], host: Host) -> Iterator[None]:
+    """Around the start: no job copies these files meanwhile, and they may be written (again)."""
+    with host.storage.changing(disks, f"{name} cannot be started"):
+        for disk in disks:
+            bases.release(disk, unknown=True)
+        yield

@@ -1,0 +1,1 @@
+"""Images that come, go, and are made of VMs."""

@@ -1,0 +1,146 @@
+"""Starting and stopping VMs."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from maglica.actions.vm.power import VmDestroy, VmRestart, VmStart, VmStop
+from maglica.errors import Failed, MaglicaError, Refused
+from maglica.host_worker.domain import domain_xml, readiness, starting
+from maglica.host_worker.domain.look import ACTIVE
+from maglica.host_worker.host import Host
+from maglica.host_worker.signs import sign
+from maglica.host_worker.work import Work
+
+POLL = 0.2  # seconds between two looks at a guest that is shutting down
+ASK_AGAIN = 10.0  # seconds after which a guest is asked again: one that is booting ignores the power button
+
+
+def vm_start(want: VmStart, host: Host, work: Work) -> dict[str, Any]:
+    """A crash in the middle leaves the VM off or running; nothing else."""
+    state = host.hypervisor.state(want.name)
+    runs = state in ("running", "idle")
+    if runs and want.wait is None:
+        return _unchanged(want.name, state)
+    if state in ACTIVE and not runs:
+        raise Refused("wrong_state", f"{want.name} is {state}", "only a VM that is shut off can be started")
+    _refuse_wait(want, host)
+    if runs:
+        work.will({"wait for": want.wait})
+        wait = readiness.prepare(want.wait, want.wait_timeout, want.name, host)
+        return {**_unchanged(want.name, state), **_waited(wait, host, work)}
+    disks = starting.look(want.name, host, ignore_changed_base=want.ignore_changed_base, job=work.job)
+    work.will({"start": want.name, **({"wait for": want.wait} if want.wait else {})})
+    wait = readiness.prepare(want.wait, want.wait_timeout, want.name, host)
+    shown = None if wait else _runs(want.name, host)
+    with starting.to_be_written(want.name, disks, host), work.step("start", sign=shown):
+        work.point_of_no_return()
+        host.hypervisor.start(want.name)
+    return {**_changed(want.name, host), **_waited(wait, host, work)}
+
+
+def vm_stop(want: VmStop, host: Host, work: Work) -> dict[str, Any]:
+    """A crash in the middle leaves the guest asked to shut down, and perhaps off."""
+    state = host.hypervisor.state(want.name)
+    if state not in ACTIVE:
+        return _unchanged(want.name, state)
+    work.will({"shut down": want.name, "force": want.force})
+    _shut_down(want.name, want.timeout, want.force, host, work, _is_off(want.name, host))
+    return _changed(want.name, host)
+
+
+def vm_restart(want: VmRestart, host: Host, work: Work) -> dict[str, Any]:
+    """A crash in the middle leaves the VM running, shutting down, or off."""
+    state = host.hypervisor.state(want.name)
+    if state not in ACTIVE:
+        raise Refused("wrong_state", f"{want.name} is {state}", f"`maglica vm start {want.name}` starts it")
+    _refuse_wait(want, host)
+    disks = starting.look(want.name, host, ignore_changed_base=False, job=work.job)
+    work.will({"restart": want.name, "force": want.force, **({"wait for": want.wait} if want.wait else {})})
+    _shut_down(want.name, want.timeout, want.force, host, work)
+    wait = readiness.prepare(want.wait, want.wait_timeout, want.name, host)
+    shown = None if wait else _runs(want.name, host)
+    with starting.to_be_written(want.name, disks, host), work.step("start", sign=shown):
+        host.hypervisor.start(want.name)
+    return {**_changed(want.name, host), **_waited(wait, host, work)}
+
+
+def vm_destroy(want: VmDestroy, host: Host, work: Work) -> dict[str, Any]:
+    """A crash in the middle leaves the VM running or off."""
+    state = host.hypervisor.state(want.name)
+    if state not in ACTIVE:
+        return _unchanged(want.name, state)
+    work.will({"pull the plug of": want.name})
+    with work.step("destroy", sign=_is_off(want.name, host)):
+        work.point_of_no_return()
+        host.hypervisor.destroy(want.name)
+    return _changed(want.name, host)
+
+
+def _shut_down(
+    name: str, timeout: float, force: bool, host: Host, work: Work, last: dict[str, Any] | None = None
+) -> None:
+    """`last`: the sign of the whole job, where it ends with this."""
+    with work.step("shut down", sign=last):
+        if _obeys(name, timeout, host, work):
+            return
+    if not force:
+        raise Failed(
+            "environment_error",
+            f"{name} is still {host.hypervisor.state(name)} {timeout:g} s after it was asked to shut down",
+            "give it more --timeout, or --force to pull the plug when it does not obey",
+        )
+    with work.step("destroy", sign=last):
+        host.hypervisor.destroy(name)
+
+
+def _obeys(name: str, timeout: float, host: Host, work: Work) -> bool:
+    until = time.monotonic() + timeout
+    again = 0.0
+    while host.hypervisor.state(name) in ACTIVE:
+        now = time.monotonic()
+        if now >= until:
+            return False
+        if now >= again:
+            again = now + ASK_AGAIN
+            _ask_to_shut_down(name, host)
+        work.check()
+        time.sleep(POLL)
+    return True
+
+
+def _ask_to_shut_down(name: str, host: Host) -> None:
+    try:
+        host.hypervisor.shutdown(name)
+    except MaglicaError:
+        if host.hypervisor.state(name) in ACTIVE:
+            raise  # it did not just go off by itself
+
+
+def _refuse_wait(want: VmStart | VmRestart, host: Host) -> None:
+    if want.wait is not None:
+        readiness.refuse(want.wait, domain_xml.read(host.hypervisor.definition(want.name)), host)
+
+
+def _waited(wait: readiness.Wait | None, host: Host, work: Work) -> dict[str, Any]:
+    return readiness.wait(wait, host, work) if wait else {}
+
+
+def _runs(name: str, host: Host) -> dict[str, Any]:
+    """What shows that a VM was started."""
+    return sign("runs", {"name": name, "host": host.name, "state": "running", "changed": True}, name=name)
+
+
+def _is_off(name: str, host: Host) -> dict[str, Any]:
+    """What shows that a VM was stopped."""
+    return sign("is_off", {"name": name, "host": host.name, "state": "shut-off", "changed": True}, name=name)
+
+
+def _changed(name: str, host: Host) -> dict[str, Any]:
+    state = host.hypervisor.state(name)
+    return {"name": name, "host": host.name, "state": state, "changed": True}
+
+
+def _unchanged(name: str, state: str) -> dict[str, Any]:
+    return {"name": name, "state": state, "changed": False}
