@@ -23,8 +23,8 @@ ONLY_IN = {
     "msgpack": {"maglica/wire.py"},
     "configparser": {"maglica/config.py"},
     "sqlite3": {"maglica/client_worker/store.py", "maglica/host_worker/journal.py"},
-    "libvirt": {"maglica/host_worker/hypervisor.py"},
-    "libvirt_qemu": {"maglica/host_worker/hypervisor.py"},
+    "libvirt": {"maglica/host_worker/hypervisor/connection.py"},
+    "libvirt_qemu": {"maglica/host_worker/hypervisor/connection.py"},
     "guestfs": {"maglica/host_worker/guest/child.py"},
     "subprocess": {
         "maglica/host_worker/commands.py",

@@ -1,0 +1,16 @@
+"""The local libvirtd. This folder alone imports libvirt; it gives and takes plain values, sizes in bytes."""
+
+from __future__ import annotations
+
+from maglica.host_worker.hypervisor.agent import Agent
+from maglica.host_worker.hypervisor.block_jobs import BlockJobs
+from maglica.host_worker.hypervisor.connection import STATES, Hung
+from maglica.host_worker.hypervisor.domains import Domains
+from maglica.host_worker.hypervisor.node import Node
+from maglica.host_worker.hypervisor.volumes import Volumes
+
+__all__ = ["STATES", "Hung", "Hypervisor"]
+
+
+class Hypervisor(Domains, Agent, BlockJobs, Volumes, Node):
+    """What we ask of libvirt: one connection, its questions and orders by subject."""
