@@ -305,6 +305,11 @@ def choice(*words: str) -> Kind:
     return Kind("choice", listed, "str", check, choices=words)
 
 
+# Where a change of a VM is made: in what runs and in its definition, or in one of them. Of a VM that is off there is
+# only the definition. What libvirt calls AFFECT_LIVE and AFFECT_CONFIG.
+APPLY = choice("both", "live", "config")
+
+
 def list_of(kind: Kind, *, at_most: int = 64) -> Kind:
     """Several values of one kind: a list, or words with commas between them."""
 

@@ -82,6 +82,11 @@ def undefine(hypervisor: Hypervisor, uuid: str) -> None:
     hypervisor.discard(uuid)
 
 
+def redefine(hypervisor: Hypervisor, uuid: str, text: str) -> None:
+    """The definition that the job changed, as it was."""
+    hypervisor.redefine(uuid, text)
+
+
 # Safe whatever became of the job: a file that holds its id is no part of what it made in the end.
 HARMLESS = frozenset({"remove_part", "settle_removed"})
 
@@ -96,6 +101,7 @@ UNDOS: dict[str, Callable[..., None]] = {
         delete_volume,
         abort_block_job,
         undefine,
+        redefine,
     )
 }
 

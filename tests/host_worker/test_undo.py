@@ -249,3 +249,21 @@ def test_a_disk_is_flat_when_it_rests_on_nothing(hypervisor: Hypervisor, folder:
     assert signs.is_flat(hypervisor, [str(base)])
     assert not signs.is_flat(hypervisor, [str(base), str(leaf)])
     assert not signs.is_flat(hypervisor, [str(folder / "nosuch")])
+
+
+def test_a_definition_that_was_changed_is_put_back(hypervisor: Hypervisor, journal: Journal) -> None:
+    before = hypervisor.definition("web1")
+    found = next(one for one, _ in hypervisor.domains() if one.name == "web1")
+    journal.put_undo("job1", 1, "redefine", {"uuid": found.uuid, "text": before})
+    hypervisor.define(before.replace("<vcpu", "<description>another</description><vcpu", 1))
+    assert "another" in hypervisor.definition("web1")
+    for _ in range(2):
+        assert undo.take_back("job1", journal, hypervisor) == []
+        assert "another" not in hypervisor.definition("web1")
+
+
+def test_a_definition_of_a_domain_that_is_gone_makes_no_new_one(hypervisor: Hypervisor) -> None:
+    text = hypervisor.definition("web1")
+    hypervisor.discard(next(one.uuid for one, _ in hypervisor.domains() if one.name == "web1"))
+    undo.redefine(hypervisor, UUID, text)
+    assert "web1" not in [name for name, _ in hypervisor.states()]

@@ -188,6 +188,17 @@ class Connection:
                 raise Refused("unknown_entity", f"there is no VM {name} on this host") from None
             raise
 
+    @staticmethod
+    def _affect(domain: Any, apply: str) -> int:
+        """libvirt's flags for what is to be changed (`kinds.APPLY`); `Refused` for `live` of a VM that is off."""
+        live, config = libvirt.VIR_DOMAIN_AFFECT_LIVE, libvirt.VIR_DOMAIN_AFFECT_CONFIG
+        runs = bool(domain.isActive())
+        if apply == "live" and not runs:
+            raise Refused(
+                "wrong_state", f"{domain.name()} is off: nothing of it is live", "use --apply=config, or start it"
+            )
+        return int({"both": live | config if runs else config, "live": live, "config": config}[apply])
+
 
 def or_else(question: Callable[[], T], otherwise: T) -> T:
     """The answer, or something else where the driver cannot tell."""

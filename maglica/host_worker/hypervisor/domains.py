@@ -168,6 +168,20 @@ class Domains(Connection):
 
         self._tell(order)
 
+    def redefine(self, uuid: str, text: str) -> None:
+        """Give the domain of that uuid another definition, where there is one."""
+
+        def order(connection: Any) -> None:
+            try:
+                connection.lookupByUUIDString(uuid)
+            except libvirt.libvirtError as error:
+                if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                    return
+                raise
+            connection.defineXML(text)
+
+        self._tell(order)
+
     def set_mark(self, name: str, mark: dict[str, str]) -> None:
         """Put our mark into a domain's definition, and into what runs of it."""
 
