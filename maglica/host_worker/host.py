@@ -8,11 +8,13 @@ from typing import NamedTuple
 
 from maglica.config import HostWorkerSection, PathsSection
 from maglica.host_worker.disk.storage import Storage
+from maglica.host_worker.guest.disk import Terms
 from maglica.host_worker.guest.warm import WarmAppliances
 from maglica.host_worker.hypervisor import Hypervisor
 from maglica.host_worker.image.serving import Serving
 from maglica.host_worker.needs import Needs
 from maglica.host_worker.reading import Reading
+from maglica.host_worker.work import Work
 
 
 class Host(NamedTuple):
@@ -28,6 +30,11 @@ class Host(NamedTuple):
     serving: Serving | None = None  # what is served to other hosts
     warm: WarmAppliances | None = None  # kept for the next clone of an image
     reading: Reading | None = None  # what was read in disks for a look
+
+    def terms(self, work: Work, at_most: float) -> Terms:
+        """On what terms an appliance of this host works for a job; `at_most` so many seconds."""
+        deadline = min(work.left, at_most)
+        return Terms(self.acceleration == "kvm", deadline, work.substep, work.cancelled, work.mark)
 
     def short_folder(self) -> str:
         """A folder for sockets and one-time keys, whose path is short: a socket's may have 107 characters. What is in

@@ -20,7 +20,7 @@ from maglica.errors import Failed, MaglicaError, Refused
 from maglica.host_worker.guest import child as guest_child
 from maglica.host_worker.guest import inspection
 from maglica.host_worker.guest.customize import GuestRequest, Network
-from maglica.host_worker.guest.disk import Disk, customise, inspect_disks, verify
+from maglica.host_worker.guest.disk import Disk, Terms, customise, inspect_disks, verify
 from maglica.host_worker.guest.inspection import Layout
 from tests.host_worker.guest_trees import OLD_MACHINE_ID, TREES, make_disk
 
@@ -45,7 +45,7 @@ def run(
     on_step: Callable[[str], None] = lambda name: None,
     cancelled: Callable[[], bool] = never,
 ) -> dict[str, Any]:
-    return verb(disks, request, kvm=False, deadline=deadline, on_step=on_step, cancelled=cancelled)
+    return verb(disks, request=request, terms=Terms(False, deadline, on_step, cancelled))
 
 
 def processes_with(text: str) -> list[int]:
@@ -279,9 +279,9 @@ def other_parent(debian: Disk) -> Iterator[subprocess.Popen[bytes]]:
     """Another process that customises the disk."""
     script = f"""
         from maglica.host_worker.guest.customize import GuestRequest
-        from maglica.host_worker.guest.disk import Disk, customise
-        customise([Disk({debian.path!r}, "raw")], GuestRequest("vm0", ("52:54:00:aa:bb:01",)), kvm=False,
-                  deadline=100, on_step=print, cancelled=lambda: False)
+        from maglica.host_worker.guest.disk import Disk, Terms, customise
+        customise([Disk({debian.path!r}, "raw")], GuestRequest("vm0", ("52:54:00:aa:bb:01",)),
+                  Terms(False, 100, print, lambda: False))
     """
     parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], cwd=PROJECT)
     yield parent
@@ -310,10 +310,10 @@ def test_without_libguestfs_the_package_is_named(tmp_path: Path) -> None:
     script = f"""
         from maglica.errors import Refused
         from maglica.host_worker.guest.customize import GuestRequest
-        from maglica.host_worker.guest.disk import Disk, customise
+        from maglica.host_worker.guest.disk import Disk, Terms, customise
         try:
-            customise([Disk({str(tmp_path / "disk")!r}, "raw")], GuestRequest("vm0", ()), kvm=False, deadline=20,
-                      on_step=lambda name: None, cancelled=lambda: False)
+            customise([Disk({str(tmp_path / "disk")!r}, "raw")], GuestRequest("vm0", ()),
+                      Terms(False, 20, lambda name: None, lambda: False))
         except Refused as error:
             print(error.code, error.message, error.hint, sep="|")
     """

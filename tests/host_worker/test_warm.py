@@ -23,7 +23,7 @@ from maglica.errors import Failed, MaglicaError, Refused
 from maglica.host_worker.guest import child as guest_child
 from maglica.host_worker.guest import inspection, warm
 from maglica.host_worker.guest.customize import GuestRequest, Network
-from maglica.host_worker.guest.disk import Disk, verify
+from maglica.host_worker.guest.disk import Disk, Terms, verify
 from maglica.host_worker.guest.serving import Appliance, Hands
 from maglica.host_worker.guest.storage_daemon import StorageDaemon
 from maglica.host_worker.guest.warm import Doubtful, Order, Unfit, WarmAppliances
@@ -77,7 +77,7 @@ class Image:
     ) -> Order:  # fmt: skip
         sizes = [virtual_size(path) for path, _ in self.disks]
         parts = [(str(path), form, size) for (path, form), size in zip(self.disks, sizes, strict=True)]
-        return Order(warm.image(parts), disks, wish, False, 300.0, on_step, cancelled)
+        return Order(warm.image(parts), disks, wish, Terms(False, 300.0, on_step, cancelled))
 
 
 def virtual_size(path: Path) -> int:
@@ -455,7 +455,7 @@ def test_other_roots(kind: str, tmp_path: Path, appliances: WarmAppliances, monk
         assert report["inspection"] == ("direct" if kind == "xfs" else "inspect_os")
     assert report["note"] == "clone 3 in it"
     appliances.close()
-    told = verify(disks, request(2), kvm=False, deadline=300, on_step=lambda name: None, cancelled=lambda: False)
+    told = verify(disks, request(2), Terms(False, 300, lambda name: None, lambda: False))
     assert told["verified"] is True
 
 
@@ -544,10 +544,10 @@ import sys
 from maglica.config import HostWorkerSection
 from maglica.host_worker.guest import warm
 from maglica.host_worker.guest.customize import GuestRequest
-from maglica.host_worker.guest.disk import Disk
+from maglica.host_worker.guest.disk import Disk, Terms
 disks = [Disk(path, form) for path, form in {[(disk.path, disk.format) for disk in disks]!r}]
-order = warm.Order(warm.image({parts!r}), disks, GuestRequest("vm0", ("52:54:00:aa:bb:01",)), False, 300,
-                   lambda name: None, lambda: False)
+order = warm.Order(warm.image({parts!r}), disks, GuestRequest("vm0", ("52:54:00:aa:bb:01",)),
+                   Terms(False, 300, lambda name: None, lambda: False))
 warm.WarmAppliances({MARK!r}).customise(order, HostWorkerSection(memory_reserve="64M"))
 print("ready", flush=True)
 sys.stdin.read()

@@ -50,10 +50,7 @@ def _warm(todo: ClonePlan, paths: dict[str, str], request: GuestRequest, host: H
         image=image,
         disks=_disks(todo, paths),
         request=request,
-        kvm=host.acceleration == "kvm",
-        deadline=min(work.left, host.settings.customize_timeout),
-        on_step=work.substep,
-        cancelled=work.cancelled,
+        terms=host.terms(work, host.settings.customize_timeout),
     )
     return host.warm.customise(order, host.settings)
 
@@ -61,15 +58,8 @@ def _warm(todo: ClonePlan, paths: dict[str, str], request: GuestRequest, host: H
 def _cold(
     todo: ClonePlan, paths: dict[str, str], request: GuestRequest, host: Host, work: Work, why: str
 ) -> dict[str, Any]:
-    report = guest_disk.customise(
-        _disks(todo, paths),
-        request,
-        kvm=host.acceleration == "kvm",
-        deadline=min(work.left, host.settings.customize_timeout),
-        on_step=work.substep,
-        cancelled=work.cancelled,
-        mark=work.mark,
-    )
+    terms = host.terms(work, host.settings.customize_timeout)
+    report = guest_disk.customise(_disks(todo, paths), request, terms)
     return {**report, "appliance": "cold", "note": why}
 
 

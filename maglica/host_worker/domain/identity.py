@@ -12,6 +12,7 @@ from maglica.host_worker.domain import look
 from maglica.host_worker.domain.domain_xml import Domain, is_image
 from maglica.host_worker.domain.look import ACTIVE
 from maglica.host_worker.guest import disk as guest_disk
+from maglica.host_worker.guest.disk import Terms
 from maglica.host_worker.host import Host
 
 Value = dict[str, Any]
@@ -90,13 +91,8 @@ def _in_the_disk(domain: Domain, host: Host) -> Value:
 
 def _read(disks: list[guest_disk.Disk], host: Host) -> Value:
     try:
-        report = guest_disk.inspect_disks(
-            disks,
-            kvm=host.acceleration == "kvm",
-            deadline=DEEP_WITHIN,
-            on_step=lambda step: None,
-            cancelled=lambda: False,
-        )
+        terms = Terms(host.acceleration == "kvm", DEEP_WITHIN, lambda step: None, lambda: False)
+        report = guest_disk.inspect_disks(disks, terms)
     except MaglicaError as error:
         return {"why": f"its disks cannot be read: {error.message}"}
     text = str(report.get("machine_id") or "")

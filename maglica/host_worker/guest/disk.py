@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from maglica.errors import Refused
 from maglica.host_worker.guest import conversation
@@ -31,78 +31,49 @@ class Disk:
             raise Refused("wrong_input", f"disk format {self.format!r} is not one of {', '.join(FORMATS)}")
 
 
-def customise(
-    disks: Sequence[Disk],
-    request: GuestRequest,
-    *,
-    kvm: bool,
-    deadline: float,
-    on_step: Callable[[str], None],
-    cancelled: Callable[[], bool],
-    mark: str = "",
-) -> dict[str, Any]:
+class Terms(NamedTuple):
+    """On what terms an appliance works for somebody."""
+
+    kvm: bool  # False makes it run without
+    deadline: float  # seconds, for everything
+    on_step: Callable[[str], None]  # hears each step when it begins
+    cancelled: Callable[[], bool]  # asked ten times a second
+    mark: str = ""  # in the environment of all that is started
+
+
+def customise(disks: Sequence[Disk], request: GuestRequest, terms: Terms) -> dict[str, Any]:
     """Change the disks (all of one machine, which must not run) as `request` says, and read them again.
 
-    `deadline` in seconds, for everything; `kvm` False makes the appliance run without it. `on_step` hears launch,
-    inspect, read, edit, verify, close; `cancelled` is asked ten times a second; `mark` is in the environment
-    of all that it starts. Returns os, network, host_keys, seconds per step, verified and edits (texts without secrets).
+    The steps are launch, inspect, read, edit, verify, close. Returns os, network, host_keys, seconds per step, verified
+    and edits (texts without secrets).
 
     Raises `Refused` (nothing was changed: unknown system, no libguestfs, no disk) and `Failed` with `cancelled`,
     `timeout`, `wrong_state` (the second reading differs) or `environment_error`. No process is left in any case.
     """
-    todo = task("customise", disks, request)
-    return _in_a_child(todo, kvm=kvm, deadline=deadline, on_step=on_step, cancelled=cancelled, mark=mark)
+    return _in_a_child(task("customise", disks, request), terms)
 
 
-def verify(
-    disks: Sequence[Disk],
-    request: GuestRequest,
-    *,
-    kvm: bool,
-    deadline: float,
-    on_step: Callable[[str], None],
-    cancelled: Callable[[], bool],
-) -> dict[str, Any]:
+def verify(disks: Sequence[Disk], request: GuestRequest, terms: Terms) -> dict[str, Any]:
     """Read disks that `customise` changed and that were not booted since; nothing is written. Arguments, answer and
     errors as there."""
-    todo = task("verify", disks, request)
-    return _in_a_child(todo, kvm=kvm, deadline=deadline, on_step=on_step, cancelled=cancelled)
+    return _in_a_child(task("verify", disks, request), terms)
 
 
-def inspect_disks(
-    disks: Sequence[Disk],
-    request: GuestRequest | None = None,
-    *,
-    kvm: bool,
-    deadline: float,
-    on_step: Callable[[str], None],
-    cancelled: Callable[[], bool],
-) -> dict[str, Any]:
+def inspect_disks(disks: Sequence[Disk], terms: Terms, request: GuestRequest | None = None) -> dict[str, Any]:
     """What is on the disks: os (its family is None when it is not known) and network tool; nothing is written.
 
     With a request also the edits that `customise` would make, or its refusal.
     """
-    todo = task("inspect", disks, request)
-    return _in_a_child(todo, kvm=kvm, deadline=deadline, on_step=on_step, cancelled=cancelled)
+    return _in_a_child(task("inspect", disks, request), terms)
 
 
-def prepare(
-    disks: Sequence[Disk],
-    *,
-    upgrade: bool,
-    kvm: bool,
-    deadline: float,
-    on_step: Callable[[str], None],
-    cancelled: Callable[[], bool],
-    mark: str = "",
-) -> dict[str, Any]:
+def prepare(disks: Sequence[Disk], terms: Terms, *, upgrade: bool) -> dict[str, Any]:
     """Make an image's disks of a machine's: take away what was its own, and read the disks again. With `upgrade` its
     packages are upgraded first, by its own package manager and over this host's network.
 
     Arguments and errors as in `customise`. Returns os, edits, verified, seconds per step, and `upgraded`: packages.
     """
-    todo = task("upgrade" if upgrade else "seal", disks, None)
-    return _in_a_child(todo, kvm=kvm, deadline=deadline, on_step=on_step, cancelled=cancelled, mark=mark)
+    return _in_a_child(task("upgrade" if upgrade else "seal", disks, None), terms)
 
 
 def task(verb: str, disks: Sequence[Disk], request: GuestRequest | None) -> dict[str, Any]:
@@ -115,14 +86,8 @@ def task(verb: str, disks: Sequence[Disk], request: GuestRequest | None) -> dict
     return {"verb": verb, "disks": pairs, "request": request.to_map() if request else None}
 
 
-def _in_a_child(
-    todo: dict[str, Any],
-    *,
-    kvm: bool,
-    deadline: float,
-    on_step: Callable[[str], None],
-    cancelled: Callable[[], bool],
-    mark: str = "",
-) -> dict[str, Any]:
-    with conversation.one_task(kvm=kvm, mark=mark) as child:
-        return conversation.converse(child, todo, deadline=deadline, on_step=on_step, cancelled=cancelled)
+def _in_a_child(todo: dict[str, Any], terms: Terms) -> dict[str, Any]:
+    with conversation.one_task(kvm=terms.kvm, mark=terms.mark) as child:
+        return conversation.converse(
+            child, todo, deadline=terms.deadline, on_step=terms.on_step, cancelled=terms.cancelled
+        )

@@ -12,14 +12,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from maglica.config import HostWorkerSection
 from maglica.errors import Failed, MaglicaError, Refused
 from maglica.host_worker.guest import conversation, queueing
 from maglica.host_worker.guest.conversation import Child
-from maglica.host_worker.guest.disk import Disk
+from maglica.host_worker.guest.disk import Disk, Terms
 from maglica.host_worker.guest.model import GuestRequest
 from maglica.host_worker.guest.queueing import Image, Limits, Part, Standing
 
@@ -50,15 +50,12 @@ class Doubtful(Exception):
 
 
 class Order(NamedTuple):
-    """What is to be done for one clone; `deadline` in seconds."""
+    """What is to be done for one clone."""
 
     image: Image
     disks: Sequence[Disk]
     request: GuestRequest
-    kvm: bool
-    deadline: float
-    on_step: Callable[[str], None]
-    cancelled: Callable[[], bool]
+    terms: Terms
 
 
 class _Appliance:
@@ -101,7 +98,7 @@ class WarmAppliances:
 
         Raises `Unfit`, `Doubtful`, `Refused` as a cold appliance would, and `Failed` with code `cancelled`.
         """
-        ends = time.monotonic() + order.deadline
+        ends = time.monotonic() + order.terms.deadline
         appliance = self._turn(order, settings, ends)
         fresh = appliance.child is None
         try:
@@ -161,12 +158,12 @@ class WarmAppliances:
         try:
             while True:
                 self._may(order, settings)
-                if order.cancelled():
+                if order.terms.cancelled():
                     raise Failed("cancelled", "customising was cancelled (waiting for a warm appliance)")
                 now = time.monotonic()
                 if now > ends:
                     raise Unfit("none became free in time")
-                found, ended = self._found(ticket, now - began, limits_of(settings, kvm=order.kvm))
+                found, ended = self._found(ticket, now - began, limits_of(settings, kvm=order.terms.kvm))
                 _end(ended, "another image's clone needs its place")
                 if found:
                     return found
@@ -238,7 +235,7 @@ class WarmAppliances:
         heard = _Heard(order)
         fresh = appliance.child is None
         if fresh:
-            appliance.child = Child(kvm=order.kvm, mark=self._mark)
+            appliance.child = Child(kvm=order.terms.kvm, mark=self._mark)
         assert appliance.child is not None
         deadline = left if fresh else min(left, settings.warm_timeout)
         report = conversation.converse(
@@ -263,15 +260,15 @@ class _Heard:
 
     def step(self, name: str) -> None:
         self._attached = self._attached or name == "attach"
-        self._order.on_step(name)
+        self._order.terms.on_step(name)
 
     def cancelled(self) -> bool:
-        return self._order.cancelled()
+        return self._order.terms.cancelled()
 
     def cancelled_or_silent(self) -> bool:
         if not self._attached and time.monotonic() > self._until:
             raise Failed("timeout", f"the idle appliance did not answer within {GREETING:g} s")
-        return self._order.cancelled()
+        return self._order.terms.cancelled()
 
 
 def _of_the_request(error: Refused, appliance: _Appliance) -> bool:

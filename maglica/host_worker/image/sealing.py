@@ -131,15 +131,7 @@ def _prepare(todo: Plan, host: Host, work: Work, *, upgrade: bool) -> dict[str, 
     disks = [guest_disk.Disk(part.part, "qcow2") for part in todo.parts]
     timeout = host.settings.upgrade_timeout if upgrade else host.settings.customize_timeout
     with work.step("upgrade" if upgrade else "seal") as step:
-        report = guest_disk.prepare(
-            disks,
-            upgrade=upgrade,
-            kvm=host.acceleration == "kvm",
-            deadline=min(work.left, timeout),
-            on_step=work.substep,
-            cancelled=work.cancelled,
-            mark=work.mark,
-        )
+        report = guest_disk.prepare(disks, host.terms(work, timeout), upgrade=upgrade)
         step["note"] = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in report["seconds"].items())
     return report
 
