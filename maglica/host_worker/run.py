@@ -164,13 +164,16 @@ class Runner:
         if message.get("action") in AT_ONCE:
             self._answer(message)
             return
-        with self._lock:
-            if self._waiting_reads >= MOST_READS:
-                busy = Failed("host_down", "libvirt: does not answer", "too many questions wait for it")
-                self._answers.put({"ask": message["ask"], "ok": False, "error": busy.to_wire()})
+        with self._lock:  # so that nothing is begun once it has stopped
+            if self._stopping.is_set():
+                why = Failed("host_down", "the host worker is being stopped", "ask again when it is back")
+            elif self._waiting_reads >= MOST_READS:
+                why = Failed("host_down", "libvirt: does not answer", "too many questions wait for it")
+            else:
+                self._waiting_reads += 1
+                self._reads.submit(self._read, message)
                 return
-            self._waiting_reads += 1
-        self._reads.submit(self._read, message)
+        self._answers.put({"ask": message["ask"], "ok": False, "error": why.to_wire()})
 
     def _read(self, message: wire.Message) -> None:
         self._answer(message)
@@ -388,7 +391,8 @@ class Runner:
         deadline = time.monotonic() + commands.KILL_AFTER + 5.0
         while self._works and time.monotonic() < deadline:
             time.sleep(0.1)
-        self._stopping.set()
+        with self._lock:
+            self._stopping.set()
         if self.host.serving:
             self.host.serving.close()
         if self.host.warm:

@@ -711,3 +711,11 @@ def test_a_stop_cancels_what_does_not_end_in_time(place: Place) -> None:
     stopping.join(10)
     assert place.told()["state"] == "cancelled"
     assert place.volumes() == before
+
+
+def test_a_question_that_comes_during_the_end_is_answered(place: Place) -> None:
+    place.runner.stop(0.0)
+    place.runner.read({"op": "read", "ask": 7, "action": "vm list", "args": {}})
+    (answer,) = place.runner.answers()
+    error = from_wire(answer["error"])
+    assert (answer["ask"], error.code, error.message) == (7, "host_down", "the host worker is being stopped")
