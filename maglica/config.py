@@ -70,6 +70,7 @@ class HostWorkerSection(Record):
     memory_reserve: int = arg(kinds.SIZE, "memory that guests never get", default=512 << 20)
     pool_reserve: int = arg(kinds.SIZE, "room that every pool keeps free", default=256 << 20)
     pool_reserves: list[str] = arg(kinds.list_of(kinds.RESERVE), "room that single pools keep free instead", default=[])
+    disk_limit: int = arg(kinds.SIZE, "a VM's disk may be as large as that", default=16 << 40)
     clone_modes: list[str] = arg(
         kinds.list_of(kinds.choice("reflink", "linked", "thin", "full")),
         "what --mode=auto tries, in this order; what is left out has to be asked for",

@@ -224,6 +224,12 @@ class Action(Record):
         values = self.values()
         return self.LIMIT + (float(values["wait_timeout"]) if values.get("wait") else 0.0)
 
+    def asks_whole_fleet(self) -> bool:
+        """Whether this very action is refused while a known host does not answer; one with an `offline` that does not
+        take the VM down starts nothing."""
+        values = self.values()
+        return self.WHOLE_FLEET and bool(values.get("offline", True)) and not values.get("ignore_missing")
+
     @classmethod
     def subject(cls) -> Arg | None:
         """The argument that names the object, where there is exactly one."""

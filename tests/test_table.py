@@ -459,3 +459,9 @@ def test_what_changes_something_is_not_for_readers(name: str) -> None:
     assert action.ROLE in declare.ROLES
     if action.CHANGES or (action.WHERE == Where.CLIENT_WORKER and action.VERB not in ONLY_TELLS):
         assert action.ROLE != declare.READER
+
+
+def test_only_what_may_start_a_vm_asks_the_whole_fleet() -> None:
+    assert declare.build("vm start", {"name": "web1"}).asks_whole_fleet()
+    assert not declare.build("vm start", {"name": "web1", "ignore_missing": True}).asks_whole_fleet()
+    assert not declare.build("vm stop", {"name": "web1"}).asks_whole_fleet()

@@ -63,8 +63,7 @@ class Placing:
             choice = self._choose(action, seen, who)
             host, why = choice.host, choice.why
         else:
-            ignore = bool(getattr(action, "ignore_missing", False))
-            name, whole = str(getattr(action, "name")), action.WHOLE_FLEET and not ignore
+            name, whole = str(getattr(action, "name")), action.asks_whole_fleet()
             host, name = self._questions.locate(who, name, seen, full_name=action.DESTRUCTIVE, whole_fleet=whole)
             if action.WHOLE_FLEET:
                 place.refuse_double_life(name, host, seen.vms)

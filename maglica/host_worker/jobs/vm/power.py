@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from maglica.actions.vm.power import VmDestroy, VmRestart, VmStart, VmStop
-from maglica.errors import Failed, MaglicaError, Refused
-from maglica.host_worker.domain import domain_xml, readiness, starting
+from maglica.errors import Refused
+from maglica.host_worker.domain import domain_xml, readiness, starting, stopping
 from maglica.host_worker.domain.look import ACTIVE
 from maglica.host_worker.host import Host
 from maglica.host_worker.signs import sign
 from maglica.host_worker.work import Work
-
-POLL = 0.2  # seconds between two looks at a guest that is shutting down
-ASK_AGAIN = 10.0  # seconds after which a guest is asked again: one that is booting ignores the power button
 
 
 def vm_start(want: VmStart, host: Host, work: Work) -> dict[str, Any]:
@@ -46,7 +42,7 @@ def vm_stop(want: VmStop, host: Host, work: Work) -> dict[str, Any]:
     if state not in ACTIVE:
         return _unchanged(want.name, state)
     work.will({"shut down": want.name, "force": want.force})
-    _shut_down(want.name, want.timeout, want.force, host, work, _is_off(want.name, host))
+    stopping.shut_down(want.name, want.timeout, want.force, host, work, _is_off(want.name, host))
     return _changed(want.name, host)
 
 
@@ -58,7 +54,7 @@ def vm_restart(want: VmRestart, host: Host, work: Work) -> dict[str, Any]:
     _refuse_wait(want, host)
     disks = starting.look(want.name, host, ignore_changed_base=False, job=work.job)
     work.will({"restart": want.name, "force": want.force, **({"wait for": want.wait} if want.wait else {})})
-    _shut_down(want.name, want.timeout, want.force, host, work)
+    stopping.shut_down(want.name, want.timeout, want.force, host, work)
     wait = readiness.prepare(want.wait, want.wait_timeout, want.name, host)
     shown = None if wait else _runs(want.name, host)
     with starting.to_be_written(want.name, disks, host), work.step("start", sign=shown):
@@ -76,46 +72,6 @@ def vm_destroy(want: VmDestroy, host: Host, work: Work) -> dict[str, Any]:
         work.point_of_no_return()
         host.hypervisor.destroy(want.name)
     return _changed(want.name, host)
-
-
-def _shut_down(
-    name: str, timeout: float, force: bool, host: Host, work: Work, last: dict[str, Any] | None = None
-) -> None:
-    """`last`: the sign of the whole job, where it ends with this."""
-    with work.step("shut down", sign=last):
-        if _obeys(name, timeout, host, work):
-            return
-    if not force:
-        raise Failed(
-            "environment_error",
-            f"{name} is still {host.hypervisor.state(name)} {timeout:g} s after it was asked to shut down",
-            "give it more --timeout, or --force to pull the plug when it does not obey",
-        )
-    with work.step("destroy", sign=last):
-        host.hypervisor.destroy(name)
-
-
-def _obeys(name: str, timeout: float, host: Host, work: Work) -> bool:
-    until = time.monotonic() + timeout
-    again = 0.0
-    while host.hypervisor.state(name) in ACTIVE:
-        now = time.monotonic()
-        if now >= until:
-            return False
-        if now >= again:
-            again = now + ASK_AGAIN
-            _ask_to_shut_down(name, host)
-        work.check()
-        time.sleep(POLL)
-    return True
-
-
-def _ask_to_shut_down(name: str, host: Host) -> None:
-    try:
-        host.hypervisor.shutdown(name)
-    except MaglicaError:
-        if host.hypervisor.state(name) in ACTIVE:
-            raise  # it did not just go off by itself
 
 
 def _refuse_wait(want: VmStart | VmRestart, host: Host) -> None:
