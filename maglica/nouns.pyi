@@ -196,6 +196,13 @@ class _VmClone:
     def submit_many(self, *, image: str, hostname: list[str] | str, on: str | None = None, start: bool = True, vcpus: int | None = None, memory: int | str | None = None, ip: str | None = None, gateway: str | None = None, dns: list[str] | str | None = None, ssh_key: str | None = None, root_password_hash: str | None = None, mac: list[str] | str | None = None, mode: str = 'auto', pool: str | None = None, customize: str = 'guestfs', customize_profile: str | None = None, write: list[str] | dict[str, str] | None = None, upload: list[dict[str, Any]] | dict[str, bytes] | None = None, run_at_first_boot: list[str] | str | None = None, user: list[dict[str, Any]] | str | None = None, timezone: str | None = None, wait: str | None = None, wait_timeout: float | str = 300.0, on_timeout: str = 'keep', format: str | None = None, disks: list[int | str] | str | None = None, swap: int | str | None = None, networks: list[str] | str | None = None, tags: list[str] | str | None = None, template: str | None = None, fleet: str | None = None, copy_image: str | None = None, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None, count: int | None = None, first: int | str = 1, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, image: str, hostname: str, on: str | None = None, start: bool = True, vcpus: int | None = None, memory: int | str | None = None, ip: str | None = None, gateway: str | None = None, dns: list[str] | str | None = None, ssh_key: str | None = None, root_password_hash: str | None = None, mac: list[str] | str | None = None, mode: str = 'auto', pool: str | None = None, customize: str = 'guestfs', customize_profile: str | None = None, write: list[str] | dict[str, str] | None = None, upload: list[dict[str, Any]] | dict[str, bytes] | None = None, run_at_first_boot: list[str] | str | None = None, user: list[dict[str, Any]] | str | None = None, timezone: str | None = None, wait: str | None = None, wait_timeout: float | str = 300.0, on_timeout: str = 'keep', format: str | None = None, disks: list[int | str] | str | None = None, swap: int | str | None = None, networks: list[str] | str | None = None, tags: list[str] | str | None = None, template: str | None = None, fleet: str | None = None, copy_image: str | None = None, ignore_missing: bool = False) -> dict[str, Any]: ...
 
+class _VmDescribe:
+    def __call__(self, *, name: str, text: str) -> dict[str, Any]:
+        """Keep a line of text with a VM."""
+    def submit(self, *, name: str, text: str, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], text: str, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, text: str) -> dict[str, Any]: ...
+
 class _VmDestroy:
     def __call__(self, *, name: str) -> dict[str, Any]:
         """Pull the plug of a VM. Its disks stay."""
@@ -218,6 +225,20 @@ class _VmList:
     def __call__(self, *, all: bool = False, host: str | None = None, state: str | None = None) -> Items:
         """List the VMs of all hosts, as they are at this moment."""
 
+class _VmOwner:
+    def __call__(self, *, name: str, owner: str) -> dict[str, Any]:
+        """Say whose a VM is."""
+    def submit(self, *, name: str, owner: str, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], owner: str, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, owner: str) -> dict[str, Any]: ...
+
+class _VmProtect:
+    def __call__(self, *, name: str) -> dict[str, Any]:
+        """Protect a VM: whatever could destroy something of it is refused."""
+    def submit(self, *, name: str, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str) -> dict[str, Any]: ...
+
 class _VmRemove:
     def __call__(self, *, name: str, keep_disks: bool = False, force: bool = False, uuid: str | None = None) -> dict[str, Any]:
         """Delete a VM that is shut off, with its disks; refused while another VM uses them."""
@@ -232,6 +253,13 @@ class _VmRestart:
     def submit_many(self, *, name: list[str], timeout: float | str = 60.0, force: bool = False, wait: str | None = None, wait_timeout: float | str = 300.0, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, name: str, timeout: float | str = 60.0, force: bool = False, wait: str | None = None, wait_timeout: float | str = 300.0, ignore_missing: bool = False) -> dict[str, Any]: ...
 
+class _VmSetState:
+    def __call__(self, *, name: str, state: str) -> dict[str, Any]:
+        """Say of a VM that it is online, in maintenance, or retired; one that is retired is not started."""
+    def submit(self, *, name: str, state: str, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], state: str, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, state: str) -> dict[str, Any]: ...
+
 class _VmStart:
     def __call__(self, *, name: str, wait: str | None = None, wait_timeout: float | str = 300.0, ignore_missing: bool = False, ignore_changed_base: bool = False) -> dict[str, Any]:
         """Start a VM."""
@@ -245,6 +273,27 @@ class _VmStop:
     def submit(self, *, name: str, timeout: float | str = 60.0, force: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
     def submit_many(self, *, name: list[str], timeout: float | str = 60.0, force: bool = False, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, name: str, timeout: float | str = 60.0, force: bool = False) -> dict[str, Any]: ...
+
+class _VmTag:
+    def __call__(self, *, name: str, tags: list[str] | str) -> dict[str, Any]:
+        """Keep words with a VM, beside those that it has."""
+    def submit(self, *, name: str, tags: list[str] | str, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], tags: list[str] | str, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, tags: list[str] | str) -> dict[str, Any]: ...
+
+class _VmUnprotect:
+    def __call__(self, *, name: str) -> dict[str, Any]:
+        """Protect a VM no more."""
+    def submit(self, *, name: str, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str) -> dict[str, Any]: ...
+
+class _VmUntag:
+    def __call__(self, *, name: str, tags: list[str] | str | None = None) -> dict[str, Any]:
+        """Take words from a VM."""
+    def submit(self, *, name: str, tags: list[str] | str | None = None, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], tags: list[str] | str | None = None, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, tags: list[str] | str | None = None) -> dict[str, Any]: ...
 
 class Audit:
     list: _AuditList
@@ -303,14 +352,21 @@ class Template:
 
 class Vm:
     clone: _VmClone
+    describe: _VmDescribe
     destroy: _VmDestroy
     flatten: _VmFlatten
     info: _VmInfo
     list: _VmList
+    owner: _VmOwner
+    protect: _VmProtect
     remove: _VmRemove
     restart: _VmRestart
+    set_state: _VmSetState
     start: _VmStart
     stop: _VmStop
+    tag: _VmTag
+    unprotect: _VmUnprotect
+    untag: _VmUntag
 
 class Cloud(Connection):
     audit: Audit

@@ -58,8 +58,14 @@ def is_flat(hypervisor: Hypervisor, paths: list[str]) -> bool:
     return all(os.path.exists(path) and qcow2.backing(path) is None for path in paths)
 
 
+def marked(hypervisor: Hypervisor, uuid: str, mark: dict[str, str]) -> bool:
+    """The very domain's definition bears all of this in our mark."""
+    found = hypervisor.mark_of(uuid)
+    return found is not None and all(found.get(name) == value for name, value in mark.items())
+
+
 SIGNS: dict[str, Callable[..., bool]] = {
-    function.__name__: function for function in (runs, is_off, defined, is_gone, has_name, is_flat)
+    function.__name__: function for function in (runs, is_off, defined, is_gone, has_name, is_flat, marked)
 }
 
 

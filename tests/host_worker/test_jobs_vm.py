@@ -113,6 +113,11 @@ def test_what_a_list_tells(ward: Ward) -> None:
         "ips": found["web1"]["ips"],
         "image": None,
         "uuid": ward.domain("web1").uuid,
+        "record_state": "online",
+        "protected": False,
+        "tags": [],
+        "owner": None,
+        "description": None,
     }
     assert isinstance(found["web1"]["ips"], list)
     assert found["web2"]["ips"] == []

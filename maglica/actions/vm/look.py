@@ -9,7 +9,7 @@ from maglica.declare import Action, Where, action, arg
 @action(
     where=Where.EVERY,
     columns=("name", "host", "state"),
-    wide=("vcpus", "memory_bytes", "uptime_seconds", "ips", "uuid"),
+    wide=("vcpus", "memory_bytes", "uptime_seconds", "ips", "record_state", "owner", "tags", "uuid"),
     example="maglica vm list --state=running",
 )
 class VmList(Action):

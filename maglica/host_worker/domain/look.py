@@ -16,7 +16,7 @@ from maglica.host_worker.clone import plan
 from maglica.host_worker.disk import bases, modes, qcow2
 from maglica.host_worker.disk.modes import Source
 from maglica.host_worker.disk.storage import Storage
-from maglica.host_worker.domain import domain_xml
+from maglica.host_worker.domain import domain_xml, record
 from maglica.host_worker.domain.domain_xml import Disk, Domain
 from maglica.host_worker.hypervisor import Hypervisor
 
@@ -234,6 +234,7 @@ def machines(hypervisor: Hypervisor, *, with_images: bool, state: str | None) ->
                 "ips": (hypervisor.addresses(domain.name) if active else []) or given(domain),
                 "image": domain.mark.get("image"),
                 "uuid": domain.uuid,
+                **record.told(domain.mark),
             }
         )
     return items
@@ -261,7 +262,7 @@ def machine(hypervisor: Hypervisor, name: str) -> Value:
         "mode": live.mark.get("mode"),
         "fleet": live.mark.get("fleet"),
         "template": live.mark.get("template"),
-        "tags": [tag for tag in live.mark.get("tags", "").split(",") if tag],
+        **record.told(live.mark),
         "trouble": [trouble] if (trouble := base_trouble(hypervisor, live)) else [],
         "job": live.mark.get("job"),
         "ips": addresses or given(live),

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from maglica.errors import Refused
 from maglica.host_worker.disk import bases, dependants
-from maglica.host_worker.domain import domain_xml
+from maglica.host_worker.domain import domain_xml, guarding
 from maglica.host_worker.domain import look as looking
 from maglica.host_worker.domain.domain_xml import Domain
 from maglica.host_worker.host import Host
@@ -20,6 +20,7 @@ log = logging.getLogger("maglica.host_worker")
 def look(name: str, host: Host, *, ignore_changed_base: bool, job: str) -> list[str]:
     """The files that the guest will write to; refused when it must not."""
     domain = domain_xml.read(host.hypervisor.definition(name))
+    guarding.refuse_retired(domain)
     disks = [source.path for source in looking.sources(host.hypervisor, domain, host.storage)]
     _refuse_used(name, disks, host)
     if host.hypervisor.has_files:
