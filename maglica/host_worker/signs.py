@@ -12,6 +12,7 @@ from typing import Any
 
 from maglica.errors import Refused
 from maglica.host_worker.disk import qcow2
+from maglica.host_worker.domain import saved
 from maglica.host_worker.hypervisor import Hypervisor
 
 RUNS = ("running", "idle", "paused")
@@ -33,6 +34,29 @@ def is_off(hypervisor: Hypervisor, name: str) -> bool:
         return hypervisor.state(name) == "shut-off"
     except Refused:
         return False
+
+
+def is_in(hypervisor: Hypervisor, name: str, states: list[str]) -> bool:
+    """A domain is in one of these states."""
+    try:
+        return hypervisor.state(name) in states
+    except Refused:
+        return False
+
+
+def autostarts(hypervisor: Hypervisor, name: str, wanted: bool) -> bool:
+    """A domain is started together with its host, or is not."""
+    try:
+        return hypervisor.autostarts(name) == wanted
+    except Refused:
+        return False
+
+
+def is_saved(hypervisor: Hypervisor, name: str, path: str | None) -> bool:
+    """A domain is off, and its memory is in a file; without a path, in libvirt's own."""
+    if not is_off(hypervisor, name):
+        return False
+    return hypervisor.has_managed_save(name) if path is None else saved.is_whole(path)
 
 
 def defined(hypervisor: Hypervisor, uuid: str) -> bool:
@@ -65,7 +89,8 @@ def marked(hypervisor: Hypervisor, uuid: str, mark: dict[str, str]) -> bool:
 
 
 SIGNS: dict[str, Callable[..., bool]] = {
-    function.__name__: function for function in (runs, is_off, defined, is_gone, has_name, is_flat, marked)
+    function.__name__: function
+    for function in (runs, is_off, is_in, autostarts, is_saved, defined, is_gone, has_name, is_flat, marked)
 }
 
 

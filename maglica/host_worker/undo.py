@@ -14,6 +14,7 @@ from typing import Any
 from maglica.errors import Failed, MaglicaError
 from maglica.host_worker import commands
 from maglica.host_worker.disk import dependants, volumes
+from maglica.host_worker.domain import saved
 from maglica.host_worker.hypervisor import Hypervisor
 from maglica.host_worker.journal import Journal
 
@@ -87,6 +88,11 @@ def redefine(hypervisor: Hypervisor, uuid: str, text: str) -> None:
     hypervisor.redefine(uuid, text)
 
 
+def settle_saved(hypervisor: Hypervisor, name: str, uuid: str, path: str) -> None:
+    """A file that a guest's memory was being written to."""
+    saved.settle(hypervisor, name, uuid, path)
+
+
 # Safe whatever became of the job: a file that holds its id is no part of what it made in the end.
 HARMLESS = frozenset({"remove_part", "settle_removed"})
 
@@ -102,6 +108,7 @@ UNDOS: dict[str, Callable[..., None]] = {
         abort_block_job,
         undefine,
         redefine,
+        settle_saved,
     )
 }
 

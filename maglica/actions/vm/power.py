@@ -1,4 +1,4 @@
-"""Starting and stopping VMs."""
+"""Starting, stopping and restarting VMs."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ class VmStart(Action):
         kinds.BOOL,
         "start a linked clone although what it rests on has changed: its disks may be damaged",
         default=False,
+    )
+    discard: bool = arg(
+        kinds.BOOL, "forget the memory that was saved of it, and boot: as after a power failure", default=False
     )
 
 
@@ -64,6 +67,15 @@ class VmRestart(Action):
     )
     wait_timeout: float = arg(kinds.duration(1), "how long the guest may take for it, with --wait=…", default=300.0)
     ignore_missing: bool = arg(kinds.BOOL, "go on although a host does not answer", default=False)
+    ignore_changed_base: bool = arg(
+        kinds.BOOL,
+        "start a linked clone although what it rests on has changed: its disks may be damaged",
+        default=False,
+    )
+    redefine: bool = arg(
+        kinds.BOOL, "tell which changes of its definition waited for this; they are picked up in any case",
+        default=False,
+    )  # fmt: skip
 
 
 @action(
@@ -77,3 +89,11 @@ class VmDestroy(Action):
     """Pull the plug of a VM. Its disks stay."""
 
     name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm")
+
+
+@action(where=Where.OWNER, changes=True, locks=("vm:{name}",), example="maglica vm autostart web1.example.jp")
+class VmAutostart(Action):
+    """Have a VM started together with its host, or no longer."""
+
+    name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm")
+    off: bool = arg(kinds.BOOL, "leave it off from now on", default=False)

@@ -29,6 +29,12 @@ def look(name: str, host: Host, *, ignore_changed_base: bool, job: str) -> list[
     return disks
 
 
+def refuse_used(name: str, host: Host) -> None:
+    """Refuse to let a VM go on that has its disks open, when others rest on them by now."""
+    domain = domain_xml.read(host.hypervisor.definition(name))
+    _refuse_used(name, [source.path for source in looking.sources(host.hypervisor, domain, host.storage)], host)
+
+
 def _refuse_used(name: str, disks: list[str], host: Host) -> None:
     """A disk that others rest on must never change: every one of them would be damaged."""
     _, shared = looking.users_of(host.hypervisor, name, disks)

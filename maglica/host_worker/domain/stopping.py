@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from maglica.errors import Failed, MaglicaError
+from maglica.host_worker.domain import standing
 from maglica.host_worker.domain.look import ACTIVE
 from maglica.host_worker.host import Host
 from maglica.host_worker.work import Work
@@ -20,9 +21,10 @@ def shut_down(
     """Two steps of a job, the second only with `force`; `timeout` in seconds. `last`: the sign of the whole job, where
     it ends with this.
     """
-    with work.step("shut down", sign=last):
-        if _obeys(name, timeout, host, work):
-            return
+    if host.hypervisor.state(name) not in standing.STILL:  # what stands still cannot obey
+        with work.step("shut down", sign=last):
+            if _obeys(name, timeout, host, work):
+                return
     if not force:
         raise Failed(
             "environment_error",

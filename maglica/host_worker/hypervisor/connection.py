@@ -131,8 +131,11 @@ class Connection:
                 raise
             return self._call(question, self._answer_within)
 
-    def _tell(self, order: Callable[[Any], T]) -> T:
-        """Give an order, once, and only to a libvirt that listens: what was never given is not in doubt."""
+    def _tell(self, order: Callable[[Any], T], within: float = OBEY_WITHIN) -> T:
+        """Give an order, once, and only to a libvirt that listens: what was never given is not in doubt.
+
+        `within`: seconds that it may take; one that moves a guest's memory takes as long as its job may.
+        """
         self._ask(lambda connection: connection.getLibVersion())
         given: list[bool] = []
 
@@ -141,7 +144,7 @@ class Connection:
             return order(connection)
 
         try:
-            return self._call(give, OBEY_WITHIN)
+            return self._call(give, within)
         except Failed as failed:
             if failed.code == "host_down" and given:
                 self._in_doubt = True

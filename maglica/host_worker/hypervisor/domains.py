@@ -49,6 +49,10 @@ class Domains(Connection):
 
         return self._ask(ask)
 
+    def running_definition(self, name: str) -> str:
+        """What runs, with secrets, as XML; of a domain that is off, its definition."""
+        return self._ask(lambda connection: str(self._domain(connection, name).XMLDesc(libvirt.VIR_DOMAIN_XML_SECURE)))
+
     def details(self, name: str) -> dict[str, Any]:
         """What `vm info` shows beyond the definition."""
 
@@ -121,17 +125,6 @@ class Domains(Connection):
     def define(self, text: str) -> None:
         """Define a domain."""
         self._tell(lambda connection: connection.defineXML(text))
-
-    def start(self, name: str) -> None:
-        self._tell(lambda connection: self._domain(connection, name).create())
-
-    def shutdown(self, name: str) -> None:
-        """Ask the guest to power off (ACPI)."""
-        self._tell(lambda connection: self._domain(connection, name).shutdown())
-
-    def destroy(self, name: str) -> None:
-        """Pull the plug."""
-        self._tell(lambda connection: self._domain(connection, name).destroy())
 
     def undefine(self, name: str) -> None:
         """Forget a domain with its NVRAM, its saved state and its snapshots' and checkpoints' records."""

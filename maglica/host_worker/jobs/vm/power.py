@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from maglica.actions.vm.power import VmDestroy, VmRestart, VmStart, VmStop
+from maglica.actions.vm.power import VmAutostart, VmDestroy, VmRestart, VmStart, VmStop
 from maglica.errors import Refused
-from maglica.host_worker.domain import domain_xml, readiness, starting, stopping
+from maglica.host_worker.domain import differing, domain_xml, readiness, saved, standing, starting, stopping
 from maglica.host_worker.domain.look import ACTIVE
 from maglica.host_worker.host import Host
 from maglica.host_worker.signs import sign
@@ -27,13 +27,20 @@ def vm_start(want: VmStart, host: Host, work: Work) -> dict[str, Any]:
         wait = readiness.prepare(want.wait, want.wait_timeout, want.name, host)
         return {**_unchanged(want.name, state), **_waited(wait, host, work)}
     disks = starting.look(want.name, host, ignore_changed_base=want.ignore_changed_base, job=work.job)
-    work.will({"start": want.name, **({"wait for": want.wait} if want.wait else {})})
+    domain = domain_xml.read(host.hypervisor.definition(want.name))
+    old = domain.mark.get(saved.MARK) if want.discard else saved.refuse(domain, disks)
+    kept = host.hypervisor.has_managed_save(want.name)
+    how: dict[str, Any] = {"restored": True} if kept and not want.discard else {}
+    forgotten = {"forget": old} if old else {}
+    work.will({"start": want.name, **how, **forgotten, **({"wait for": want.wait} if want.wait else {})})
     wait = readiness.prepare(want.wait, want.wait_timeout, want.name, host)
     shown = None if wait else _runs(want.name, host)
     with starting.to_be_written(want.name, disks, host), work.step("start", sign=shown):
         work.point_of_no_return()
-        host.hypervisor.start(want.name)
-    return {**_changed(want.name, host), **_waited(wait, host, work)}
+        host.hypervisor.start(want.name, fresh=kept and want.discard)
+    if old:  # a later start would forget it as well: what runs now has written to the disks
+        saved.forget(host.hypervisor, want.name, old)
+    return {**_changed(want.name, host), **how, **_waited(wait, host, work)}
 
 
 def vm_stop(want: VmStop, host: Host, work: Work) -> dict[str, Any]:
@@ -41,6 +48,8 @@ def vm_stop(want: VmStop, host: Host, work: Work) -> dict[str, Any]:
     state = host.hypervisor.state(want.name)
     if state not in ACTIVE:
         return _unchanged(want.name, state)
+    if not want.force:
+        standing.refuse(want.name, state)
     work.will({"shut down": want.name, "force": want.force})
     stopping.shut_down(want.name, want.timeout, want.force, host, work, _is_off(want.name, host))
     return _changed(want.name, host)
@@ -51,15 +60,20 @@ def vm_restart(want: VmRestart, host: Host, work: Work) -> dict[str, Any]:
     state = host.hypervisor.state(want.name)
     if state not in ACTIVE:
         raise Refused("wrong_state", f"{want.name} is {state}", f"`maglica vm start {want.name}` starts it")
+    if not want.force:
+        standing.refuse(want.name, state)
+    standing.refuse_transient(want.name, host)
     _refuse_wait(want, host)
-    disks = starting.look(want.name, host, ignore_changed_base=False, job=work.job)
-    work.will({"restart": want.name, "force": want.force, **({"wait for": want.wait} if want.wait else {})})
+    disks = starting.look(want.name, host, ignore_changed_base=want.ignore_changed_base, job=work.job)
+    waited = {"wait for": want.wait} if want.wait else {}
+    picked = {"redefined": differing.of(want.name, host.hypervisor)} if want.redefine else {}
+    work.will({"restart": want.name, "force": want.force, **picked, **waited})
     stopping.shut_down(want.name, want.timeout, want.force, host, work)
     wait = readiness.prepare(want.wait, want.wait_timeout, want.name, host)
     shown = None if wait else _runs(want.name, host)
     with starting.to_be_written(want.name, disks, host), work.step("start", sign=shown):
         host.hypervisor.start(want.name)
-    return {**_changed(want.name, host), **_waited(wait, host, work)}
+    return {**_changed(want.name, host), **picked, **_waited(wait, host, work)}
 
 
 def vm_destroy(want: VmDestroy, host: Host, work: Work) -> dict[str, Any]:
@@ -72,6 +86,23 @@ def vm_destroy(want: VmDestroy, host: Host, work: Work) -> dict[str, Any]:
         work.point_of_no_return()
         host.hypervisor.destroy(want.name)
     return _changed(want.name, host)
+
+
+def vm_autostart(want: VmAutostart, host: Host, work: Work) -> dict[str, Any]:
+    """A crash in the middle leaves it as it was or as it shall be."""
+    told = {"name": want.name, "host": host.name, "autostart": not want.off}
+    if host.hypervisor.autostarts(want.name) is not want.off:
+        return {**told, "changed": False}
+    domain = domain_xml.read(host.hypervisor.definition(want.name))
+    if domain_xml.is_image(domain, False) and not want.off:
+        raise Refused("protected", f"{want.name} is an image", "images are cloned, not started")
+    standing.refuse_transient(want.name, host)
+    work.will({"autostart": "off" if want.off else "on"})
+    result = {**told, "changed": True}
+    with work.step("autostart", sign=sign("autostarts", result, name=want.name, wanted=not want.off)):
+        work.point_of_no_return()
+        host.hypervisor.set_autostart(want.name, not want.off)
+    return result
 
 
 def _refuse_wait(want: VmStart | VmRestart, host: Host) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from maglica.actions.vm.removal import VmRemove
 from maglica.errors import Refused
 from maglica.host_worker.disk import dependants
-from maglica.host_worker.domain import domain_xml, look, removing
+from maglica.host_worker.domain import domain_xml, look, removing, saved
 from maglica.host_worker.domain.look import ACTIVE
 from maglica.host_worker.host import Host
 from maglica.host_worker.work import Work
@@ -35,6 +35,7 @@ def vm_remove(want: VmRemove, host: Host, work: Work) -> dict[str, Any]:
         raise Refused("wrong_state", f"{want.name} is {state}", "stop it first, or use --force to pull the plug")
     own = [] if want.keep_disks else [source.path for source in look.sources(hypervisor, domain, host.storage)]
     own += [domain.mark["seed"]] if "seed" in domain.mark and not want.keep_disks else []
+    own += [domain.mark[saved.MARK]] if saved.MARK in domain.mark and not want.keep_disks else []
     doomed, kept = look.users_of(hypervisor, want.name, own)
     kept |= {one.base: one.domain or f"the overlay {one.path}" for one in dependants.of(hypervisor, own)}
     if kept:
