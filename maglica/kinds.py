@@ -187,6 +187,39 @@ def _memory(value: Any) -> int:
 LEAST_MEMORY = 16 << 20
 MEMORY = Kind("size", "a size such as 512M or 4G, at least 16M (powers of 1024)", "int | str", _memory)
 
+
+def _size_or_change(value: Any) -> int | str:
+    found = re.fullmatch(r"([+-])(.*)", value.strip()) if isinstance(value, str) else None
+    if found is None:
+        return _size(value)
+    return f"{found[1]}{_size(found[2]) >> 10}K"  # every unit is a multiple of it
+
+
+def _count_or_change(value: Any) -> int | str:
+    found = re.fullmatch(r"([+-]?)(\d{1,6})", str(value).strip()) if type(value) in (int, str) else None
+    if found is None:
+        raise ValueError(f"{value!r} is not a whole number")
+    if int(found[2]) == 0 or (found[1] == "-" and isinstance(value, int)):
+        raise ValueError(f"{value} is out of range")
+    return f"{found[1]}{int(found[2])}" if found[1] else int(found[2])
+
+
+def changed(now: int, wanted: int | str) -> int:
+    """What such a value makes of what is there now."""
+    if isinstance(wanted, int):
+        return wanted
+    number = int(wanted.removesuffix("K"))
+    return now + (number << 10 if wanted.endswith("K") else number)
+
+
+# Wanted, or how much more or less of it: `4G`, `+2G`, `-512M`. What travels is bytes, or a sign and KiB.
+SIZE_OR_CHANGE = Kind(
+    "size-or-change", "a size such as 4G, or +2G and -512M for more and less", "int | str", _size_or_change
+)
+COUNT_OR_CHANGE = Kind(
+    "number-or-change", "a number such as 4, or +1 and -1 for more and fewer", "int | str", _count_or_change
+)
+
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 

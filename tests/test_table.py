@@ -68,6 +68,8 @@ SAMPLES: dict[str, Any] = {
     "tag-list": "ci,nightly",
     "uuid": "12345678-9abc-def0-1234-56789abcdef0",
     "text-file": "memory = 4G\n",
+    "size-or-change": "+2G",
+    "number-or-change": "-1",
 }  # fmt: skip
 # Names and paths are no secrets, contents and passwords are.
 WRONG_SECRETS: dict[str, list[Any]] = {

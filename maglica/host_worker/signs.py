@@ -14,6 +14,7 @@ from maglica.errors import Refused
 from maglica.host_worker.disk import qcow2
 from maglica.host_worker.domain import saved
 from maglica.host_worker.hypervisor import Hypervisor
+from maglica.host_worker.size import memory, vcpus
 
 RUNS = ("running", "idle", "paused")
 
@@ -88,9 +89,24 @@ def marked(hypervisor: Hypervisor, uuid: str, mark: dict[str, str]) -> bool:
     return found is not None and all(found.get(name) == value for name, value in mark.items())
 
 
+def is_sized(hypervisor: Hypervisor, name: str, live: bool, stored: bool, **wanted: int) -> bool:
+    """What runs of a domain, its definition, or both have so many `vcpus`, so much `memory`, at most that (`most`)."""
+    try:
+        found = hypervisor.shape(name)
+    except Refused:
+        return False
+    texts = [found.live] * live + [found.stored] * stored
+    return bool(texts) and all(text is not None and wanted.items() <= _sizes(text).items() for text in texts)
+
+
+def _sizes(text: str) -> dict[str, int]:
+    has = memory.read(text)
+    return {"vcpus": vcpus.read(text).used, "memory": has.now, "most": has.ceiling or has.total, "slots": has.slots}
+
+
 SIGNS: dict[str, Callable[..., bool]] = {
     function.__name__: function
-    for function in (runs, is_off, is_in, autostarts, is_saved, defined, is_gone, has_name, is_flat, marked)
+    for function in (runs, is_off, is_in, autostarts, is_saved, defined, is_gone, has_name, is_flat, marked, is_sized)
 }
 
 

@@ -21,7 +21,7 @@ ET.register_namespace("libosinfo", "http://libosinfo.org/xmlns/libvirt/domain/1.
 
 MARK = f"{{{NAMESPACE}}}domain"
 
-_UNITS = {"b": 1, "bytes": 1, "KB": 1000, "k": 1024, "KiB": 1024, "MB": 10**6, "M": 1 << 20, "MiB": 1 << 20,
+UNITS = {"b": 1, "bytes": 1, "KB": 1000, "k": 1024, "KiB": 1024, "MB": 10**6, "M": 1 << 20, "MiB": 1 << 20,
           "GB": 10**9, "G": 1 << 30, "GiB": 1 << 30, "T": 1 << 40, "TiB": 1 << 40}  # fmt: skip
 
 
@@ -99,7 +99,7 @@ def _memory(root: ET.Element) -> int:
     memory = root.find("memory")
     if memory is None:
         return 0
-    return int(memory.text or 0) * _UNITS.get(memory.get("unit", "KiB"), 1024)
+    return int(memory.text or 0) * UNITS.get(memory.get("unit", "KiB"), 1024)
 
 
 def _disk(disk: ET.Element) -> Disk:

@@ -9,10 +9,11 @@ from maglica.host_worker.hypervisor.domains import Domains
 from maglica.host_worker.hypervisor.memory import Memory
 from maglica.host_worker.hypervisor.node import Node
 from maglica.host_worker.hypervisor.power import Power
+from maglica.host_worker.hypervisor.size import Size
 from maglica.host_worker.hypervisor.volumes import Volumes
 
 __all__ = ["STATES", "Hung", "Hypervisor"]
 
 
-class Hypervisor(Domains, Power, Memory, Agent, BlockJobs, Volumes, Node):
+class Hypervisor(Domains, Power, Memory, Agent, BlockJobs, Volumes, Size, Node):
     """What we ask of libvirt: one connection, its questions and orders by subject."""

@@ -1,0 +1,69 @@
+"""Giving a VM another definition: for its next start, or by a new start at once."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from maglica.errors import MaglicaError, Refused
+from maglica.host_worker.domain import domain_xml, saved, starting, stopping
+from maglica.host_worker.domain.look import ACTIVE
+from maglica.host_worker.host import Host
+from maglica.host_worker.hypervisor.size import Shape
+from maglica.host_worker.signs import sign
+from maglica.host_worker.work import Work
+
+Value = dict[str, Any]
+
+
+class Offline(Protocol):
+    """What every verb says of the new start that it may need."""
+
+    @property
+    def timeout(self) -> float: ...
+
+    @property
+    def force(self) -> bool: ...
+
+
+def shape(name: str, host: Host) -> Shape:
+    """What a VM is. Refused for an image, which others are made of, and for what would go on from a saved state."""
+    found = host.hypervisor.shape(name)
+    domain = domain_xml.read(found.stored)
+    if domain_xml.is_image(domain, found.state in ACTIVE):
+        raise Refused("protected", f"{name} is an image", "clone it, and change the clone")
+    if found.saved or saved.MARK in domain.mark:
+        raise Refused(
+            "wrong_state",
+            f"{name} has a saved state: its next start goes on from that, as large as it was",
+            f"`maglica vm start {name}` or `vm restore` goes on from it, and --discard gives it up",
+        )
+    return found
+
+
+def redefine(found: Shape, text: str, host: Host, work: Work, shown: dict[str, Any]) -> None:
+    """The last step of a job: another definition. `shown`: its sign."""
+    work.undo("redefine", uuid=found.uuid, text=found.stored)
+    with work.step("define", sign=shown):
+        host.hypervisor.redefine(found.uuid, text)
+
+
+def restart(found: Shape, text: str, want: Offline, disks: list[str], host: Host, work: Work, result: Value) -> None:
+    """Shut a VM down, give it another definition, and start it: the last steps of a job.
+
+    When it cannot be started with that, it is started again as it was. A crash leaves it off, with the definition that
+    it had, or started as it shall be. `disks`: what `starting.look` told before anything was touched.
+    """
+    name, hypervisor = found.name, host.hypervisor
+    stopping.shut_down(name, want.timeout, want.force, host, work)
+    try:
+        work.undo("redefine", uuid=found.uuid, text=found.stored)
+        with work.step("define"):
+            hypervisor.redefine(found.uuid, text)
+        shown = sign("runs", {**result, "state": "running"}, name=name)
+        with starting.to_be_written(name, disks, host), work.step("start", sign=shown):
+            hypervisor.start(name)
+    except MaglicaError:
+        if hypervisor.state(name) not in ACTIVE:
+            hypervisor.redefine(found.uuid, found.stored)
+            hypervisor.start(name)
+        raise
