@@ -100,7 +100,7 @@ class Record:
         """What fields must satisfy together; raises `Refused`."""
 
     @classmethod
-    def label(cls) -> str:
+    def called(cls) -> str:
         """How messages call this record."""
         return cls.__name__
 
@@ -108,19 +108,21 @@ class Record:
     def unknown(cls, name: str) -> Refused:
         close = nearest(name, cls.FIELDS)
         hint = f"did you mean {close}?" if close else f"it knows {', '.join(cls.FIELDS) or 'no arguments'}"
-        return Refused("wrong_input", f"{cls.label()}: unknown argument {name}", hint)
+        return Refused("wrong_input", f"{cls.called()}: unknown argument {name}", hint)
 
     @classmethod
     def _checked(cls, field: Arg, value: Any) -> Any:
         if value is REQUIRED:
-            raise Refused("wrong_input", f"{cls.label()}: {field.option} is missing", f"expected {field.kind.expected}")
+            raise Refused(
+                "wrong_input", f"{cls.called()}: {field.option} is missing", f"expected {field.kind.expected}"
+            )
         if value is None and field.default is None:
             return None
         try:
             return field.kind.check(value)
         except ValueError as error:
             raise Refused(
-                "wrong_input", f"{cls.label()}: {field.option}: {error}", f"expected {field.kind.expected}"
+                "wrong_input", f"{cls.called()}: {field.option}: {error}", f"expected {field.kind.expected}"
             ) from None
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -216,7 +218,7 @@ class Action(Record):
     UNDONE_BY = ""  # the action that takes back what this one made, such as "vm remove"
 
     @classmethod
-    def label(cls) -> str:
+    def called(cls) -> str:
         return cls.NAME
 
     def limit(self) -> float:

@@ -420,6 +420,22 @@ def file_or_text(word: str) -> str:
 
 TEXT_FILE = Kind("text-file", "a file of text in UTF-8, at most 64 KiB", "str", _text_of_file, terminal=file_or_text)
 
+
+def _element(value: Any) -> str:
+    text = _text_of_file(value).strip()
+    if not text.startswith("<"):
+        raise ValueError(f"{text[:24]!r} is no XML")
+    return text
+
+
+DEVICE_XML = Kind(
+    "device-xml",
+    "one element of libvirt's <devices>, or a file with it",
+    "str",
+    _element,
+    terminal=lambda word: word if word.lstrip().startswith("<") else file_or_text(word),
+)
+
 _KEY_TYPE = r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com)"
 
 
@@ -477,6 +493,20 @@ def _path(value: Any) -> str:
 
 
 PATH = Kind("path", "an absolute path", "str", _path)
+
+
+def _volume(value: Any) -> str:
+    text = _one_line(value)
+    if text.startswith("/"):
+        return _path(text)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+:@-]{0,200}", text):
+        raise ValueError(f"{text!r} is neither the name of a volume nor an absolute path")
+    return text
+
+
+VOLUME = Kind("volume", "the name of a volume of a storage pool, or its path", "str", _volume)
+# A disk as the guest's machine has it; libvirt's <target dev>.
+TARGET = Kind("target", "the name of a disk such as vda, sdb or hdc", "str", _matching(r"(vd|sd|hd|xvd|fd)[a-z]{1,2}"))
 
 
 def _source(value: Any) -> str:

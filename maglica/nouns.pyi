@@ -9,6 +9,14 @@ class _AuditList:
     def __call__(self, *, last: int = 50, who: str | None = None, outcome: str | None = None, object: str | None = None) -> Items:
         """List who did what, from where, and whether it was allowed; the newest last."""
 
+class _DiskInfo:
+    def __call__(self, *, name: str, target: str) -> dict[str, Any]:
+        """Show all about one disk of a VM: size, what it takes on its host, what it rests on, its snapshots."""
+
+class _DiskList:
+    def __call__(self, *, name: str) -> Items:
+        """List the disks and CD-ROM drives of a VM, of what runs and of its definition."""
+
 class _FleetCreate:
     def __call__(self, *, name: str, image: str | None = None, start: bool | None = None, vcpus: int | None = None, memory: int | str | None = None, ssh_key: str | None = None, mode: str | None = None, pool: str | None = None, customize: str | None = None, customize_profile: str | None = None, write: list[str] | dict[str, str] | None = None, run_at_first_boot: list[str] | str | None = None, timezone: str | None = None, wait: str | None = None, wait_timeout: float | str | None = None, on_timeout: str | None = None, disks: list[int | str] | str | None = None, swap: int | str | None = None, networks: list[str] | str | None = None, tags: list[str] | str | None = None, template: str | None = None, count: int = 1, forks: int | None = None, ignore_missing: bool = False, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> list[dict[str, Any]]:
         """Clone VMs called NAME-1, NAME-2, … from a template or an image; numbers continue after the highest."""
@@ -169,6 +177,31 @@ class _LockList:
     def __call__(self, *, vm: str | None = None, host: str | None = None) -> Items:
         """List who holds what since when, and who waits behind it. A lock ends with its job, however that ends."""
 
+class _NicAttach:
+    def __call__(self, *, name: str, network: str | None = None, bridge: str | None = None, model: str | None = None, mac: str | None = None, link: str = 'up', apply: str = 'both') -> dict[str, Any]:
+        """Give a VM another network card."""
+    def submit(self, *, name: str, network: str | None = None, bridge: str | None = None, model: str | None = None, mac: str | None = None, link: str = 'up', apply: str = 'both', reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], network: str | None = None, bridge: str | None = None, model: str | None = None, mac: str | None = None, link: str = 'up', apply: str = 'both', reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, network: str | None = None, bridge: str | None = None, model: str | None = None, mac: str | None = None, link: str = 'up', apply: str = 'both') -> dict[str, Any]: ...
+
+class _NicDetach:
+    def __call__(self, *, name: str, mac: str, timeout: float | str = 60.0, apply: str = 'both') -> dict[str, Any]:
+        """Take a network card away from a VM, and wait until its guest has let go of it."""
+    def submit(self, *, name: str, mac: str, timeout: float | str = 60.0, apply: str = 'both', reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], mac: str, timeout: float | str = 60.0, apply: str = 'both', reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, mac: str, timeout: float | str = 60.0, apply: str = 'both') -> dict[str, Any]: ...
+
+class _NicLink:
+    def __call__(self, *, name: str, state: str, mac: str | None = None, apply: str = 'both') -> dict[str, Any]:
+        """Plug the cable of a network card in, or pull it."""
+    def submit(self, *, name: str, state: str, mac: str | None = None, apply: str = 'both', reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], state: str, mac: str | None = None, apply: str = 'both', reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, state: str, mac: str | None = None, apply: str = 'both') -> dict[str, Any]: ...
+
+class _NicList:
+    def __call__(self, *, name: str) -> Items:
+        """List the network cards of a VM, of what runs and of its definition."""
+
 class _TemplateAdd:
     def __call__(self, *, name: str, image: str | None = None, start: bool | None = None, vcpus: int | None = None, memory: int | str | None = None, ssh_key: str | None = None, mode: str | None = None, pool: str | None = None, customize: str | None = None, customize_profile: str | None = None, write: list[str] | dict[str, str] | None = None, run_at_first_boot: list[str] | str | None = None, timezone: str | None = None, wait: str | None = None, wait_timeout: float | str | None = None, on_timeout: str | None = None, disks: list[int | str] | str | None = None, swap: int | str | None = None, networks: list[str] | str | None = None, tags: list[str] | str | None = None, file: str | None = None, replace: bool = False) -> dict[str, Any]:
         """Keep a template: an image, and whatever else `vm clone` takes that is not of one VM alone."""
@@ -188,6 +221,27 @@ class _TemplateRender:
 class _TemplateShow:
     def __call__(self, *, name: str) -> dict[str, Any]:
         """Show what a template says."""
+
+class _VmAttachDevice:
+    def __call__(self, *, name: str, file: str, apply: str = 'both') -> dict[str, Any]:
+        """Plug in a device that is described in libvirt's XML."""
+    def submit(self, *, name: str, file: str, apply: str = 'both', reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], file: str, apply: str = 'both', reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, file: str, apply: str = 'both') -> dict[str, Any]: ...
+
+class _VmAttachDisk:
+    def __call__(self, *, name: str, size: int | str | None = None, source: str | None = None, pool: str | None = None, format: str | None = None, bus: str | None = None, target: str | None = None, cache: str | None = None, serial: str | None = None, apply: str = 'both') -> dict[str, Any]:
+        """Give a VM another disk: a new, empty one, or one that lies in a storage pool of its host."""
+    def submit(self, *, name: str, size: int | str | None = None, source: str | None = None, pool: str | None = None, format: str | None = None, bus: str | None = None, target: str | None = None, cache: str | None = None, serial: str | None = None, apply: str = 'both', reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], size: int | str | None = None, source: str | None = None, pool: str | None = None, format: str | None = None, bus: str | None = None, target: str | None = None, cache: str | None = None, serial: str | None = None, apply: str = 'both', reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, size: int | str | None = None, source: str | None = None, pool: str | None = None, format: str | None = None, bus: str | None = None, target: str | None = None, cache: str | None = None, serial: str | None = None, apply: str = 'both') -> dict[str, Any]: ...
+
+class _VmAttachIso:
+    def __call__(self, *, name: str, iso: str, target: str | None = None, force: bool = False, apply: str = 'both') -> dict[str, Any]:
+        """Put an ISO file into a VM's CD-ROM drive; one that is off gets a drive when it has none."""
+    def submit(self, *, name: str, iso: str, target: str | None = None, force: bool = False, apply: str = 'both', reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], iso: str, target: str | None = None, force: bool = False, apply: str = 'both', reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, iso: str, target: str | None = None, force: bool = False, apply: str = 'both') -> dict[str, Any]: ...
 
 class _VmAutostart:
     def __call__(self, *, name: str, off: bool = False) -> dict[str, Any]:
@@ -216,6 +270,27 @@ class _VmDestroy:
     def submit(self, *, name: str, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
     def submit_many(self, *, name: list[str], reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, name: str) -> dict[str, Any]: ...
+
+class _VmDetachDevice:
+    def __call__(self, *, name: str, file: str, timeout: float | str = 60.0, apply: str = 'both') -> dict[str, Any]:
+        """Unplug the device that libvirt's XML describes, and wait until the guest has let go of it."""
+    def submit(self, *, name: str, file: str, timeout: float | str = 60.0, apply: str = 'both', reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], file: str, timeout: float | str = 60.0, apply: str = 'both', reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, file: str, timeout: float | str = 60.0, apply: str = 'both') -> dict[str, Any]: ...
+
+class _VmDetachDisk:
+    def __call__(self, *, name: str, target: str, remove: bool = False, timeout: float | str = 60.0, apply: str = 'both') -> dict[str, Any]:
+        """Take a disk away from a VM, and wait until its guest has let go of it. The disk itself stays, or is removed."""
+    def submit(self, *, name: str, target: str, remove: bool = False, timeout: float | str = 60.0, apply: str = 'both', reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], target: str, remove: bool = False, timeout: float | str = 60.0, apply: str = 'both', reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, target: str, remove: bool = False, timeout: float | str = 60.0, apply: str = 'both') -> dict[str, Any]: ...
+
+class _VmEject:
+    def __call__(self, *, name: str, target: str | None = None, force: bool = False, apply: str = 'both') -> dict[str, Any]:
+        """Take the medium out of a VM's CD-ROM drive."""
+    def submit(self, *, name: str, target: str | None = None, force: bool = False, apply: str = 'both', reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], target: str | None = None, force: bool = False, apply: str = 'both', reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, target: str | None = None, force: bool = False, apply: str = 'both') -> dict[str, Any]: ...
 
 class _VmFlatten:
     def __call__(self, *, name: str, bandwidth: int | str | None = None) -> dict[str, Any]:
@@ -323,6 +398,13 @@ class _VmSave:
     def submit_many(self, *, name: list[str], pool: str | None = None, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, name: str, pool: str | None = None) -> dict[str, Any]: ...
 
+class _VmSetBootDevice:
+    def __call__(self, *, name: str, dev: list[str] | str) -> dict[str, Any]:
+        """Say what a VM boots from, in which order. It matters from its next start on."""
+    def submit(self, *, name: str, dev: list[str] | str, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], dev: list[str] | str, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, dev: list[str] | str) -> dict[str, Any]: ...
+
 class _VmSetMaxMemory:
     def __call__(self, *, name: str, size: int | str, slots: int | None = None, offline: bool = False, timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False) -> dict[str, Any]:
         """Set how much memory a VM can be given while it runs; it takes effect at its next start."""
@@ -393,8 +475,19 @@ class _VmUntag:
     def submit_many(self, *, name: list[str], tags: list[str] | str | None = None, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, name: str, tags: list[str] | str | None = None) -> dict[str, Any]: ...
 
+class _VmUpdateDevice:
+    def __call__(self, *, name: str, file: str, force: bool = False, apply: str = 'both') -> dict[str, Any]:
+        """Change a device to what libvirt's XML describes, as far as libvirt can change that kind of device."""
+    def submit(self, *, name: str, file: str, force: bool = False, apply: str = 'both', reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], file: str, force: bool = False, apply: str = 'both', reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, file: str, force: bool = False, apply: str = 'both') -> dict[str, Any]: ...
+
 class Audit:
     list: _AuditList
+
+class Disk:
+    info: _DiskInfo
+    list: _DiskList
 
 class Fleet:
     create: _FleetCreate
@@ -441,6 +534,12 @@ class Key:
 class Lock:
     list: _LockList
 
+class Nic:
+    attach: _NicAttach
+    detach: _NicDetach
+    link: _NicLink
+    list: _NicList
+
 class Template:
     add: _TemplateAdd
     list: _TemplateList
@@ -449,10 +548,16 @@ class Template:
     show: _TemplateShow
 
 class Vm:
+    attach_device: _VmAttachDevice
+    attach_disk: _VmAttachDisk
+    attach_iso: _VmAttachIso
     autostart: _VmAutostart
     clone: _VmClone
     describe: _VmDescribe
     destroy: _VmDestroy
+    detach_device: _VmDetachDevice
+    detach_disk: _VmDetachDisk
+    eject: _VmEject
     flatten: _VmFlatten
     info: _VmInfo
     list: _VmList
@@ -469,6 +574,7 @@ class Vm:
     restore: _VmRestore
     resume: _VmResume
     save: _VmSave
+    set_boot_device: _VmSetBootDevice
     set_max_memory: _VmSetMaxMemory
     set_memory: _VmSetMemory
     set_state: _VmSetState
@@ -479,15 +585,18 @@ class Vm:
     tag: _VmTag
     unprotect: _VmUnprotect
     untag: _VmUntag
+    update_device: _VmUpdateDevice
 
 class Cloud(Connection):
     audit: Audit
+    disk: Disk
     fleet: Fleet
     host: Host
     image: Image
     job: Job
     key: Key
     lock: Lock
+    nic: Nic
     template: Template
     vm: Vm
     def __init__(self, settings: config.Settings) -> None: ...

@@ -38,7 +38,7 @@ class Policy(Record):
     )
 
     @classmethod
-    def label(cls) -> str:
+    def called(cls) -> str:
         return "group"
 
 

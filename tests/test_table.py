@@ -67,6 +67,12 @@ SAMPLES: dict[str, Any] = {
     "name-list": "default,lan",
     "tag-list": "ci,nightly",
     "uuid": "12345678-9abc-def0-1234-56789abcdef0",
+    "volume": "web1-data.qcow2",
+    "target": "vdb",
+    "choice-list": "hd",
+    "mac": "52:54:00:12:34:56",
+    "tag": "nightly",
+    "device-xml": "<watchdog model='i6300esb'/>",
     "text-file": "memory = 4G\n",
     "size-or-change": "+2G",
     "number-or-change": "-1",
@@ -84,9 +90,18 @@ def sample(kind: Kind) -> Any:
     return kind.choices[0] if kind.choices else SAMPLES[kind.name]
 
 
+# Of these one has to be given, and only one; the first is taken here.
+ONE_OF = {"vm attach-disk": ("size", "source"), "nic attach": ("network", "bridge")}
+# What does not go with the rest.
+ALONE = {"snapshot create": {"disk_only", "quiesce"}}
+
+
 def filled(action: type[Action], *, everything: bool = True) -> Action:
     """An action with a value for every argument, or for the required ones only."""
-    return action(**{name: sample(f.kind) for name, f in action.FIELDS.items() if everything or f.required})
+    first, *others = ONE_OF.get(action.NAME, ("",))
+    out = {*others, *ALONE.get(action.NAME, ())}
+    fields = {name: field for name, field in action.FIELDS.items() if name not in out}
+    return action(**{name: sample(f.kind) for name, f in fields.items() if everything or f.required or name == first})
 
 
 def name_of(value: Any) -> str:

@@ -249,4 +249,4 @@ def typed(action: type[Action], name: str, value: Any) -> Any:
         return [field.kind.terminal(word) for word in value] if field.kind.repeated else field.kind.terminal(value)
     except ValueError as error:
         expected = f"expected {field.kind.expected}"
-        raise Refused("wrong_input", f"{action.label()}: {field.option}: {error}", expected) from None
+        raise Refused("wrong_input", f"{action.called()}: {field.option}: {error}", expected) from None

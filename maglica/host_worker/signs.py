@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from maglica.errors import Refused
+from maglica.host_worker.device import boot, disks, elements, nics
 from maglica.host_worker.disk import qcow2
 from maglica.host_worker.domain import saved
 from maglica.host_worker.hypervisor import Hypervisor
@@ -104,9 +105,74 @@ def _sizes(text: str) -> dict[str, int]:
     return {"vcpus": vcpus.read(text).used, "memory": has.now, "most": has.ceiling or has.total, "slots": has.slots}
 
 
+def disk_is(hypervisor: Hypervisor, uuid: str, target: str, path: str | None, live: bool, config: bool) -> bool:
+    """A disk or drive of that name holds that file (None: nothing, or is not there) where it was to be changed."""
+    found = hypervisor.layout_of(uuid)
+    if found is None:
+        return False
+    texts = [text for text, asked in zip(found, (live, config), strict=True) if asked]
+    pieces = [elements.disks(text).get(target) for text in texts if text is not None]
+    return all((disks.facts(piece)["path"] if piece else None) == path for piece in pieces)
+
+
+def nic_is(hypervisor: Hypervisor, uuid: str, mac: str, link: str | None, live: bool, config: bool) -> bool:
+    """A network card of that address is there with its cable so (None: it is not there) where it was to be changed."""
+    found = hypervisor.layout_of(uuid)
+    if found is None:
+        return False
+    texts = [text for text, asked in zip(found, (live, config), strict=True) if asked]
+    pieces = [elements.nics(text).get(mac) for text in texts if text is not None]
+    return all((nics.facts(piece)["link"] if piece else None) == link for piece in pieces)
+
+
+def boots_from(hypervisor: Hypervisor, uuid: str, order: list[str]) -> bool:
+    """The definition names these to boot from."""
+    found = hypervisor.layout_of(uuid)
+    return found is not None and boot.order(found[1]) == order
+
+
+def has_snapshot(hypervisor: Hypervisor, uuid: str, label: str) -> bool:
+    """The very domain has a snapshot of that label."""
+    return hypervisor.has_snapshot(uuid, label)
+
+
+def no_snapshot(hypervisor: Hypervisor, uuid: str, label: str) -> bool:
+    """The very domain is there and has no snapshot of that label."""
+    return hypervisor.has_domain(uuid) and not hypervisor.has_snapshot(uuid, label)
+
+
+def is_current_snapshot(hypervisor: Hypervisor, uuid: str, label: str) -> bool:
+    """The very domain's present state goes back to that snapshot."""
+    return hypervisor.is_current_snapshot(uuid, label)
+
+
+def no_file(hypervisor: Hypervisor, path: str) -> bool:
+    """A file was deleted."""
+    return not os.path.lexists(path)
+
+
 SIGNS: dict[str, Callable[..., bool]] = {
     function.__name__: function
-    for function in (runs, is_off, is_in, autostarts, is_saved, defined, is_gone, has_name, is_flat, marked, is_sized)
+    for function in (
+        runs,
+        is_off,
+        is_in,
+        autostarts,
+        is_saved,
+        defined,
+        is_gone,
+        has_name,
+        is_flat,
+        marked,
+        is_sized,
+        disk_is,
+        nic_is,
+        boots_from,
+        no_file,
+        has_snapshot,
+        no_snapshot,
+        is_current_snapshot,
+    )
 }
 
 

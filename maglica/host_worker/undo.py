@@ -13,6 +13,7 @@ from typing import Any
 
 from maglica.errors import Failed, MaglicaError
 from maglica.host_worker import commands
+from maglica.host_worker.device import plugging
 from maglica.host_worker.disk import dependants, volumes
 from maglica.host_worker.domain import saved
 from maglica.host_worker.hypervisor import Hypervisor
@@ -93,6 +94,29 @@ def settle_saved(hypervisor: Hypervisor, name: str, uuid: str, path: str) -> Non
     saved.settle(hypervisor, name, uuid, path)
 
 
+def remove_unused(hypervisor: Hypervisor, paths: list[str]) -> None:
+    """Files that were to be made for the job, under names that were free; those that a VM has by now stay."""
+    used = {link for disks in dependants.chains(hypervisor) for link in disks}
+    for path in paths:
+        if os.path.lexists(path) and os.path.realpath(path) not in used:
+            os.unlink(path)
+
+
+def unplug(hypervisor: Hypervisor, uuid: str, piece: str, before: int) -> None:
+    """A device that the job plugged into what runs; `before`: how many of its kind there were."""
+    plugging.take_out(hypervisor, uuid, piece, before)
+
+
+def plug_in(hypervisor: Hypervisor, uuid: str, piece: str, before: int) -> None:
+    """A device that the job unplugged from what runs."""
+    plugging.put_in(hypervisor, uuid, piece, before)
+
+
+def update_live(hypervisor: Hypervisor, uuid: str, piece: str) -> None:
+    """A device of what runs that the job changed, as it was."""
+    plugging.put_back(hypervisor, uuid, piece)
+
+
 # Safe whatever became of the job: a file that holds its id is no part of what it made in the end.
 HARMLESS = frozenset({"remove_part", "settle_removed"})
 
@@ -109,6 +133,10 @@ UNDOS: dict[str, Callable[..., None]] = {
         undefine,
         redefine,
         settle_saved,
+        remove_unused,
+        unplug,
+        plug_in,
+        update_live,
     )
 }
 

@@ -20,13 +20,24 @@ def of(hypervisor: Hypervisor, paths: Sequence[str]) -> list[Dependant]:
     return bases.dependants(wanted, _chains(hypervisor), own=wanted)
 
 
+def chains(hypervisor: Hypervisor) -> list[list[str]]:
+    """The files of each disk that a domain has, in what runs or in its definition."""
+    found = []
+    for _, live, config in hypervisor.layouts():
+        for text in (live, config):
+            for disk in domain_xml.read(text).disks if text else []:
+                if disk.path:
+                    found.append([os.path.realpath(link) for link in look.chain(look.disk_path(hypervisor, disk))])
+    return found
+
+
 def _chains(hypervisor: Hypervisor) -> Iterator[tuple[str | None, list[str]]]:
     seen = set()
     for domain, _ in hypervisor.domains():
         for disk in domain.disks:
             if disk.path:
                 links = [os.path.realpath(link) for link in look.chain(look.disk_path(hypervisor, disk))]
-                seen.add(links[0])
+                seen.update(links)  # an overlay in the middle belongs to that domain as well
                 yield domain.name, links
     for pool in hypervisor.pools():
         if pool["type"] in domain_xml.FILE_POOLS and pool["path"]:

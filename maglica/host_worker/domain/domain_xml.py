@@ -123,6 +123,11 @@ def _disk(disk: ET.Element) -> Disk:
     )
 
 
+def disk(piece: str) -> Disk:
+    """What the element of one disk says."""
+    return _disk(ET.fromstring(piece))
+
+
 def _nic(nic: ET.Element) -> dict[str, str | None]:
     mac, source, model, target = (nic.find(tag) for tag in ("mac", "source", "model", "target"))
     return {

@@ -142,10 +142,10 @@ def sources(hypervisor: Hypervisor, domain: Domain, storage: Storage) -> list[So
 def _source(hypervisor: Hypervisor, domain: Domain, disk: Disk, storage: Storage) -> Source:
     path = disk_path(hypervisor, disk)
     if not hypervisor.has_files:
-        return Source(disk, path, *_sizes(hypervisor, domain.name, disk), file=False)
+        return Source(disk, path, *sizes(hypervisor, domain.name, disk), file=False)
     device = _is_device(path)
     links = [path] if device else chain(path)
-    capacity, allocation = _sizes(hypervisor, domain.name, disk)
+    capacity, allocation = sizes(hypervisor, domain.name, disk)
     allocation += sum(_allocated(link) for link in links[1:])  # a copy takes what is behind it as well
     return Source(
         disk,
@@ -172,7 +172,7 @@ def _allocated(path: str) -> int:
         return 0
 
 
-def _sizes(hypervisor: Hypervisor, name: str, disk: Disk) -> tuple[int, int]:
+def sizes(hypervisor: Hypervisor, name: str, disk: Disk) -> tuple[int, int]:
     """(capacity, allocation): from the file itself where it tells, which is much quicker than libvirt."""
     path = disk.path or ""
     if hypervisor.has_files and disk.source == "file" and disk.format in ("qcow2", "raw"):
@@ -274,7 +274,7 @@ def machine(hypervisor: Hypervisor, name: str) -> Value:
 
 
 def _disk(hypervisor: Hypervisor, name: str, disk: Disk) -> Value:
-    capacity, allocation = _sizes(hypervisor, name, disk) if disk.path and disk.device == "disk" else (None, None)
+    capacity, allocation = sizes(hypervisor, name, disk) if disk.path and disk.device == "disk" else (None, None)
     return {
         "target": disk.target,
         "device": disk.device,

@@ -5,15 +5,17 @@ from __future__ import annotations
 from maglica.host_worker.hypervisor.agent import Agent
 from maglica.host_worker.hypervisor.block_jobs import BlockJobs
 from maglica.host_worker.hypervisor.connection import STATES, Hung
+from maglica.host_worker.hypervisor.devices import Devices
 from maglica.host_worker.hypervisor.domains import Domains
 from maglica.host_worker.hypervisor.memory import Memory
 from maglica.host_worker.hypervisor.node import Node
 from maglica.host_worker.hypervisor.power import Power
 from maglica.host_worker.hypervisor.size import Size
+from maglica.host_worker.hypervisor.snapshots import Snapshots
 from maglica.host_worker.hypervisor.volumes import Volumes
 
 __all__ = ["STATES", "Hung", "Hypervisor"]
 
 
-class Hypervisor(Domains, Power, Memory, Agent, BlockJobs, Volumes, Size, Node):
+class Hypervisor(Domains, Power, Memory, Devices, Snapshots, Agent, BlockJobs, Volumes, Size, Node):
     """What we ask of libvirt: one connection, its questions and orders by subject."""

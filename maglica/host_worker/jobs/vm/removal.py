@@ -10,6 +10,7 @@ from maglica.host_worker.disk import dependants
 from maglica.host_worker.domain import domain_xml, look, removing, saved
 from maglica.host_worker.domain.look import ACTIVE
 from maglica.host_worker.host import Host
+from maglica.host_worker.snapshot import files as snapshot_files
 from maglica.host_worker.work import Work
 
 
@@ -34,6 +35,7 @@ def vm_remove(want: VmRemove, host: Host, work: Work) -> dict[str, Any]:
     if state in ACTIVE and not want.force:
         raise Refused("wrong_state", f"{want.name} is {state}", "stop it first, or use --force to pull the plug")
     own = [] if want.keep_disks else [source.path for source in look.sources(hypervisor, domain, host.storage)]
+    own += snapshot_files.own(want.name, own, host) if not want.keep_disks else []
     own += [domain.mark["seed"]] if "seed" in domain.mark and not want.keep_disks else []
     own += [domain.mark[saved.MARK]] if saved.MARK in domain.mark and not want.keep_disks else []
     doomed, kept = look.users_of(hypervisor, want.name, own)
