@@ -202,6 +202,43 @@ class _NicList:
     def __call__(self, *, name: str) -> Items:
         """List the network cards of a VM, of what runs and of its definition."""
 
+class _SnapshotCreate:
+    def __call__(self, *, name: str, label: str | None = None, disk_only: bool = False, external: bool = False, memory: bool | None = None, quiesce: bool = False, description: str | None = None) -> dict[str, Any]:
+        """Keep the state of a VM: its disks, and its memory when it runs."""
+    def submit(self, *, name: str, label: str | None = None, disk_only: bool = False, external: bool = False, memory: bool | None = None, quiesce: bool = False, description: str | None = None, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], label: str | None = None, disk_only: bool = False, external: bool = False, memory: bool | None = None, quiesce: bool = False, description: str | None = None, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, label: str | None = None, disk_only: bool = False, external: bool = False, memory: bool | None = None, quiesce: bool = False, description: str | None = None) -> dict[str, Any]: ...
+
+class _SnapshotCurrent:
+    def __call__(self, *, name: str) -> dict[str, Any]:
+        """Show the snapshot that a VM's present state goes back to."""
+
+class _SnapshotInfo:
+    def __call__(self, *, name: str, label: str) -> dict[str, Any]:
+        """Show all about one snapshot, and why it cannot be reverted to or removed where that is so."""
+
+class _SnapshotList:
+    def __call__(self, *, name: str) -> Items:
+        """List the snapshots of a VM as a tree."""
+
+class _SnapshotParent:
+    def __call__(self, *, name: str, label: str | None = None) -> dict[str, Any]:
+        """Show the snapshot from which another one was made."""
+
+class _SnapshotRemove:
+    def __call__(self, *, name: str, label: str, children: bool = False, metadata_only: bool = False) -> dict[str, Any]:
+        """Forget a snapshot. The VM keeps its present state."""
+    def submit(self, *, name: str, label: str, children: bool = False, metadata_only: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], label: str, children: bool = False, metadata_only: bool = False, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, label: str, children: bool = False, metadata_only: bool = False) -> dict[str, Any]: ...
+
+class _SnapshotRevert:
+    def __call__(self, *, name: str, label: str, state: str = 'same', force: bool = False, ignore_missing: bool = False) -> dict[str, Any]:
+        """Bring a VM back to a snapshot. What happened since is lost."""
+    def submit(self, *, name: str, label: str, state: str = 'same', force: bool = False, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], label: str, state: str = 'same', force: bool = False, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, label: str, state: str = 'same', force: bool = False, ignore_missing: bool = False) -> dict[str, Any]: ...
+
 class _TemplateAdd:
     def __call__(self, *, name: str, image: str | None = None, start: bool | None = None, vcpus: int | None = None, memory: int | str | None = None, ssh_key: str | None = None, mode: str | None = None, pool: str | None = None, customize: str | None = None, customize_profile: str | None = None, write: list[str] | dict[str, str] | None = None, run_at_first_boot: list[str] | str | None = None, timezone: str | None = None, wait: str | None = None, wait_timeout: float | str | None = None, on_timeout: str | None = None, disks: list[int | str] | str | None = None, swap: int | str | None = None, networks: list[str] | str | None = None, tags: list[str] | str | None = None, file: str | None = None, replace: bool = False) -> dict[str, Any]:
         """Keep a template: an image, and whatever else `vm clone` takes that is not of one VM alone."""
@@ -540,6 +577,15 @@ class Nic:
     link: _NicLink
     list: _NicList
 
+class Snapshot:
+    create: _SnapshotCreate
+    current: _SnapshotCurrent
+    info: _SnapshotInfo
+    list: _SnapshotList
+    parent: _SnapshotParent
+    remove: _SnapshotRemove
+    revert: _SnapshotRevert
+
 class Template:
     add: _TemplateAdd
     list: _TemplateList
@@ -597,6 +643,7 @@ class Cloud(Connection):
     key: Key
     lock: Lock
     nic: Nic
+    snapshot: Snapshot
     template: Template
     vm: Vm
     def __init__(self, settings: config.Settings) -> None: ...

@@ -1,0 +1,52 @@
+"""`snapshot remove`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from maglica.actions.snapshot import SnapshotRemove
+from maglica.errors import Refused
+from maglica.host_worker.device import plugging
+from maglica.host_worker.disk import dependants
+from maglica.host_worker.host import Host
+from maglica.host_worker.signs import sign
+from maglica.host_worker.snapshot import files, model, planning
+from maglica.host_worker.snapshot.model import Snapshot
+from maglica.host_worker.work import Work
+
+
+def remove(want: SnapshotRemove, host: Host, work: Work) -> dict[str, Any]:
+    hypervisor = host.hypervisor
+    subject = plugging.look(want.name, host)
+    known = {one.label: one for one in files.all_of(hypervisor, want.name)}
+    told = {"name": want.name, "host": host.name, "label": want.label}
+    if want.label not in known:
+        return {**told, "removed": [], "changed": False}
+    below = model.below(want.label, list(known.values()))
+    doomed = [*(below if want.children else []), want.label]
+    if not want.metadata_only:
+        for label in doomed:
+            _refuse(want, known[label], host)
+    work.will({"remove": doomed, "of": want.name, "metadata_only": want.metadata_only})
+    result = {**told, "removed": doomed, "changed": True}
+    for label in doomed:
+        last = sign("no_snapshot", result, uuid=subject.uuid, label=label) if label == want.label else None
+        with work.step(f"remove {label}", sign=last):
+            hypervisor.delete_snapshot(want.name, label, metadata_only=want.metadata_only)
+    return result
+
+
+def _refuse(want: SnapshotRemove, one: Snapshot, host: Host) -> None:
+    if why := planning.removing(one, host.hypervisor.libvirt_release()):
+        hint = "--metadata-only forgets libvirt's record of it"
+        raise Refused("environment_error", f"{want.name}: {one.label} cannot be removed: {why}", hint)
+    # Both kinds are written into the frozen disks.
+    own = files.own(want.name, [*one.disks.values(), *one.overlays.values()], host)
+    paths = [*one.disks.values(), *one.overlays.values(), *own]
+    for other in dependants.of(host.hypervisor, paths):
+        if other.domain != want.name and other.path not in paths:
+            raise Refused(
+                "protected",
+                f"{want.name}: {one.label} cannot be removed: {other.domain or other.path} rests on {other.base}",
+                "flatten or remove that one first",
+            )
