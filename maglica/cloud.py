@@ -324,7 +324,8 @@ class Connection:
 
     def read(self, action: Action, timeout: float | None = None) -> wire.Message:
         """Answer a read."""
-        return self.call(action.NAME, action.values(), timeout)
+        usual = self.settings.client.read_timeout + action.patience()
+        return self.call(action.NAME, action.values(), timeout or usual)
 
     def make(self, action: type[Action], values: dict[str, Any]) -> Action:
         """The action with these values; what they do not say is taken from the template that they name."""

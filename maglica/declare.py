@@ -226,6 +226,14 @@ class Action(Record):
         values = self.values()
         return self.LIMIT + (float(values["wait_timeout"]) if values.get("wait") else 0.0)
 
+    def least_role(self) -> str:
+        """The least role that may ask for this very action."""
+        return self.ROLE
+
+    def patience(self) -> float:
+        """Seconds beyond the usual that the answer to this very question takes: one that looks twice."""
+        return float(self.values().get("interval") or 0.0)
+
     def asks_whole_fleet(self) -> bool:
         """Whether this very action is refused while a known host does not answer; one with an `offline` that does not
         take the VM down starts nothing."""

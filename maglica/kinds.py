@@ -242,16 +242,18 @@ def _duration(value: Any) -> float:
 DURATION = Kind("duration", "a duration such as 90s, 15m, 4h or 7d", "float | str", _duration)
 
 
-def duration(low: float) -> Kind:
-    """A duration of at least `low` seconds."""
+def duration(low: float, high: float | None = None) -> Kind:
+    """A duration of at least `low` seconds, and of at most `high`."""
 
     def check(value: Any) -> float:
         seconds = _duration(value)
-        if seconds < low:
+        if seconds < low or (high is not None and seconds > high):
             raise ValueError(f"{value!r} is out of range")
         return seconds
 
-    return Kind("duration", f"{DURATION.expected}, at least {low:g} s", "float | str", check)
+    most = f", at most {high:g} s" if high is not None else ""
+    name = "duration" if high is None else "interval"
+    return Kind(name, f"{DURATION.expected}, at least {low:g} s{most}", "float | str", check)
 
 
 def _bool(value: Any) -> bool:
@@ -324,6 +326,37 @@ def _condition(value: Any) -> str:
 # What a VM has come to when a job that started it is done; `host_worker/domain/readiness.py` says what each means.
 CONDITION = Kind("condition", "running, ip, ssh, agent or console:TEXT", "str", _condition)
 PORT = integer(1, 65535)
+
+
+def _moment(value: Any) -> str:
+    from datetime import datetime
+
+    text = _one_line(value).strip()
+    if text == "now":
+        return text
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no time") from None
+    if found.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone")
+    return text
+
+
+MOMENT = Kind("moment", "now, or a time with its zone such as 2026-11-20T08:30:00Z", "str", _moment)
+
+
+def _keys(value: Any) -> list[str]:
+    from maglica import keyboard  # a table that one command needs
+
+    words = value if isinstance(value, (list, tuple)) else _one_line(value).replace(",", " ").split()
+    found = [keyboard.checked(str(word)) for word in words]
+    if not 0 < len(found) <= 64:
+        raise ValueError(f"{len(found)} strokes are not from 1 to 64")
+    return found
+
+
+KEYS = Kind("keys", "keys such as enter or ctrl-alt-delete, several with commas", "list[str] | str", _keys)
 
 
 def choice(*words: str) -> Kind:

@@ -294,6 +294,10 @@ class _VmClone:
     def submit_many(self, *, image: str, hostname: list[str] | str, on: str | None = None, start: bool = True, vcpus: int | None = None, memory: int | str | None = None, ip: str | None = None, gateway: str | None = None, dns: list[str] | str | None = None, ssh_key: str | None = None, root_password_hash: str | None = None, mac: list[str] | str | None = None, mode: str = 'auto', pool: str | None = None, customize: str = 'guestfs', customize_profile: str | None = None, write: list[str] | dict[str, str] | None = None, upload: list[dict[str, Any]] | dict[str, bytes] | None = None, run_at_first_boot: list[str] | str | None = None, user: list[dict[str, Any]] | str | None = None, timezone: str | None = None, wait: str | None = None, wait_timeout: float | str = 300.0, on_timeout: str = 'keep', format: str | None = None, disks: list[int | str] | str | None = None, swap: int | str | None = None, networks: list[str] | str | None = None, tags: list[str] | str | None = None, template: str | None = None, fleet: str | None = None, copy_image: str | None = None, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None, count: int | None = None, first: int | str = 1, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, image: str, hostname: str, on: str | None = None, start: bool = True, vcpus: int | None = None, memory: int | str | None = None, ip: str | None = None, gateway: str | None = None, dns: list[str] | str | None = None, ssh_key: str | None = None, root_password_hash: str | None = None, mac: list[str] | str | None = None, mode: str = 'auto', pool: str | None = None, customize: str = 'guestfs', customize_profile: str | None = None, write: list[str] | dict[str, str] | None = None, upload: list[dict[str, Any]] | dict[str, bytes] | None = None, run_at_first_boot: list[str] | str | None = None, user: list[dict[str, Any]] | str | None = None, timezone: str | None = None, wait: str | None = None, wait_timeout: float | str = 300.0, on_timeout: str = 'keep', format: str | None = None, disks: list[int | str] | str | None = None, swap: int | str | None = None, networks: list[str] | str | None = None, tags: list[str] | str | None = None, template: str | None = None, fleet: str | None = None, copy_image: str | None = None, ignore_missing: bool = False) -> dict[str, Any]: ...
 
+class _VmConf:
+    def __call__(self, *, name: str, stored: bool = False, format: str = 'xml', secrets: bool = False) -> dict[str, Any]:
+        """Print a VM's definition as XML, or as a tree: of what runs, where it runs; passwords are masked."""
+
 class _VmDescribe:
     def __call__(self, *, name: str, text: str) -> dict[str, Any]:
         """Keep a line of text with a VM."""
@@ -322,12 +326,27 @@ class _VmDetachDisk:
     def submit_many(self, *, name: list[str], target: str, remove: bool = False, timeout: float | str = 60.0, apply: str = 'both', reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, name: str, target: str, remove: bool = False, timeout: float | str = 60.0, apply: str = 'both') -> dict[str, Any]: ...
 
+class _VmDiff:
+    def __call__(self, *, name: str) -> dict[str, Any]:
+        """Show what will be otherwise in a VM after its next start: what runs against its stored definition."""
+
+class _VmDump:
+    def __call__(self, *, name: str, memory_only: bool = False, live: bool = False, pool: str | None = None) -> dict[str, Any]:
+        """Write a core dump of a VM to a file in a pool of its host, for crash(8) or gdb; it stands still meanwhile."""
+    def submit(self, *, name: str, memory_only: bool = False, live: bool = False, pool: str | None = None, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], memory_only: bool = False, live: bool = False, pool: str | None = None, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, memory_only: bool = False, live: bool = False, pool: str | None = None) -> dict[str, Any]: ...
+
 class _VmEject:
     def __call__(self, *, name: str, target: str | None = None, force: bool = False, apply: str = 'both') -> dict[str, Any]:
         """Take the medium out of a VM's CD-ROM drive."""
     def submit(self, *, name: str, target: str | None = None, force: bool = False, apply: str = 'both', reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
     def submit_many(self, *, name: list[str], target: str | None = None, force: bool = False, apply: str = 'both', reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, name: str, target: str | None = None, force: bool = False, apply: str = 'both') -> dict[str, Any]: ...
+
+class _VmFind:
+    def __call__(self, *, what: str) -> Items:
+        """Find VMs by a MAC or IP address, a UUID or its beginning, or the path of a disk or of what it rests on."""
 
 class _VmFlatten:
     def __call__(self, *, name: str, bandwidth: int | str | None = None) -> dict[str, Any]:
@@ -336,12 +355,16 @@ class _VmFlatten:
     def submit_many(self, *, name: list[str], bandwidth: int | str | None = None, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, name: str, bandwidth: int | str | None = None) -> dict[str, Any]: ...
 
+class _VmHistory:
+    def __call__(self, *, name: str, last: int = 20) -> Items:
+        """Show what was done to a VM: its jobs, the newest last; also of one that is gone."""
+
 class _VmInfo:
     def __call__(self, *, name: str) -> dict[str, Any]:
         """Show all that is known of a VM: state, resources, disks, network cards, addresses, console."""
 
 class _VmList:
-    def __call__(self, *, all: bool = False, host: str | None = None, state: str | None = None) -> Items:
+    def __call__(self, *, all: bool = False, host: str | None = None, state: str | None = None, name: str | None = None, tag: str | None = None, owner: str | None = None) -> Items:
         """List the VMs of all hosts, as they are at this moment."""
 
 class _VmManagedsave:
@@ -435,6 +458,17 @@ class _VmSave:
     def submit_many(self, *, name: list[str], pool: str | None = None, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, name: str, pool: str | None = None) -> dict[str, Any]: ...
 
+class _VmScreenshot:
+    def __call__(self, *, name: str, file: str | None = None, screen: int = 0) -> dict[str, Any]:
+        """Write what a VM shows on its screen to a PNG file of this terminal's machine."""
+
+class _VmSendKey:
+    def __call__(self, *, name: str, keys: list[str] | str, hold: float | str = 0.1) -> dict[str, Any]:
+        """Press keys of a VM's keyboard, one stroke after the other."""
+    def submit(self, *, name: str, keys: list[str] | str, hold: float | str = 0.1, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], keys: list[str] | str, hold: float | str = 0.1, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, keys: list[str] | str, hold: float | str = 0.1) -> dict[str, Any]: ...
+
 class _VmSetBootDevice:
     def __call__(self, *, name: str, dev: list[str] | str) -> dict[str, Any]:
         """Say what a VM boots from, in which order. It matters from its next start on."""
@@ -463,6 +497,13 @@ class _VmSetState:
     def submit_many(self, *, name: list[str], state: str, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, name: str, state: str) -> dict[str, Any]: ...
 
+class _VmSetTime:
+    def __call__(self, *, name: str, to: str = 'now') -> dict[str, Any]:
+        """Set a guest's clock through its agent: to its host's time, or to another one."""
+    def submit(self, *, name: str, to: str = 'now', reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], to: str = 'now', reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, to: str = 'now') -> dict[str, Any]: ...
+
 class _VmSetVcpus:
     def __call__(self, *, name: str, vcpus: int | str, offline: bool = False, apply: str = 'both', timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False) -> dict[str, Any]:
         """Give a VM another number of virtual CPUs, while it runs where that is possible."""
@@ -476,6 +517,10 @@ class _VmStart:
     def submit(self, *, name: str, wait: str | None = None, wait_timeout: float | str = 300.0, ignore_missing: bool = False, ignore_changed_base: bool = False, discard: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
     def submit_many(self, *, name: list[str], wait: str | None = None, wait_timeout: float | str = 300.0, ignore_missing: bool = False, ignore_changed_base: bool = False, discard: bool = False, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, name: str, wait: str | None = None, wait_timeout: float | str = 300.0, ignore_missing: bool = False, ignore_changed_base: bool = False, discard: bool = False) -> dict[str, Any]: ...
+
+class _VmStats:
+    def __call__(self, *, name: str, interval: float | str | None = None) -> dict[str, Any]:
+        """Show what a VM uses: processors, memory, disks, network cards; with --interval how much in each second."""
 
 class _VmStop:
     def __call__(self, *, name: str, timeout: float | str = 60.0, force: bool = False) -> dict[str, Any]:
@@ -497,6 +542,10 @@ class _VmTag:
     def submit(self, *, name: str, tags: list[str] | str, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
     def submit_many(self, *, name: list[str], tags: list[str] | str, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, name: str, tags: list[str] | str) -> dict[str, Any]: ...
+
+class _VmTime:
+    def __call__(self, *, name: str) -> dict[str, Any]:
+        """Show what time it is in a guest, as its agent says, and how far that is from its host's."""
 
 class _VmUnprotect:
     def __call__(self, *, name: str) -> dict[str, Any]:
@@ -599,12 +648,17 @@ class Vm:
     attach_iso: _VmAttachIso
     autostart: _VmAutostart
     clone: _VmClone
+    conf: _VmConf
     describe: _VmDescribe
     destroy: _VmDestroy
     detach_device: _VmDetachDevice
     detach_disk: _VmDetachDisk
+    diff: _VmDiff
+    dump: _VmDump
     eject: _VmEject
+    find: _VmFind
     flatten: _VmFlatten
+    history: _VmHistory
     info: _VmInfo
     list: _VmList
     managedsave: _VmManagedsave
@@ -620,15 +674,20 @@ class Vm:
     restore: _VmRestore
     resume: _VmResume
     save: _VmSave
+    screenshot: _VmScreenshot
+    send_key: _VmSendKey
     set_boot_device: _VmSetBootDevice
     set_max_memory: _VmSetMaxMemory
     set_memory: _VmSetMemory
     set_state: _VmSetState
+    set_time: _VmSetTime
     set_vcpus: _VmSetVcpus
     start: _VmStart
+    stats: _VmStats
     stop: _VmStop
     suspend: _VmSuspend
     tag: _VmTag
+    time: _VmTime
     unprotect: _VmUnprotect
     untag: _VmUntag
     update_device: _VmUpdateDevice

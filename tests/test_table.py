@@ -73,6 +73,9 @@ SAMPLES: dict[str, Any] = {
     "mac": "52:54:00:12:34:56",
     "tag": "nightly",
     "device-xml": "<watchdog model='i6300esb'/>",
+    "keys": ["ctrl-alt-delete", "enter"],
+    "moment": "2026-11-20T08:30:00Z",
+    "interval": "2s",
     "text-file": "memory = 4G\n",
     "size-or-change": "+2G",
     "number-or-change": "-1",
@@ -345,7 +348,7 @@ def test_a_name_that_is_not_in_the_table_runs_nothing(name: str) -> None:
 
 def test_a_wrong_verb_gets_the_nearest_action() -> None:
     with pytest.raises(Refused) as refused:
-        declare.find("vm strat")
+        declare.find("vm strt")
     assert refused.value.hint == "did you mean `vm start`?"
 
 
@@ -467,7 +470,7 @@ def test_the_new_action_is_gone_again() -> None:
 
 
 # What the client worker answers from its records without changing anything; whatever else it does needs a role.
-ONLY_TELLS = {"list", "info", "show", "render", "log", "explain", "status", "tail"}
+ONLY_TELLS = {"list", "history", "info", "show", "render", "log", "explain", "status", "tail"}
 
 
 @pytest.mark.parametrize("name", sorted(declare.load_all()))

@@ -107,6 +107,12 @@ def read(actions: list[Action], session: Session) -> int:
 
 def _ask(action: Action, session: Session) -> Answer:
     message = session.connection.read(action, session.options.timeout)
+    if message.get("item"):
+        from maglica.cli import keeping
+
+        keep = keeping.function(type(action))
+        if keep is not None:
+            message["item"] = keep(action, message["item"])
     return _viewed(action, answers.of_read(type(action), message), session)
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from maglica.cli import cells, output, story
+from maglica.cli import cells, machine, output, story
 from maglica.cli.output import Look
 from maglica.declare import Action
 
@@ -97,6 +97,14 @@ def template_show(item: Any, look: Look) -> str:
 
 
 template_add = template_show
+
+
+vm_info, vm_stats, vm_conf, vm_diff = machine.info, machine.stats, machine.conf, machine.diff
+
+
+def vm_screenshot(item: Any, look: Look) -> str:
+    """The name of the file, for the next command."""
+    return "" if item["file"] == "-" else f"{item['file']}\n"
 
 
 def job_cancel(item: Any, look: Look) -> str:

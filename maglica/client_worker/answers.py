@@ -15,6 +15,7 @@ from maglica.actions.job import JobCancel, JobExplain, JobList, JobLog, JobPrune
 from maglica.actions.key import KeyAdd, KeyList, KeyRevoke
 from maglica.actions.lock import LockList
 from maglica.actions.template import TemplateAdd, TemplateList, TemplateRemove, TemplateRender, TemplateShow
+from maglica.actions.vm.look import VmHistory
 from maglica.client_worker import explain, fleets, labels
 from maglica.client_worker.fleet import Fleet
 from maglica.client_worker.keyring import ANYBODY, Keyring, Known, Who
@@ -265,6 +266,11 @@ def job_list(want: JobList, records: Records, now: Now) -> Value:
     last = want.last if records.keyring.sees_all(records.who) else MOST_LISTED
     found = [item for item in records.ledger.latest(last, now, **wanted) if records.sees(item)]
     return {"missing_hosts": [], "items": found[-want.last :]}
+
+
+def vm_history(want: VmHistory, records: Records, now: Now) -> Value:
+    """What `job list --vm` tells, to those who may see that VM."""
+    return job_list(JobList(vm=want.name, last=want.last), records, now)
 
 
 def _group(prefix: str, records: Records) -> Group:

@@ -213,7 +213,7 @@ class Broker:
         action = declare.build(message["action"], message["args"])
         if action.CHANGES or action.WHERE == Where.TERMINAL:
             raise Refused("wrong_input", f"{action.NAME} is not a read")
-        self._doors.may(caller.who, type(action), now)
+        self._doors.may(caller.who, type(action), now, least=action.least_role())
         action = labels.meant(action, self._store.labels()) if action.WHERE != Where.CLIENT_WORKER else action
         if action.NOUN == "image" and action.WHERE == Where.CLIENT_WORKER:  # what a label means concerns everybody
             self._doors.may(caller.who, type(action), now, vm=str(getattr(action, "name")))

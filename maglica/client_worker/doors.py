@@ -68,13 +68,24 @@ class Doors:
         self.audit.denied(who, what, None, message, now)
         raise Refused("denied", message, hint)
 
-    def may(self, who: Who, action: type[Action], now: Now, *, vm: str | None = None, host: str | None = None) -> None:
+    def may(
+        self,
+        who: Who,
+        action: type[Action],
+        now: Now,
+        *,
+        vm: str | None = None,
+        host: str | None = None,
+        least: str | None = None,
+    ) -> None:
         """Ask the keyring, and write down when it says no.
 
         What the key is good for is looked up once more: hosts were asked meanwhile, and it may have been revoked.
         """
         who = self._keyring.who(who.public, who.address, now.ms)
-        self.noted(who, action.NAME, vm or host, now, lambda: self._keyring.may(who, action, vm=vm, host=host))
+        self.noted(
+            who, action.NAME, vm or host, now, lambda: self._keyring.may(who, action, vm=vm, host=host, least=least)
+        )
 
     def weigh(self, caller: Caller, jobs: int, now: Now) -> None:
         """A request for many jobs counts as many requests; its first one was counted when it was let in."""

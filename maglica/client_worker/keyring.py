@@ -133,14 +133,25 @@ class Keyring:
         who = self.who(public, "", ms)
         return self.is_open or (who.role == HOST and who.name == host)
 
-    def may(self, who: Who, action: type[Action], *, vm: str | None = None, host: str | None = None) -> None:
-        """The one function that decides: raise `Refused` unless `who` may do this, with that VM, on that host."""
+    def may(
+        self,
+        who: Who,
+        action: type[Action],
+        *,
+        vm: str | None = None,
+        host: str | None = None,
+        least: str | None = None,
+    ) -> None:
+        """The one function that decides: raise `Refused` unless `who` may do this, with that VM, on that host.
+
+        `least`: the role that it takes, where one wish takes more than others of its kind.
+        """
         role = self._roles.get(who.role)
         if role is None:
             hint = "only people's keys may ask for it" if who.role == HOST else "its role is not in the settings"
             raise Refused("denied", f"{who} may not {action.NAME}", hint)
-        if role.rank < ROLES.index(action.ROLE):
-            hint = f"it takes the role {action.ROLE}: an administrator gives a key for it by `maglica key new`"
+        if role.rank < ROLES.index(least or action.ROLE):
+            hint = f"it takes the role {least or action.ROLE}: an administrator gives a key for it by `maglica key new`"
             raise Refused("denied", f"{who} may not {action.NAME}", hint)
         name = ASKED_AS.get(action.NAME, action.NAME)
         for what, value, patterns in (

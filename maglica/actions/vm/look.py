@@ -22,6 +22,21 @@ class VmList(Action):
         "only those in this state",
         default=None,
     )
+    name: str | None = arg(kinds.TEXT, "only those called like this, such as 'ci-*'", default=None)
+    tag: str | None = arg(kinds.TAG, "only those with this tag", default=None)
+    owner: str | None = arg(kinds.TEXT, "only those of this owner", default=None)
+
+
+@action(
+    where=Where.EVERY,
+    columns=("name", "host", "state", "by", "found"),
+    wide=("uuid",),
+    example="maglica vm find 52:54:00:12:34:56",
+)
+class VmFind(Action):
+    """Find VMs by a MAC or IP address, a UUID or its beginning, or the path of a disk or of what it rests on."""
+
+    what: str = arg(kinds.TEXT, "the address, UUID or path; a path may have * and ?", subject=True)
 
 
 @action(where=Where.OWNER, example="maglica vm info web1.example.jp")
@@ -54,3 +69,26 @@ class VmIdentify(Action):
     deep: list[str] | None = arg(
         kinds.list_of(kinds.NAME, at_most=1000), "VMs whose disks are to be read when they are off", default=None
     )
+
+
+@action(where=Where.OWNER, example="maglica vm stats web1.example.jp --interval=2s")
+class VmStats(Action):
+    """Show what a VM uses: processors, memory, disks, network cards; with --interval how much in each second."""
+
+    name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm")
+    interval: float | None = arg(
+        kinds.duration(0.1, 10), "look twice, this long apart, and tell rates as well; at most 10s", default=None
+    )
+
+
+@action(
+    where=Where.CLIENT_WORKER,
+    columns=("id", "state", "action", "host", "created_at", "took_seconds"),
+    wide=("owner", "by", "reason", "message"),
+    example="maglica vm history web1.example.jp",
+)
+class VmHistory(Action):
+    """Show what was done to a VM: its jobs, the newest last; also of one that is gone."""
+
+    name: str = arg(kinds.NAME, "the VM, its full name", subject=True, values_of="vm")
+    last: int = arg(kinds.integer(1, 10000), "how many", default=20)

@@ -1,4 +1,4 @@
-"""Keeping what VMs have in memory while they are off."""
+"""Keeping what VMs have in memory: while they are off, or to look into it."""
 
 from __future__ import annotations
 
@@ -51,3 +51,22 @@ class VmManagedsave(Action):
 
     name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm")
     discard: bool = arg(kinds.BOOL, "forget what is kept instead: its next start boots it", default=False)
+
+
+@action(
+    where=Where.OWNER,
+    changes=True,
+    slot="disk",
+    locks=("vm:{name}",),
+    limit=2 * 3600,
+    example="maglica vm dump web1.example.jp --memory-only",
+)
+class VmDump(Action):
+    """Write a core dump of a VM to a file in a pool of its host, for crash(8) or gdb; it stands still meanwhile."""
+
+    name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm")
+    memory_only: bool = arg(
+        kinds.BOOL, "an ELF file of its memory and registers, without the state of its devices", default=False
+    )
+    live: bool = arg(kinds.BOOL, "let it run meanwhile; what is written may not fit together", default=False)
+    pool: str | None = arg(kinds.NAME, "the storage pool for the file; the one with most room by default", default=None)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from typing import Any
 
+from maglica.declare import MASK
+from maglica.host_worker.domain import tree
 from maglica.host_worker.hypervisor import Hypervisor
 
 Row = dict[str, str | None]
@@ -39,6 +41,16 @@ def rows(live: str, stored: str) -> list[Row]:
 def of(name: str, hypervisor: Hypervisor) -> list[Row]:
     """What will be otherwise in a domain after its next start."""
     return rows(hypervisor.running_definition(name), hypervisor.definition(name))
+
+
+def public(found: list[Row]) -> list[Row]:
+    """Without passwords."""
+    return [
+        {"what": row["what"], **{side: MASK if row[side] else row[side] for side in ("now", "next")}}
+        if tree.is_secret(str(row["what"]).rpartition("/@")[2])
+        else row
+        for row in found
+    ]
 
 
 def _by_libvirt(key: str, here: str | None, there: str | None) -> bool:

@@ -21,6 +21,8 @@ ET.register_namespace("libosinfo", "http://libosinfo.org/xmlns/libvirt/domain/1.
 
 MARK = f"{{{NAMESPACE}}}domain"
 
+CHANNEL = "./devices/channel/target"
+
 UNITS = {"b": 1, "bytes": 1, "KB": 1000, "k": 1024, "KiB": 1024, "MB": 10**6, "M": 1 << 20, "MiB": 1 << 20,
           "GB": 10**9, "G": 1 << 30, "GiB": 1 << 30, "T": 1 << 40, "TiB": 1 << 40}  # fmt: skip
 
@@ -55,6 +57,7 @@ class Domain(NamedTuple):
     mark: dict[str, str]
     console_appends: bool = True  # whether the console's log keeps what earlier runs wrote
     agent: bool = False  # whether there is a channel for QEMU's guest agent
+    agent_connected: bool = False  # whether somebody listens at its other end; only what runs tells
 
 
 def read(text: str) -> Domain:
@@ -77,8 +80,15 @@ def read(text: str) -> Domain:
         console_log=next((log.get("file") for log in _logs(root)), None),
         mark=dict(mark.attrib) if mark is not None else {},
         console_appends=next((log.get("append") != "off" for log in _logs(root)), True),
-        agent=root.find("./devices/channel/target[@name='org.qemu.guest_agent.0']") is not None,
+        agent=root.find(f"{CHANNEL}[@name='org.qemu.guest_agent.0']") is not None,
+        agent_connected=root.find(f"{CHANNEL}[@name='org.qemu.guest_agent.0'][@state='connected']") is not None,
     )
+
+
+def screens(text: str) -> int:
+    """How many screens a definition has."""
+    models = ET.fromstring(text).findall("./devices/video/model")
+    return sum(model.get("type") != "none" for model in models)
 
 
 def _logs(root: ET.Element) -> list[ET.Element]:

@@ -6,7 +6,8 @@ import json
 import os
 import stat
 import time
-from typing import Any
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
 
 from maglica import VERSION, kinds
 from maglica.config import HostWorkerSection
@@ -16,11 +17,13 @@ from maglica.host_worker.clone import plan
 from maglica.host_worker.disk import bases, modes, qcow2
 from maglica.host_worker.disk.modes import Source
 from maglica.host_worker.disk.storage import Storage
-from maglica.host_worker.domain import domain_xml, record
+from maglica.host_worker.domain import domain_xml, finding, inward, record
 from maglica.host_worker.domain.domain_xml import Disk, Domain
 from maglica.host_worker.hypervisor import Hypervisor
 
 Value = dict[str, Any]
+
+AGENT_WITHIN = 2  # seconds that a guest's agent has for a word
 
 # What QEMU takes beside the guest's own memory; igvm's figure, rounded up.
 OVERHEAD = 64 << 20
@@ -217,12 +220,31 @@ def images(hypervisor: Hypervisor, storage: Storage, *, every: bool) -> list[Val
     return items
 
 
-def machines(hypervisor: Hypervisor, *, with_images: bool, state: str | None) -> list[Value]:
+class Which(NamedTuple):
+    """Which VMs a list shall tell of. None: all. `name` may have * and ?."""
+
+    images: bool = False
+    state: str | None = None
+    name: str | None = None
+    tag: str | None = None
+    owner: str | None = None
+
+    def has(self, domain: Domain, state: str) -> bool:
+        return (
+            (self.images or not domain_xml.is_image(domain, state in ACTIVE))
+            and self.state in (None, state)
+            and (self.name is None or fnmatchcase(domain.name, self.name))
+            and (self.tag is None or self.tag in record.tags(domain.mark))
+            and (self.owner is None or self.owner == domain.mark.get("owner"))
+        )
+
+
+def machines(hypervisor: Hypervisor, which: Which) -> list[Value]:
     """VMs with their states."""
     items = []
     for domain, found in hypervisor.domains():
         active = found in ACTIVE
-        if (domain_xml.is_image(domain, active) and not with_images) or state not in (None, found):
+        if not which.has(domain, found):
             continue
         items.append(
             {
@@ -237,6 +259,28 @@ def machines(hypervisor: Hypervisor, *, with_images: bool, state: str | None) ->
                 **record.told(domain.mark),
             }
         )
+    return items
+
+
+def found(hypervisor: Hypervisor, what: str) -> list[Value]:
+    """The VMs, images among them, that have an address, a UUID or a file."""
+    finding.kind(what)  # what makes no sense is refused, whether or not there are VMs here
+    items = []
+    for domain, state in hypervisor.domains():
+
+        def addresses(domain: Domain = domain, state: str = state) -> list[str]:
+            seen = hypervisor.addresses(domain.name) if state in ACTIVE else []
+            told = hypervisor.agent_addresses(domain.name, AGENT_WITHIN) if domain.agent_connected else []
+            return [*seen, *told, *given(domain)]
+
+        def files(domain: Domain = domain) -> list[list[str]]:
+            paths = [disk_path(hypervisor, disk) for disk in domain.disks if disk.path]
+            return [[path, *chain(path)[1:]] if hypervisor.has_files else [path] for path in paths]
+
+        match = finding.matches(what, domain, addresses, files)
+        if match:
+            own = {"name": domain.name, "state": state, "by": match[0], "found": match[1], "uuid": domain.uuid}
+            items.append(own)
     return items
 
 
@@ -266,6 +310,7 @@ def machine(hypervisor: Hypervisor, name: str) -> Value:
         "trouble": [trouble] if (trouble := base_trouble(hypervisor, live)) else [],
         "job": live.mark.get("job"),
         "ips": addresses or given(live),
+        "guest": inward.look(hypervisor, live) if details["state"] in ("running", "idle") else None,
         "nvram": live.nvram,
         "console_log": live.console_log,
         "disks": [_disk(hypervisor, name, disk) for disk in live.disks],

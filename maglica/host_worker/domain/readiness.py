@@ -21,6 +21,7 @@ from maglica.host_worker import commands
 from maglica.host_worker.domain import console, domain_xml, look, neighbours
 from maglica.host_worker.domain.console import Follower
 from maglica.host_worker.domain.domain_xml import Domain
+from maglica.host_worker.domain.inward import AGENT
 from maglica.host_worker.domain.neighbours import Knock
 from maglica.host_worker.host import Host
 from maglica.host_worker.work import Work
@@ -41,7 +42,6 @@ GOALS = {
     "agent": "had no guest agent that answers",
     "console": "did not write that to its console",
 }
-AGENT = "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
 LOG = "<log file='/var/log/libvirt/qemu/{name}.console.log' append='off'/>"
 
 

@@ -43,7 +43,7 @@ def host_info(want: HostInfo, host: Host) -> dict[str, Any]:
         "acceleration_why": host.why,
         **hypervisor.node(),
         "pools": hypervisor.pools(),
-        "vms": sorted(look.machines(hypervisor, with_images=False, state=None), key=lambda vm: str(vm["name"])),
+        "vms": sorted(look.machines(hypervisor, look.Which()), key=lambda vm: str(vm["name"])),
         "images": [image["name"] for image in look.images(hypervisor, host.storage, every=False)],
     }
     return {"item": item}

@@ -7,9 +7,8 @@ from typing import Any
 
 from maglica.actions.vm.pausing import VmPmsuspend, VmPmwakeup, VmResume, VmSuspend
 from maglica.errors import Failed, Refused
-from maglica.host_worker.domain import domain_xml, rebooting, standing, starting
+from maglica.host_worker.domain import inward, standing, starting
 from maglica.host_worker.domain.look import ACTIVE
-from maglica.host_worker.domain.readiness import AGENT
 from maglica.host_worker.host import Host
 from maglica.host_worker.signs import sign
 from maglica.host_worker.work import Work
@@ -65,7 +64,7 @@ def vm_pmsuspend(want: VmPmsuspend, host: Host, work: Work) -> dict[str, Any]:
         return _told(want.name, state, host, changed=False)
     standing.refuse_off(want.name, state, ACTIVE)
     standing.refuse(want.name, state)
-    _refuse_without_agent(want.name, host)
+    inward.refuse_without_agent(want.name, "puts a guest to sleep", host)
     work.will({"put to sleep": want.name, "to": want.to})
     result = _told(want.name, end, host, changed=True)
     with work.step("pmsuspend", sign=sign("is_in", result, name=want.name, states=[end])):
@@ -98,19 +97,6 @@ def vm_pmwakeup(want: VmPmwakeup, host: Host, work: Work) -> dict[str, Any]:
         work.point_of_no_return()
         host.hypervisor.pm_wakeup(want.name)
     return {**result, "state": host.hypervisor.state(want.name)}
-
-
-def _refuse_without_agent(name: str, host: Host) -> None:
-    if not domain_xml.read(host.hypervisor.definition(name)).agent:
-        raise Refused(
-            "environment_error",
-            f"{name} has no channel for QEMU's guest agent, which puts a guest to sleep",
-            f"`virsh edit {name}` on {host.name}, into <devices>: {AGENT} The guest needs the package qemu-guest-agent",
-        )
-    why = host.hypervisor.agent_ping(name, rebooting.AGENT_WITHIN)
-    if why:
-        hint = "the guest needs the package qemu-guest-agent, and some time after its start"
-        raise Refused("environment_error", f"the agent of {name}, which puts it to sleep, does not answer: {why}", hint)
 
 
 def _told(name: str, state: str, host: Host, *, changed: bool) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def vm_restart(want: VmRestart, host: Host, work: Work) -> dict[str, Any]:
     _refuse_wait(want, host)
     disks = starting.look(want.name, host, ignore_changed_base=want.ignore_changed_base, job=work.job)
     waited = {"wait for": want.wait} if want.wait else {}
-    picked = {"redefined": differing.of(want.name, host.hypervisor)} if want.redefine else {}
+    picked = {"redefined": differing.public(differing.of(want.name, host.hypervisor))} if want.redefine else {}
     work.will({"restart": want.name, "force": want.force, **picked, **waited})
     stopping.shut_down(want.name, want.timeout, want.force, host, work)
     wait = readiness.prepare(want.wait, want.wait_timeout, want.name, host)

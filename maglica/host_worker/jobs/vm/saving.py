@@ -1,4 +1,4 @@
-"""Keeping what VMs have in memory while they are off."""
+"""Keeping what VMs have in memory: while they are off, or to look into it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from functools import partial
 from typing import Any
 
-from maglica.actions.vm.saving import VmManagedsave, VmRestore, VmSave
+from maglica.actions.vm.saving import VmDump, VmManagedsave, VmRestore, VmSave
 from maglica.errors import Refused
 from maglica.host_worker.domain import domain_xml, look, saved, standing, starting
 from maglica.host_worker.domain.domain_xml import FILE_POOLS, Domain
@@ -103,6 +103,32 @@ def vm_managedsave(want: VmManagedsave, host: Host, work: Work) -> dict[str, Any
     return result
 
 
+def vm_dump(want: VmDump, host: Host, work: Work) -> dict[str, Any]:
+    """A crash in the middle leaves the VM running, and no file: libvirt lets it go on by itself."""
+    hypervisor = host.hypervisor
+    state = hypervisor.state(want.name)
+    standing.refuse_off(want.name, state, ACTIVE)
+    if hypervisor.transfer(want.name):
+        raise Refused("locked", f"libvirt saves, dumps or moves {want.name} just now", "try again when that is done")
+    needed = int(hypervisor.details(want.name)["max_memory_bytes"]) + OVERHEAD
+    pool = _roomiest(want, needed, host)
+    path = os.path.join(str(pool["path"]), f"{want.name}.{work.job}.core")
+    part = f"{path}.part"
+    work.will({"dump": want.name, "to": path, "needs_bytes": needed})
+    with host.storage.promise(str(pool["name"]), needed, int(pool["room_bytes"])):
+        work.undo("remove_part", path=part)
+        with work.step("dump"):
+            order = partial(hypervisor.dump, want.name, part, work.left, memory_only=want.memory_only, live=want.live)
+            transfer(order, want.name, host, work)
+        os.chmod(part, 0o600)  # whatever the guest had in memory
+        found = os.stat(part)
+        result = {"name": want.name, "host": host.name, "state": hypervisor.state(want.name), "changed": True}
+        result |= {"file": path, "size_bytes": found.st_size}
+        with work.step("give it its name", sign=sign("has_name", result, path=path, inode=found.st_ino)):
+            os.rename(part, path)
+    return result
+
+
 def _refuse_unsavable(name: str, state: str, host: Host) -> None:
     standing.refuse_off(name, state, ACTIVE)
     if state not in RUNS:
@@ -113,7 +139,7 @@ def _refuse_unsavable(name: str, state: str, host: Host) -> None:
         raise Refused("locked", f"libvirt saves, dumps or moves {name} just now", "try again when that is done")
 
 
-def _roomiest(want: VmSave, needed: int, host: Host) -> dict[str, Any]:
+def _roomiest(want: VmSave | VmDump, needed: int, host: Host) -> dict[str, Any]:
     """The pool for the file."""
     pools = [pool for pool in look.pools(host.hypervisor, host.settings, host.storage) if pool["type"] in FILE_POOLS]
     fitting = [pool for pool in pools if want.pool in (None, pool["name"])]
