@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 from maglica import config, job, keys, wire
-from maglica.bus import Client
+from maglica.bus import Client, Talker
 from maglica.declare import Action
 from maglica.errors import Failed, MaglicaError, Refused, from_wire
 from maglica.job import Job
@@ -488,6 +488,20 @@ class Connection:
     def attach(self, job_id: str) -> JobHandle | GroupHandle:
         """The job or group whose id begins so."""
         return self._handle(self.wait(job_id, -1, 0.0))
+
+    def talker(self) -> Talker:
+        """A socket of its own for streams: consoles, displays. Whoever asks for it closes it.
+
+        Raises what is wrong with the client worker or the key, and `Refused` when that is too old for streams.
+        """
+        told = self.hello()
+        if "streams" not in (told.get("features") or ()):
+            raise Refused(
+                "version_mismatch",
+                f"the client worker at {self.address} (maglica {told['version']}) carries no consoles",
+                "install this release there",
+            )
+        return Talker(self._client.address, self._client.port, self._client.key)
 
     def ping(self) -> Items:
         """The round trip to the client worker and to each host: `name`, `role`, `round_trip_seconds`, `version`."""

@@ -51,6 +51,10 @@ class ClientSection(Record):
     request_rate: int = arg(
         kinds.integer(10, 1_000_000), "requests a second beyond which one peer is turned down", default=5000
     )
+    stream_limit: int = arg(kinds.integer(1, 512), "consoles and displays that one key may have open", default=32)
+    stream_rate: int = arg(
+        kinds.SIZE, "bytes a second that all consoles and displays of one key may take together", default=16 << 20
+    )
     memory_limit: int = arg(
         kinds.SIZE, "of the client worker; from half of it on, peers that pile up are cut off", default=512 << 20
     )

@@ -330,6 +330,10 @@ class _VmDiff:
     def __call__(self, *, name: str) -> dict[str, Any]:
         """Show what will be otherwise in a VM after its next start: what runs against its stored definition."""
 
+class _VmDisplay:
+    def __call__(self, *, name: str) -> dict[str, Any]:
+        """Show how a VM's screen is reached: VNC or SPICE, address, port, and whether it has a password."""
+
 class _VmDump:
     def __call__(self, *, name: str, memory_only: bool = False, live: bool = False, pool: str | None = None) -> dict[str, Any]:
         """Write a core dump of a VM to a file in a pool of its host, for crash(8) or gdb; it stands still meanwhile."""
@@ -654,6 +658,7 @@ class Vm:
     detach_device: _VmDetachDevice
     detach_disk: _VmDetachDisk
     diff: _VmDiff
+    display: _VmDisplay
     dump: _VmDump
     eject: _VmEject
     find: _VmFind

@@ -23,7 +23,7 @@ from maglica.policy import MOST
 VERSION = 2  # hosts know their cluster, say hello to every start of the client worker and hear numbered beats
 OLDEST = 1  # the release before this one speaks it
 VERSIONS = tuple(range(OLDEST, VERSION + 1))
-FEATURES = ("reads", "jobs", "cancel", "beats", "cluster", "actions", "parts", "groups", "retry", "policies")
+FEATURES = ("reads", "jobs", "cancel", "beats", "cluster", "actions", "parts", "groups", "retry", "policies", "streams")
 
 MAX_BYTES = 256 * 1024  # of one request; 16 MiB of Python objects in the worst case
 PART_BYTES = 128 * 1024  # of a piece of a host's answer that is longer than a request may be
@@ -54,6 +54,16 @@ REQUESTS: dict[str, tuple[dict[str, type], dict[str, type]]] = {
     ),
     "retry": ({"key": str, "id": str, "owner": str}, {"reason": str, "failed": bool, "lost": bool}),
     "wait": ({"id": str, "rev": int, "timeout": float}, {"ended": bool}),
+    # More bytes of something that is open on a host, from `have` on, and those that were typed, from `at` on.
+    # `taken`: how many of these the host is known to have. `more`: there are more than fit. `look`: nothing is typed.
+    # `full`: nothing is to be brought for now.
+    "stream": (
+        {"key": str, "action": str, "args": dict, "n": int},
+        {
+            "life": str, "have": int, "at": int, "data": bytes, "taken": int, "timeout": float, "more": bool,
+            "look": bool, "full": bool, "bye": bool,
+        },
+    ),
     "join": ({"host": str, "secret": str}, {"version": str}),
     "hello": (
         {"host": str, "journal": str, "versions": list, "features": list, "version": str},
@@ -78,11 +88,20 @@ REQUESTS: dict[str, tuple[dict[str, type], dict[str, type]]] = {
     "part": ({"host": str, "ask": int, "part": int, "parts": int, "data": bytes}, {"ack": bool}),
     # A job of this host needs something of another one; what, and of which, the client worker knows.
     "need": ({"host": str, "ask": int, "job": str, "args": dict}, {}),
-}
+    # Bytes of something that is open, from `at` on; `start` is the first that there still is, `live` the first that
+    # came after it was opened. `have`: how much of what each viewer typed was taken. `full`: nothing is read before
+    # somebody has seen some; `busy`: nothing more is taken for now.
+    "flow": (
+        {
+            "host": str, "stream": str, "life": str, "n": int, "start": int, "at": int, "data": bytes, "have": dict,
+        },
+        {"live": int, "full": bool, "busy": bool, "over": bool, "error": dict},
+    ),
+}  # fmt: skip
 
 # Whose key may send them. Only a host's own may speak for it; what is in neither is for whoever was invited.
-OF_HOSTS = frozenset({"hello", "sync", "answer", "part", "need"})
-OF_PEOPLE = frozenset({"ping", "read", "submit", "submit_group", "retry", "wait"})
+OF_HOSTS = frozenset({"hello", "sync", "answer", "part", "need", "flow"})
+OF_PEOPLE = frozenset({"ping", "read", "submit", "submit_group", "retry", "wait", "stream"})
 
 
 def topic(host: str) -> bytes:

@@ -70,7 +70,16 @@ GOOD: dict[str, dict[str, Any]] = {
     "answer": {"op": "answer", "host": "host1", "ask": 5, "ok": True, "value": {"items": []}},
     "need": {"op": "need", "host": "host1", "ask": 3, "job": "1b7q2k0m4z", "args": {"disk": "vda"}},
     "part": {"op": "part", "host": "host1", "ask": 7, "part": 0, "parts": 2, "data": b"x"},
-}
+    "stream": {
+        "op": "stream", "key": "k" * 32, "action": "vm console", "args": {"name": "web1"}, "n": 3, "life": "1",
+        "have": 5, "at": 2, "data": b"x", "taken": 1, "timeout": 2.0, "more": False, "look": False, "full": False,
+        "bye": False,
+    },
+    "flow": {
+        "op": "flow", "host": "host1", "stream": "console web1", "life": "1", "n": 4, "start": 0, "at": 5,
+        "data": b"x", "have": {"k": 2}, "live": 1, "full": False, "busy": False, "over": True, "error": {},
+    },
+}  # fmt: skip
 
 
 def refused(data: bytes, limit: int = wire.MAX_BYTES) -> Refused:

@@ -7,7 +7,7 @@ Both are encrypted by CURVE (https://rfc.zeromq.org/spec/26/). Who may connect i
 whoever serves, and the public key of the peer comes with every request and subscription.
 
 `events.py` what comes in · `server.py` the client worker's side · `client.py` the library's · `listener.py` a host
-worker's · `knocking.py` why nobody answers · `sockets.py` what all of them do.
+worker's · `talking.py` the library's for streams · `knocking.py` why nobody answers · `sockets.py` what all of them do.
 """
 
 from maglica.bus.client import Client
@@ -16,8 +16,9 @@ from maglica.bus.knocking import KEY_REFUSED
 from maglica.bus.listener import Listener
 from maglica.bus.server import UNREAD, Server
 from maglica.bus.sockets import endpoint, new_pair
+from maglica.bus.talking import Talker
 
 __all__ = [
     "KEY_REFUSED", "UNREAD", "Breach", "Client", "Event", "Gate", "Listener", "Request", "Route", "Server",
-    "Subscription", "endpoint", "new_pair",
+    "Subscription", "Talker", "endpoint", "new_pair",
 ]  # fmt: skip

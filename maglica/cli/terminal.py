@@ -47,6 +47,18 @@ def vm_check(actions: list[Action], session: Session) -> int:
     return identities.check(actions, session)
 
 
+def vm_console(actions: list[Action], session: Session) -> int:
+    from maglica.cli import console
+
+    return console.console(actions, session)
+
+
+def vm_vnc(actions: list[Action], session: Session) -> int:
+    from maglica.cli import vnc
+
+    return vnc.vnc(actions, session)
+
+
 def version(actions: list[Action], session: Session) -> int:
     item: Value = {"version": VERSION, "protocol": wire.VERSION, "client_worker": None}
     try:

@@ -81,6 +81,17 @@ def image_info(item: Any, look: Look) -> str:
     ])  # fmt: skip
 
 
+def vm_display(item: Any, look: Look) -> str:
+    """A line for each screen."""
+    if not item["displays"]:
+        return f"{item['name']} has no display; `maglica vm console {item['name']}` is its serial console\n"
+    shown = [{**one, "address": one["socket"] or one["address"]} for one in item["displays"]]
+    columns = ["type", "listen", "address", "port", "password"]
+    columns += [name for name in ("tls_port", "websocket", "password_until") if any(one[name] for one in shown)]
+    own = {name: item[name] for name in ("name", "host", "state")}
+    return f"{output.sheet(own, look)}\n{output.table(shown, columns, look)}"
+
+
 def _short(checksum: str | None) -> str | None:
     return checksum and f"{checksum[:19]}…"
 

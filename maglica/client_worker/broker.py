@@ -33,6 +33,7 @@ from maglica.client_worker.policing import Policing
 from maglica.client_worker.profiles import Profiles
 from maglica.client_worker.questions import Questions, renamed
 from maglica.client_worker.store import Store
+from maglica.client_worker.streams import Streams
 from maglica.client_worker.submissions import Submissions
 from maglica.config import ClientSection, HostSection
 from maglica.declare import Action, Where
@@ -89,6 +90,7 @@ class Broker:
         self.profiles = Profiles()
         self._submissions = Submissions(self._records, self._doors, self._questions, self.profiles)
         self._needs = Needs(self._ledger, self._questions, self.outbox, NEED_WITHIN)
+        self._streams = Streams(self._doors, self.keyring, self.fleet, self._questions, self.outbox, settings)
         for name in hosts:
             self.fleet.know(name)
         for name, journal, incarnation, facts in store.hosts():
@@ -102,17 +104,19 @@ class Broker:
             "submit_group": self._submissions.submit_group,
             "retry": self._submissions.retry,
             "wait": self._wait,
+            "stream": self._streams.stream,
             "join": self._join,
             "hello": self._hello,
             "sync": self._sync,
             "answer": self._questions.answer,
             "part": self._questions.part,
             "need": self._needs.need,
+            "flow": self._streams.flow,
         }
 
     def change(self, settings: ClientSection, hosts: dict[str, HostSection]) -> None:
         """Other settings from now on. A host that is no longer listed stays known: `host remove` forgets it."""
-        self.settings = settings
+        self.settings = self._streams.settings = settings
         self._records = self._submissions.records = self._records._replace(settings=settings)
         self._questions.timeout = settings.read_timeout
         self.weights.clear()
@@ -168,6 +172,7 @@ class Broker:
         if name in self.fleet.hosts:
             self.outbox.ring(name)
         self._questions.subscribed(name)
+        self._streams.subscribed(name)
 
     def tick(self, now: Now) -> None:
         """What time alone brings about: beat, give up waiting, forget old jobs."""
@@ -175,6 +180,7 @@ class Broker:
         self._beat(now)
         self._questions.tick(now)
         self._ledger.tick(now)
+        self._streams.tick(now)
         if now.mono - self._pruned > 3600:
             self._pruned = now.mono
             self._prune(now)
@@ -198,7 +204,7 @@ class Broker:
 
     def next_tick(self, now: Now) -> float:
         """Seconds until `tick` has something to do."""
-        deadlines = [*self._questions.deadlines(), *self._ledger.deadlines()]
+        deadlines = [*self._questions.deadlines(), *self._ledger.deadlines(), *self._streams.deadlines()]
         return max(0.0, min([now.mono + 1.0, self.fleet.next_beat, *deadlines]) - now.mono)
 
     # ------------------------------------------------------------------------------------ people's side

@@ -34,7 +34,7 @@ class Who(NamedTuple):
 
 
 # What is asked of hosts for a command that people know by another name.
-ASKED_AS = {"host ping": "ping"}
+ASKED_AS = {"host ping": "ping", "vm console-log": "vm console"}
 
 ANYBODY = Who("anybody", ADMIN)  # on an open bus
 
@@ -95,6 +95,7 @@ class Keyring:
         self._store = store
         self.is_open = is_open
         self._roles: dict[str, Role] = {}
+        self.changes = 0  # of keys and roles, counted: whoever looks on is asked again whether he may
         self.take_roles(sections)
         self._known: dict[str, Known] = {}
         self._invited: dict[str, Invited] = {}
@@ -102,6 +103,7 @@ class Keyring:
 
     def take_roles(self, sections: dict[str, RoleSection]) -> None:
         """These are the roles from now on, beside those that are built in."""
+        self.changes += 1
         self._roles = {name: Role(name, name) for name in ROLES}
         for name, section in sections.items():
             patterns = tuple(section.actions), tuple(section.vms), tuple(section.hosts)
@@ -109,6 +111,7 @@ class Keyring:
 
     def reload(self) -> None:
         """Take everything from the store once more: what could not be committed has not happened."""
+        self.changes += 1
         self._known = {row[0]: Known(*row) for row in self._store.known_keys()}
         self._invited = {row[0]: Invited(*row) for row in self._store.invitations()}
 
@@ -316,6 +319,7 @@ class Keyring:
         return bool(found)
 
     def _put(self, known: Known) -> Known:
+        self.changes += 1
         self._store.put_key(*known)
         self._known[known.public] = known
         return known

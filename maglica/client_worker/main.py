@@ -33,6 +33,8 @@ LIVE = {
             "queue_limit",
             "forks",
             "protected_names",
+            "stream_limit",
+            "stream_rate",
         }
     ),
     "host": frozenset(HostSection.FIELDS),

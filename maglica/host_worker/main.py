@@ -27,6 +27,7 @@ from maglica.host_worker.needs import Needs
 from maglica.host_worker.reading import Reading
 from maglica.host_worker.rhythm import ANSWER_WITHIN, PROGRESS_EVERY, Rhythm
 from maglica.host_worker.run import Runner
+from maglica.host_worker.streams.carrying import Carrying
 
 log = logging.getLogger("maglica.host_worker")
 
@@ -130,6 +131,7 @@ class Loop:
         self._listener = listener
         self._runner = runner
         self._allegiance = allegiance
+        self._carrying = Carrying(lambda: runner.host, listener.wake)
         self._protocol = wire.OLDEST
         self._parts = False  # the client worker puts long answers together
         self._rhythm = Rhythm(beat)
@@ -156,6 +158,7 @@ class Loop:
             self.speak(time.monotonic())
             self.hear(*self._listener.receive(self.pause(time.monotonic())))
         daemon.ends()
+        self._carrying.close()
         self._allegiance.close()
         log.info("stopped")
         return self._status or 0
@@ -168,6 +171,8 @@ class Loop:
                 self._listener.send(message)
         for need in self._runner.host.needs.outgoing() if self._runner.host.needs else ():
             self._say({"host": self._runner.host.name, **need})
+        for flow in self._carrying.outgoing(now):
+            self._say({"host": self._runner.host.name, **flow})
         self._report(now)
 
     def hear(self, published: list[wire.Message], answers: list[wire.Message]) -> None:
@@ -210,7 +215,7 @@ class Loop:
 
     def pause(self, now: float) -> float:
         """Seconds that nothing has to be said for."""
-        return self._rhythm.pause(now)
+        return min(self._rhythm.pause(now), self._carrying.pause(now))
 
     def _report(self, now: float) -> None:
         """Send the report that is due, on new sockets where the old ones do not serve."""
@@ -296,10 +301,15 @@ class Loop:
             self._hurry = True
         elif message.get("op") in ("read", "plan"):
             self._runner.read(message)
+        elif message.get("op") == "stream" and message.get("host") == self._runner.host.name:
+            self._carrying.wanted(message, time.monotonic())
 
     def _answered(self, message: wire.Message) -> None:
         now = time.monotonic()
         if message.get("ok") and message.get("op") == "answer":
+            return
+        if message.get("op") == "flow":
+            self._carrying.answered(message, now)
             return
         if message.get("op") == "need" and self._runner.host.needs:
             self._runner.host.needs.answered(message)

@@ -28,7 +28,7 @@ FOR_OPERATORS = {
     "image copy", "image export", "image import", "image remove", "image label", "image promote", "image rollback",
     "image seal", "image upgrade",
     "job cancel", "job recover", "job retry", "job settle",
-    "vm clone", "vm destroy", "vm flatten", "vm remove", "vm restart",
+    "vm clone", "vm destroy", "vm flatten", "vm remove", "vm restart", "vm vnc",
     "vm start", "vm stop",
 }  # fmt: skip
 
@@ -112,11 +112,15 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "answer": {"host": "host1", "ask": 1, "ok": True, "value": {}},
     "need": {"host": "host1", "ask": 1, "job": "1b7q2k0m4z", "args": {}},
     "part": {"host": "host1", "ask": 1, "part": 0, "parts": 1, "data": b""},
-}
-PEOPLE = {"reader": {"ping", "read", "wait", "retry"}, "operator": {"submit", "submit_group"}}
+    "stream": {"key": "k" * 32, "action": "vm console", "args": {"name": "web1"}, "n": 1},
+    "flow": {
+        "host": "host1", "stream": "console web1", "life": "1", "n": 1, "start": 0, "at": 0, "data": b"", "have": {},
+    },
+}  # fmt: skip
+PEOPLE = {"reader": {"ping", "read", "wait", "retry", "stream"}, "operator": {"submit", "submit_group"}}
 ALLOWED = {
     "stranger": set(), "none": set(), "other host": {"ping"},
-    "host": {"ping", "hello", "sync", "answer", "part", "need"},
+    "host": {"ping", "hello", "sync", "answer", "part", "need", "flow"},
     "reader": PEOPLE["reader"], "operator": PEOPLE["reader"] | PEOPLE["operator"],
     "admin": PEOPLE["reader"] | PEOPLE["operator"],
 }  # fmt: skip

@@ -7,6 +7,7 @@ import re
 from io import FileIO
 
 BLOCK = 1 << 16  # bytes that are read at once
+CAPTURED = 1 << 20  # bytes of each of its files that are told
 LINES = 20  # of a tail
 WIDE = 200  # characters of a line of a tail
 
@@ -38,13 +39,26 @@ def tail(path: str, secrets: tuple[str, ...] = ()) -> list[str]:
     return last_lines(data, secrets)
 
 
-def _end_of(path: str) -> bytes:
+def _end_of(path: str, size: int = BLOCK) -> bytes:
     try:
         with open(path, "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - BLOCK))
-            return file.read(BLOCK)
+            file.seek(max(0, os.fstat(file.fileno()).st_size - size))
+            return file.read(size)
     except OSError:
         return b""
+
+
+def captured(path: str, lines: int) -> list[str]:
+    """The last so many lines of a console's log, of the file before it too; without control characters."""
+    text = clean(_end_of(f"{path}.0", CAPTURED) + _end_of(path, CAPTURED))
+    found = text.removesuffix("\n").split("\n") if text else []
+    return found[-lines:] if lines else []
+
+
+def ending(path: str, size: int) -> bytes:
+    """The last bytes of a console's log as they came, from the beginning of a line on."""
+    data = _end_of(path, size)
+    return data if len(data) < size else data.partition(b"\n")[2]
 
 
 class Follower:

@@ -10,6 +10,7 @@ from maglica.host_worker.hypervisor.domains import Domains
 from maglica.host_worker.hypervisor.memory import Memory
 from maglica.host_worker.hypervisor.node import Node
 from maglica.host_worker.hypervisor.power import Power
+from maglica.host_worker.hypervisor.screens import Screens
 from maglica.host_worker.hypervisor.size import Size
 from maglica.host_worker.hypervisor.snapshots import Snapshots
 from maglica.host_worker.hypervisor.volumes import Volumes
@@ -18,5 +19,5 @@ from maglica.host_worker.hypervisor.watching import Watching
 __all__ = ["STATES", "Hung", "Hypervisor"]
 
 
-class Hypervisor(Domains, Power, Memory, Watching, Devices, Snapshots, Agent, BlockJobs, Volumes, Size, Node):
+class Hypervisor(Domains, Power, Memory, Watching, Devices, Snapshots, Agent, BlockJobs, Volumes, Size, Node, Screens):
     """What we ask of libvirt: one connection, its questions and orders by subject."""
