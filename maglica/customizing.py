@@ -29,6 +29,7 @@ from maglica.kinds import _path as absolute
 
 MOST_WRITTEN = 32 << 10  # bytes of all --write of a request together
 MOST_UPLOADED = 96 << 10  # bytes of all --upload; with a profile and all else it must fit into one message of 256 KiB
+MOST_PUT = 160 << 10  # bytes of a file that is put into a running guest: nothing else is in that message
 MOST_COMMANDS = 64
 FAMILIES = ("debian", "rhel")
 MASKED = "***"
@@ -114,19 +115,34 @@ def _local_file(word: str) -> dict[str, Any]:
     local, colon, remote = word.rpartition(":")
     if not colon or not local:
         raise ValueError(f"{word!r} is not LOCAL:REMOTE")
+    path = remote + os.path.basename(local) if remote.endswith("/") else remote
+    return {"path": path, **_read_file(local, MOST_UPLOADED)}
+
+
+def _read_file(local: str, most: int) -> dict[str, Any]:
+    """The bytes and the mode of a file of this machine, which may have at most `most` bytes."""
     try:
         descriptor = os.open(os.path.expanduser(local), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb") as file:
             facts = os.fstat(descriptor)
             if not stat.S_ISREG(facts.st_mode):
                 raise ValueError(f"{local!r} is not a file")
-            if facts.st_size > MOST_UPLOADED:
-                raise ValueError(f"{local!r} has {facts.st_size} bytes, more than {MOST_UPLOADED >> 10} KiB")
+            if facts.st_size > most:
+                raise ValueError(f"{local!r} has {facts.st_size} bytes, more than {most >> 10} KiB")
             data = file.read()
     except OSError as error:
         raise ValueError(f"cannot read {local!r}: {error.strerror}") from None
-    path = remote + os.path.basename(local) if remote.endswith("/") else remote
-    return {"path": path, "mode": stat.S_IMODE(facts.st_mode) & 0o777, "data": data}
+    return {"mode": stat.S_IMODE(facts.st_mode) & 0o777, "data": data}
+
+
+def _content(value: Any) -> dict[str, Any]:
+    """The content of one file, from bytes, text, or a map with its mode: as it travels."""
+    if not isinstance(value, Mapping):
+        value = {"data": value}
+    found = _uploaded({"path": "/file", **value})
+    if (size := len(found["base64"]) * 3 // 4) > MOST_PUT + 2:
+        raise ValueError(f"{size} bytes are more than the {MOST_PUT >> 10} KiB that fit into a request")
+    return {"mode": found["mode"], "base64": found["base64"]}
 
 
 def _hide_data(value: Any) -> Any:
@@ -142,6 +158,15 @@ UPLOAD = Kind(
     terminal=_local_file,
     repeated=True,
     mask=_hide_data,
+)
+
+FILE = Kind(
+    "file",
+    f"a file of this machine, at most {MOST_PUT >> 10} KiB",
+    "bytes | str | dict[str, Any]",
+    _content,
+    terminal=lambda word: _read_file(word, MOST_PUT),
+    mask=lambda value: {**value, "base64": MASKED},
 )
 
 # ---- users ------------------------------------------------------------------------------------------------------

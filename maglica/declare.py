@@ -27,10 +27,18 @@ MASK = "***"  # in the place of a secret
 class Arg:
     """One argument of an action or one key of a settings section."""
 
-    __slots__ = ("default", "help", "internal", "kind", "name", "secret", "subject", "values_of")
+    __slots__ = ("default", "help", "internal", "kind", "name", "rest", "secret", "subject", "values_of")
 
     def __init__(
-        self, kind: Kind, help: str, default: Any, subject: bool, values_of: str, secret: bool, internal: bool
+        self,
+        kind: Kind,
+        help: str,
+        default: Any,
+        subject: bool,
+        values_of: str,
+        secret: bool,
+        internal: bool,
+        rest: bool = False,
     ) -> None:
         self.name = ""
         self.kind = kind
@@ -40,6 +48,7 @@ class Arg:
         self.values_of = values_of
         self.secret = secret
         self.internal = internal
+        self.rest = rest
 
     @property
     def required(self) -> bool:
@@ -64,14 +73,15 @@ def arg(
     values_of: str = "",
     secret: bool = False,
     internal: bool = False,
+    rest: bool = False,
 ) -> Any:
     """Declare one argument.
 
     `subject`: the one object that the action is about; it may be given by position, and several of them make several
     actions. `values_of`: the noun whose names complete it. `secret`: never shown, logged or kept once the job ended.
-    `internal`: put in by the client worker, offered to nobody.
+    `internal`: put in by the client worker, offered to nobody. `rest`: on a command line, all words after `--`.
     """
-    return Arg(kind, help, default, subject, values_of, secret, internal)
+    return Arg(kind, help, default, subject, values_of, secret, internal, rest)
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(arg,))

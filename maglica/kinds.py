@@ -552,6 +552,48 @@ def _source(value: Any) -> str:
     return _path(found[4]) if found[4] else text
 
 
+MOST_WORDS = 32 << 10  # bytes of a command
+
+
+def _command_words(value: Any) -> list[str]:
+    if isinstance(value, str):
+        if not value.strip():
+            raise ValueError("there is no command")
+        value = ["/bin/sh", "-c", value]
+    if not isinstance(value, (list, tuple)) or not value:
+        raise ValueError(f"{value!r} is no command")
+    for word in value:
+        if not isinstance(word, str) or "\0" in word:
+            raise ValueError(f"{str(word)[:40]!r} is no word of a command")
+    size = sum(len(word.encode(errors="surrogatepass")) + 1 for word in value)
+    if size > MOST_WORDS:
+        raise ValueError(f"{size} bytes are more than {MOST_WORDS >> 10} KiB: put it into a script")
+    return list(value)
+
+
+# A program with its words, or one text for the guest's shell.
+COMMAND_WORDS = Kind("command-line", "a line for /bin/sh, or words after --", "list[str] | str", _command_words)
+
+
+def _mode(value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        found = value
+    else:
+        text = _one_line(value).removeprefix("0o")
+        if not re.fullmatch(r"[0-7]{3,5}", text):
+            raise ValueError(f"{value!r} is not a mode")
+        found = int(text, 8)
+    if not 0 <= found <= 0o7777:
+        raise ValueError(f"{value!r} is out of range")
+    return found
+
+
+MODE = Kind("mode", "a mode in octal such as 0644", "int | str", _mode)
+# What useradd(8) takes, root among them.
+_ACCOUNT = r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?"
+ACCOUNT = Kind("account", "the name of a user in the guest", "str", _matching(_ACCOUNT))
+OWNER = Kind("owner", "USER or USER:GROUP", "str", _matching(rf"({_ACCOUNT}|\d{{1,10}})(:({_ACCOUNT}|\d{{1,10}}))?"))
+
 # No user and password in it: the record of a job shows it to everybody who may see jobs.
 SOURCE = Kind("source", "an absolute path on the host, or a URL with http or https", "str", _source)
 

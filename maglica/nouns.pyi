@@ -348,6 +348,13 @@ class _VmEject:
     def submit_many(self, *, name: list[str], target: str | None = None, force: bool = False, apply: str = 'both', reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, name: str, target: str | None = None, force: bool = False, apply: str = 'both') -> dict[str, Any]: ...
 
+class _VmExec:
+    def __call__(self, *, name: str, command: list[str] | str, timeout: float | str = 60.0, input: bytes | str | dict[str, Any] | None = None) -> dict[str, Any]:
+        """Run a command in a guest as root; its output and its exit status are this command's."""
+    def submit(self, *, name: str, command: list[str] | str, timeout: float | str = 60.0, input: bytes | str | dict[str, Any] | None = None, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], command: list[str] | str, timeout: float | str = 60.0, input: bytes | str | dict[str, Any] | None = None, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, command: list[str] | str, timeout: float | str = 60.0, input: bytes | str | dict[str, Any] | None = None) -> dict[str, Any]: ...
+
 class _VmFind:
     def __call__(self, *, what: str) -> Items:
         """Find VMs by a MAC or IP address, a UUID or its beginning, or the path of a disk or of what it rests on."""
@@ -359,6 +366,13 @@ class _VmFlatten:
     def submit_many(self, *, name: list[str], bandwidth: int | str | None = None, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, name: str, bandwidth: int | str | None = None) -> dict[str, Any]: ...
 
+class _VmFstrim:
+    def __call__(self, *, name: str, minimum: int | str | None = None) -> dict[str, Any]:
+        """Let a running guest tell its disks which blocks are free, so that thin ones get smaller."""
+    def submit(self, *, name: str, minimum: int | str | None = None, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], minimum: int | str | None = None, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, minimum: int | str | None = None) -> dict[str, Any]: ...
+
 class _VmHistory:
     def __call__(self, *, name: str, last: int = 20) -> Items:
         """Show what was done to a VM: its jobs, the newest last; also of one that is gone."""
@@ -366,6 +380,10 @@ class _VmHistory:
 class _VmInfo:
     def __call__(self, *, name: str) -> dict[str, Any]:
         """Show all that is known of a VM: state, resources, disks, network cards, addresses, console."""
+
+class _VmInterfaces:
+    def __call__(self, *, name: str) -> dict[str, Any]:
+        """Show the network cards of a running guest with their addresses, as it sees them itself."""
 
 class _VmList:
     def __call__(self, *, all: bool = False, host: str | None = None, state: str | None = None, name: str | None = None, tag: str | None = None, owner: str | None = None) -> Items:
@@ -392,6 +410,13 @@ class _VmOwner:
     def submit_many(self, *, name: list[str], owner: str, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, name: str, owner: str) -> dict[str, Any]: ...
 
+class _VmPasswd:
+    def __call__(self, *, name: str, user: str, password_hash: str) -> dict[str, Any]:
+        """Set the password of a user of a running guest, given as a hash."""
+    def submit(self, *, name: str, user: str, password_hash: str, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], user: str, password_hash: str, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, user: str, password_hash: str) -> dict[str, Any]: ...
+
 class _VmPmsuspend:
     def __call__(self, *, name: str, to: str = 'mem', timeout: float | str = 60.0) -> dict[str, Any]:
         """Have a guest put itself to sleep; its agent does that."""
@@ -412,6 +437,17 @@ class _VmProtect:
     def submit(self, *, name: str, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
     def submit_many(self, *, name: list[str], reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, name: str) -> dict[str, Any]: ...
+
+class _VmPut:
+    def __call__(self, *, name: str, file: bytes | str | dict[str, Any], to: str, mode: int | str | None = None, owner: str | None = None) -> dict[str, Any]:
+        """Copy a file of this machine into a running guest; who looks sees the old one or the new one, whole."""
+    def submit(self, *, name: str, file: bytes | str | dict[str, Any], to: str, mode: int | str | None = None, owner: str | None = None, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], file: bytes | str | dict[str, Any], to: str, mode: int | str | None = None, owner: str | None = None, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, file: bytes | str | dict[str, Any], to: str, mode: int | str | None = None, owner: str | None = None) -> dict[str, Any]: ...
+
+class _VmReadFile:
+    def __call__(self, *, name: str, path: str, offset: int = 0, length: int = 1048576) -> dict[str, Any]:
+        """Show a piece of a file of a running guest; `vm get` brings whole ones."""
 
 class _VmReboot:
     def __call__(self, *, name: str, through: str = 'auto', timeout: float | str = 60.0, force: bool = False, wait: str | None = None, wait_timeout: float | str = 300.0) -> dict[str, Any]:
@@ -514,6 +550,13 @@ class _VmSetVcpus:
     def submit(self, *, name: str, vcpus: int | str, offline: bool = False, apply: str = 'both', timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
     def submit_many(self, *, name: list[str], vcpus: int | str, offline: bool = False, apply: str = 'both', timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, name: str, vcpus: int | str, offline: bool = False, apply: str = 'both', timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False) -> dict[str, Any]: ...
+
+class _VmSshKey:
+    def __call__(self, *, name: str, user: str, key: str, remove: bool = False) -> dict[str, Any]:
+        """Let the owners of keys log in to a running guest by ssh as a user, or no more."""
+    def submit(self, *, name: str, user: str, key: str, remove: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], user: str, key: str, remove: bool = False, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, user: str, key: str, remove: bool = False) -> dict[str, Any]: ...
 
 class _VmStart:
     def __call__(self, *, name: str, wait: str | None = None, wait_timeout: float | str = 300.0, ignore_missing: bool = False, ignore_changed_base: bool = False, discard: bool = False) -> dict[str, Any]:
@@ -661,17 +704,23 @@ class Vm:
     display: _VmDisplay
     dump: _VmDump
     eject: _VmEject
+    exec: _VmExec
     find: _VmFind
     flatten: _VmFlatten
+    fstrim: _VmFstrim
     history: _VmHistory
     info: _VmInfo
+    interfaces: _VmInterfaces
     list: _VmList
     managedsave: _VmManagedsave
     nmi: _VmNmi
     owner: _VmOwner
+    passwd: _VmPasswd
     pmsuspend: _VmPmsuspend
     pmwakeup: _VmPmwakeup
     protect: _VmProtect
+    put: _VmPut
+    read_file: _VmReadFile
     reboot: _VmReboot
     remove: _VmRemove
     reset: _VmReset
@@ -687,6 +736,7 @@ class Vm:
     set_state: _VmSetState
     set_time: _VmSetTime
     set_vcpus: _VmSetVcpus
+    ssh_key: _VmSshKey
     start: _VmStart
     stats: _VmStats
     stop: _VmStop

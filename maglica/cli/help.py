@@ -15,6 +15,7 @@ LEFT = 26  # columns of the options' names
 PLACEHOLDERS = {
     "ssh-key": "FILE", "password-hash": "HASH", "text": "TEXT", "choice": "WORD",
     "write": "PATH:CONTENT", "upload": "LOCAL:REMOTE", "user": "NAME[:…]",
+    "command-line": "LINE", "account": "USER", "owner": "USER[:GROUP]",
 }  # fmt: skip
 
 
@@ -131,10 +132,11 @@ def _usage(name: str, action: type[Action]) -> list[str]:
     parts += [
         f"{field.option}={_placeholder(field)}"
         for field in action.FIELDS.values()
-        if field.required and not field.subject
+        if field.required and not field.subject and not field.rest
     ]
     if any(not field.required for field in action.FIELDS.values()):
         parts.append("[--key=value…]")
+    parts += [f"-- {field.name.upper()}…" for field in action.FIELDS.values() if field.rest]
     return textwrap.wrap(" ".join([f"usage: maglica {name}", *parts]), WIDTH, subsequent_indent="         ")
 
 

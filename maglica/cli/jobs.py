@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 TICK = 0.5  # seconds between two looks at a job when nothing changes
 DETACHED = 130
 MOST_COMPLAINTS = 10  # failures that are told one by one
+EXEC = "vm.exec"  # its result is shown as what a guest printed
 SEVERAL = ("name", "state", "host", "changed", "took_seconds", "job")
 
 
@@ -294,6 +295,10 @@ def tell(outcomes: list[Outcome], kind: str, session: Session) -> int:
     if len(outcomes) == 1 and outcomes[0].open:
         raise outcomes[0].error or Failed("internal_error", "the group has no outcome")
     rows = [row for outcome in outcomes for row in outcome.rows()]
+    if kind == EXEC and session.options.output in ("table", "wide"):
+        from maglica.cli import inside
+
+        inside.show_several(rows, session)
     if session.options.output == "name":  # what there is now, for the next command
         rows = [row for row in rows if row["state"] == DONE and not row["error"]]
     session.show(Answer(kind, items=rows, columns=SEVERAL, wide=("message",)))
@@ -305,6 +310,12 @@ def _tell_one(outcome: Outcome, kind: str, session: Session) -> int:
         from maglica.cli import story
 
         sys.stderr.write(story.story(outcome.job.record))
+    if kind == EXEC and outcome.job and outcome.job.ended:
+        from maglica.cli import inside
+
+        if inside.came_to_an_end(outcome):
+            return inside.tell(outcome, session)
+        inside.show_what_there_is(outcome, session)
     if outcome.error or outcome.job is None:
         raise outcome.error or Failed("internal_error", "the job has no outcome")
     item = {**outcome.job.result(), "job": outcome.job.id}

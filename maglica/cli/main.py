@@ -127,6 +127,7 @@ def _report_tree(error: MaglicaError, format: str, kind: str | None) -> None:
 def _format(argv: list[str]) -> str:
     """Which output was asked for, also when the words could not be understood as a whole."""
     found = os.environ.get("MAGLICA_OUTPUT", "table")
+    argv = argv[: argv.index("--")] if "--" in argv else argv
     for place, word in enumerate(argv):
         if word in ("-o", "--output"):
             found = argv[place + 1] if place + 1 < len(argv) else found

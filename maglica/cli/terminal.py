@@ -59,6 +59,14 @@ def vm_vnc(actions: list[Action], session: Session) -> int:
     return vnc.vnc(actions, session)
 
 
+def vm_get(actions: list[Action], session: Session) -> int:
+    from maglica.cli import inside
+
+    if len(actions) > 1:
+        raise Refused("wrong_input", f"vm get takes one VM, not {len(actions)}", "their files would have one name")
+    return inside.get(actions[0], session)
+
+
 def version(actions: list[Action], session: Session) -> int:
     item: Value = {"version": VERSION, "protocol": wire.VERSION, "client_worker": None}
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable
 from typing import Any
@@ -130,6 +131,17 @@ def job_cancel(item: Any, look: Look) -> str:
     if item["ended_at"] is not None:
         return f"job {item['id']} was cancelled before it began\n"
     return f"job {item['id']} is being stopped; `maglica job attach {item['id']}` shows its end\n"
+
+
+def vm_interfaces(item: Any, look: Look) -> str:
+    """A line for each card."""
+    columns = ["interface", "mac", "ips", "received_bytes", "sent_bytes"]
+    return output.table(item["interfaces"], columns, look)
+
+
+def vm_read_file(item: Any, look: Look) -> str:
+    """What is in it; bytes that are no text are escaped."""
+    return base64.b64decode(item["base64"]).decode(errors="backslashreplace")
 
 
 def job_explain(item: Any, look: Look) -> str:

@@ -188,8 +188,12 @@ def _command(alias: Alias, words: list[str], given: dict[str, Any], environ: Map
     many = bulk.offered(action)
     for field in many.values():
         parser.add(field)
+    words, rest = _rest_apart(action, words)
     words, flags = _flags_apart(action, words)
     values, names = parser.take(words)
+    if rest.keys() & values.keys():
+        option = next(action.FIELDS[name].option for name in rest)
+        raise Refused("wrong_input", f"{alias.name}: {option} and words after -- exclude each other", "say one of them")
     given |= flags
     said = {name: values.pop(name) for name in list(values) if name in many}
     wanted = values.pop(HELP, False) or given.pop(HELP, False)
@@ -205,8 +209,17 @@ def _command(alias: Alias, words: list[str], given: dict[str, Any], environ: Map
         hint = f"`maglica {alias.name} --help` shows what it takes"
         raise Refused("wrong_input", f"{alias.name}: what is {names[0]!r}?", hint)
     command.names = names
-    command.values = {**alias.preset, **{name: typed(action, name, value) for name, value in values.items()}}
+    command.values = {**alias.preset, **{name: typed(action, name, value) for name, value in values.items()}, **rest}
     return command
+
+
+def _rest_apart(action: type[Action], words: list[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """The words before `--`; and those after it as the argument that takes them, where the action has one."""
+    field = next((field for field in action.FIELDS.values() if field.rest), None)
+    if field is None or "--" not in words:
+        return words, {}
+    cut = words.index("--")
+    return words[:cut], {field.name: words[cut + 1 :]} if words[cut + 1 :] else {}
 
 
 def _flags_apart(action: type[Action], words: list[str]) -> tuple[list[str], dict[str, bool]]:

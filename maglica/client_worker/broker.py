@@ -300,10 +300,7 @@ class Broker:
         except Refused as error:
             self._audit.turned_down(who, action.NAME, about, error, now)
             raise
-        others = [name for name, field in action.FIELDS.items() if not field.subject]
-        told = {name: value for name, value in action.public().items() if name in others and value is not None}
-        given = ", ".join(f"{name}={value}" for name, value in told.items()) or None
-        item = value.get("item") or {}
+        item, given = value.get("item") or {}, _given(action)
         self._audit.write(who, action.NAME, item.get("object", about), "done", now, job=item.get("id"), message=given)
         return value
 
@@ -314,6 +311,8 @@ class Broker:
         seen = place.Seen(survey.answers, survey.missing)
         host, name = self._questions.locate(who, str(getattr(action, "name")), seen, full_name=False, whole_fleet=False)
         self._doors.may(who, type(action), now, vm=name, host=host)
+        if action.ROLE != declare.READER:  # more than a look: what is in a guest's files, say
+            self._audit.write(who, action.NAME, name, "done", now, message=_given(action))
         self._questions.ask([host], renamed(action, name), now, timeout, then)
 
     def _guarded(self, route: Route, work: Callable[[], None]) -> None:
@@ -418,3 +417,10 @@ def _skew(message: Message, now: Now) -> float | None:
     """Seconds that a host's clock is ahead of ours, with the way of its message; None when it did not tell."""
     clock = message.get("clock")
     return None if clock is None else float(clock) - now.ms / 1000
+
+
+def _given(action: Action) -> str | None:
+    """The arguments of an action but its subject, for the audit; secrets masked."""
+    others = [name for name, field in action.FIELDS.items() if not field.subject]
+    told = {name: value for name, value in action.public().items() if name in others and value is not None}
+    return ", ".join(f"{name}={value}" for name, value in told.items()) or None

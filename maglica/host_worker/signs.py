@@ -10,11 +10,12 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from maglica.errors import Refused
+from maglica.errors import MaglicaError, Refused
 from maglica.host_worker.device import boot, disks, elements, nics
 from maglica.host_worker.disk import qcow2
 from maglica.host_worker.domain import saved
 from maglica.host_worker.hypervisor import Hypervisor
+from maglica.host_worker.inside import files
 from maglica.host_worker.size import memory, vcpus
 
 RUNS = ("running", "idle", "paused")
@@ -151,6 +152,16 @@ def no_file(hypervisor: Hypervisor, path: str) -> bool:
     return not os.path.lexists(path)
 
 
+def holds(hypervisor: Hypervisor, name: str, path: str, sha256: str) -> bool:
+    """A file of a guest has the content that it should have; a guest that cannot be spoken to shows nothing."""
+    try:
+        return files.look(hypervisor, name, path).sha256 == sha256
+    except MaglicaError as error:
+        if error.code == "host_down":
+            raise
+        return False
+
+
 SIGNS: dict[str, Callable[..., bool]] = {
     function.__name__: function
     for function in (
@@ -172,6 +183,7 @@ SIGNS: dict[str, Callable[..., bool]] = {
         has_snapshot,
         no_snapshot,
         is_current_snapshot,
+        holds,
     )
 }
 

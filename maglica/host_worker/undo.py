@@ -17,6 +17,7 @@ from maglica.host_worker.device import plugging
 from maglica.host_worker.disk import dependants, volumes
 from maglica.host_worker.domain import saved
 from maglica.host_worker.hypervisor import Hypervisor
+from maglica.host_worker.inside import files
 from maglica.host_worker.journal import Journal
 
 log = logging.getLogger("maglica.host_worker")
@@ -117,8 +118,18 @@ def update_live(hypervisor: Hypervisor, uuid: str, piece: str) -> None:
     plugging.put_back(hypervisor, uuid, piece)
 
 
+def remove_in_guest(hypervisor: Hypervisor, name: str, path: str) -> None:
+    """A file in a guest whose name holds the job's id. A guest that cannot be spoken to any more keeps it."""
+    try:
+        files.remove(hypervisor, name, path)
+    except MaglicaError as error:
+        if error.code == "host_down":
+            raise
+        log.warning("%s may be left in %s: %s", path, name, error.message)
+
+
 # Safe whatever became of the job: a file that holds its id is no part of what it made in the end.
-HARMLESS = frozenset({"remove_part", "settle_removed"})
+HARMLESS = frozenset({"remove_part", "settle_removed", "remove_in_guest"})
 
 UNDOS: dict[str, Callable[..., None]] = {
     function.__name__: function
@@ -137,6 +148,7 @@ UNDOS: dict[str, Callable[..., None]] = {
         unplug,
         plug_in,
         update_live,
+        remove_in_guest,
     )
 }
 

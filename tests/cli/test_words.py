@@ -38,6 +38,13 @@ def parsed(line: str | list[str], **environment: str) -> Command:
         ("vm stop web1 --force web2", "vm stop", ["web1", "web2"], {"force": True}),
         ("vm stop --force web1", "vm stop", ["web1"], {"force": True}),
         ("vm stop -- web1", "vm stop", ["web1"], {}),
+        (
+            "vm exec web1 --timeout=9s -- ls -o --timeout=3 -- -v",
+            "vm exec",
+            ["web1"],
+            {"timeout": "9s", "command": ["ls", "-o", "--timeout=3", "--", "-v"]},
+        ),
+        ("vm exec web1 --command=id", "vm exec", ["web1"], {"command": "id"}),
         ("vm stop web1 -- --web2", "vm stop", ["web1", "--web2"], {}),
         ("vm stop web1 --timeout=2m", "vm stop", ["web1"], {"timeout": "2m"}),
         ("vm remove web1 --keep_disks", "vm remove", ["web1"], {"keep_disks": True}),
@@ -108,6 +115,13 @@ def test_what_is_wrong_is_named(line: str, message: str, hint: str) -> None:
     assert message in caught.value.message
     assert hint in caught.value.hint
     assert caught.value.exit_status == 2
+
+
+def test_a_command_is_given_in_one_way() -> None:
+    with pytest.raises(Refused, match="--command and words after -- exclude each other"):
+        parsed("vm exec web1 --command=id -- id")
+    with pytest.raises(Refused, match="vm exec: --command is missing"):
+        run.make(parsed("vm exec web1 id --"), Session(Globals()))
 
 
 def test_a_word_that_is_not_utf8_is_refused() -> None:

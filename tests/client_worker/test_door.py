@@ -15,6 +15,7 @@ from maglica.client_worker.store import MOST_LIKE
 from maglica.config import RoleSection
 from maglica.declare import ADMIN, OPERATOR, READER, ROLES, Where
 from maglica.keys import invitation
+from tests import test_table
 from tests.client_worker.office import ADMIN_KEY, LockedOffice, Worker, outcome, submission
 
 # Whoever adds an action decides here as well who may ask for it. What is not listed is for readers.
@@ -22,6 +23,7 @@ FOR_ADMINS = {
     "audit list", "host check", "host invite", "host remove", "host revoke", "host survey", "image serve",
     "job prune", "job store",
     "key add", "key list", "key new", "key revoke",
+    "vm attach-device", "vm detach-device", "vm update-device",
 }  # fmt: skip
 FOR_OPERATORS = {
     "fleet create", "fleet remove", "fleet restart", "fleet start", "fleet stop", "template add", "template remove",
@@ -30,6 +32,12 @@ FOR_OPERATORS = {
     "job cancel", "job recover", "job retry", "job settle",
     "vm clone", "vm destroy", "vm flatten", "vm remove", "vm restart", "vm vnc",
     "vm start", "vm stop",
+    "nic attach", "nic detach", "nic link", "snapshot create", "snapshot remove", "snapshot revert",
+    "vm attach-disk", "vm attach-iso", "vm autostart", "vm describe", "vm detach-disk", "vm eject", "vm managedsave",
+    "vm nmi", "vm owner", "vm pmsuspend", "vm pmwakeup", "vm protect", "vm reboot", "vm reset", "vm restore",
+    "vm resume", "vm save", "vm set-boot-device", "vm set-max-memory", "vm set-memory", "vm set-state", "vm set-vcpus",
+    "vm suspend", "vm tag", "vm unprotect", "vm untag",
+    "vm exec", "vm fstrim", "vm get", "vm passwd", "vm put", "vm read-file", "vm ssh-key",
 }  # fmt: skip
 
 SAMPLES: dict[str, Any] = {
@@ -43,7 +51,9 @@ STRANGER_KEY, HOST_KEY = "s" * 40, "host1".ljust(40, "2")
 
 
 def sample(action: type[declare.Action]) -> dict[str, Any]:
-    return {name: SAMPLES[name] for name, field in action.FIELDS.items() if field.required}
+    """What it has to be given: a value of its kind, where nothing else is said here."""
+    required = {name: field.kind for name, field in action.FIELDS.items() if field.required}
+    return {name: SAMPLES[name] if name in SAMPLES else test_table.sample(kind) for name, kind in required.items()}
 
 
 @pytest.fixture

@@ -370,6 +370,12 @@ def is_private(text: str) -> bool:
     return forward is None or forward.get("mode", "nat") == "nat"
 
 
+def discards(text: str) -> bool:
+    """Whether a disk of a domain passes on which of its blocks are free."""
+    drivers = ET.fromstring(text).findall("./devices/disk[@device='disk']/driver")
+    return any(driver.get("discard") == "unmap" for driver in drivers)
+
+
 def pool(text: str) -> tuple[str, str | None]:
     """(type, target path) of a storage pool's XML."""
     root = ET.fromstring(text)

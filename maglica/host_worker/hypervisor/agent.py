@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from maglica.errors import MaglicaError
@@ -13,16 +14,31 @@ class Agent(Connection):
     """What the agent inside a guest answers."""
 
     def agent(self, name: str, command: str, within: int, **arguments: Any) -> Any:
-        """What the agent inside a guest answers to one of its commands; `within` seconds, or `Failed`.
+        """What the agent inside a guest answers to one of its commands that may be given twice; `within` seconds, or
+        `Failed`.
 
         QEMU's docs/interop/qemu-ga-ref: https://www.qemu.org/docs/master/interop/qemu-ga-ref.html
         """
-        request = json.dumps({"execute": command, **({"arguments": arguments} if arguments else {})})
+        return json.loads(self._ask(self._agent_question(name, command, within, arguments)))["return"]
+
+    def agent_order(self, name: str, command: str, within: int, **arguments: Any) -> Any:
+        """The same of a command that is given once: when the connection breaks, nobody knows whether it came."""
+        return json.loads(self._tell(self._agent_question(name, command, within, arguments)))["return"]
+
+    def _agent_question(self, name: str, command: str, within: int, arguments: dict[str, Any]) -> Callable[[Any], str]:
+        spelled = {key.replace("_", "-"): value for key, value in arguments.items()}
+        request = json.dumps({"execute": command, **({"arguments": spelled} if spelled else {})})
 
         def ask(connection: Any) -> str:
             return str(libvirt_qemu.qemuAgentCommand(self._domain(connection, name), request, within, 0))
 
-        return json.loads(self._ask(ask))["return"]
+        return ask
+
+    def agent_commands(self, name: str, within: int) -> tuple[str, dict[str, bool]]:
+        """The version of a guest's agent, and the commands that it knows: True of those that it is allowed to obey."""
+        told = self.agent(name, "guest-info", within)
+        known = {str(one["name"]): bool(one["enabled"]) for one in told["supported_commands"]}
+        return str(told["version"]), known
 
     def agent_ping(self, name: str, within: int) -> str:
         """Why a guest's agent does not answer; '' when it does."""
