@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from maglica import config, job, keys, wire
@@ -395,7 +395,7 @@ class Connection:
     def submit_numbered(
         self,
         sample: Action,
-        pattern: str,
+        patterns: Mapping[str, str],
         count: int,
         *,
         first: str = "1",
@@ -405,22 +405,31 @@ class Connection:
     ) -> GroupHandle:
         """Hand in `count` jobs that differ in a number in what they make: `ci-{n}`, `ci-{n:03}`.
 
-        `sample`: one of them, whatever its name. `first`: the first number, or `next`: after the highest that is.
+        `sample`: one of them, whatever its number; `patterns`: its arguments that have one, by name. `first`: the
+        first number, or `next`: after the highest that is.
         """
-        message = self._numbered(sample, pattern, count, first, policy)
+        message = self._numbered(sample, patterns, count, first, policy)
         message |= {"key": key or os.urandom(16).hex(), "reason": reason}
         return GroupHandle(self, self._ask_group(message)["group"])
 
     def plan_numbered(
-        self, sample: Action, pattern: str, count: int, *, first: str = "1", policy: Policy | None = None
+        self,
+        sample: Action,
+        patterns: Mapping[str, str],
+        count: int,
+        *,
+        first: str = "1",
+        policy: Policy | None = None,
     ) -> dict[str, Any]:
         """Where each of them would go, and why: `action`, `members`, `note`."""
-        message = {**self._numbered(sample, pattern, count, first, policy), "dry_run": True}
+        message = {**self._numbered(sample, patterns, count, first, policy), "dry_run": True}
         plan: dict[str, Any] = self._ask_group(message)["plan"]
         return plan
 
-    def _numbered(self, sample: Action, pattern: str, count: int, first: str, policy: Policy | None) -> wire.Message:
-        args = {**sample.values(), sample.distinct(): pattern}
+    def _numbered(
+        self, sample: Action, patterns: Mapping[str, str], count: int, first: str, policy: Policy | None
+    ) -> wire.Message:
+        args = {**sample.values(), **patterns}
         return {
             "op": "submit_group", "key": os.urandom(16).hex(), "action": sample.NAME, "args": args, "each": [],
             "owner": owner(), "count": count, "first": first, **_told(policy),

@@ -265,6 +265,11 @@ class Action(Record):
         return found[1] if found else ""
 
     @classmethod
+    def makes(cls) -> bool:
+        """Whether it makes something new under a name of its own: so many of them may be asked for by number."""
+        return cls.WHERE == Where.PLACED and cls.subject() is None
+
+    @classmethod
     def offered(cls) -> list[Arg]:
         """The arguments that people may give."""
         return [field for field in cls.FIELDS.values() if not field.internal]

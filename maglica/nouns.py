@@ -11,7 +11,7 @@ from maglica import config, declare
 from maglica.cloud import Connection, GroupHandle, Items
 from maglica.declare import Action, Where
 from maglica.errors import Refused
-from maglica.policy import Policy, numbered, refuse_no_pattern
+from maglica.policy import Policy, one_of, refuse_no_pattern
 
 
 class Call:
@@ -49,15 +49,22 @@ class Call:
         """Hand in one job for each name in a list, as a group, and do not wait. All else is the same for all.
 
         With `count`, the name has a place for a number, such as `ci-{n:03}`, and that many are made, from `first` on
-        (a number, or `next`). What `policy.Policy` has is taken as well.
+        (a number, or `next`); `ip` may have such a place too, or be a range. What `policy.Policy` has is taken as well.
         """
         distinct, policy = self._action.distinct(), _policy(values)
         names = values.pop(distinct, None)
         if count is not None:
             refuse_no_pattern(str(names), count)
-            sample = self._connection.make(self._action, {**values, distinct: numbered(str(names), 1)})
+            number = int(first) if str(first).isdigit() else 1
+            own, patterns = one_of({**values, distinct: names}, distinct, number)
             return self._connection.submit_numbered(
-                sample, str(names), count, first=str(first), reason=reason, key=idempotency_key, policy=policy
+                self._connection.make(self._action, own),
+                patterns,
+                count,
+                first=str(first),
+                reason=reason,
+                key=idempotency_key,
+                policy=policy,
             )
         if not isinstance(names, (list, tuple)):
             raise Refused("wrong_input", f"{self._action.NAME}: {distinct} is no list", "give a list of names")

@@ -105,6 +105,57 @@ def number_of(pattern: str, name: str) -> int | None:
     return number if numbered(pattern, number) == name else None
 
 
+_RANGE = re.compile(r"(\S+?)-([^\s-]+)(/\d{1,3})")
+
+
+def has_addresses(text: str) -> bool:
+    """Whether it stands for many addresses: `10.0.0.{n}/24`, or `10.0.0.10-10.0.0.49/24`."""
+    return is_pattern(text) or _RANGE.fullmatch(text) is not None
+
+
+def addresses(text: str, numbers: Sequence[int]) -> list[str]:
+    """The address of each of these numbers: with the number in it, or the first, second, … of a range."""
+    found = _RANGE.fullmatch(text)
+    texts = [numbered(text, number) for number in numbers]
+    if found and not is_pattern(text):
+        texts = _range(text, *found.groups(), count=len(numbers))
+    elif len(set(texts)) < len(texts):
+        raise Refused(
+            "wrong_input", f"--count={len(texts)} with one --ip={text}",
+            "write --ip='10.0.0.{n}/24', a range such as 10.0.0.10-10.0.0.49/24, or leave out --ip",
+        )  # fmt: skip
+    for one in texts:
+        try:
+            kinds.INTERFACE.check(one)
+        except ValueError as error:
+            raise Refused("wrong_input", f"--ip={text}: {error}", f"expected {kinds.INTERFACE.expected}") from None
+    return texts
+
+
+def _range(text: str, first: str, last: str, prefix: str, *, count: int) -> list[str]:
+    import ipaddress  # few need it
+
+    try:
+        low, high = ipaddress.ip_address(first), ipaddress.ip_address(last)
+    except ValueError as error:
+        raise Refused("wrong_input", f"--ip={text}: {error}", "expected FIRST-LAST/PREFIX") from None
+    size = int(high) - int(low) + 1
+    if low.version != high.version or size < count:
+        has = "is no range" if low.version != high.version or size < 1 else f"has {size} addresses"
+        raise Refused("wrong_input", f"--ip={text} {has}; {count} are needed", "give a longer range, or make fewer")
+    return [f"{low + number}{prefix}" for number in range(count)]
+
+
+def one_of(values: Mapping[str, Any], distinct: str, first: int) -> tuple[dict[str, Any], dict[str, str]]:
+    """The arguments of the first of many, and those that all of them are made from by their numbers."""
+    patterns = {distinct: str(values.get(distinct) or "")}
+    own = {distinct: numbered(patterns[distinct], first)}
+    if isinstance(values.get("ip"), str) and has_addresses(values["ip"]):
+        patterns["ip"] = values["ip"]
+        own["ip"] = addresses(values["ip"], [first])[0]
+    return {**values, **own}, patterns
+
+
 def refuse_no_pattern(pattern: str, count: int) -> None:
     """Refuse names that would all be one and the same."""
     if not is_pattern(pattern) or re.search(r"[{}]", _NUMBER.sub("", pattern)):

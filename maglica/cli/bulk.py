@@ -22,12 +22,14 @@ class Bulk(Policy):
 
 
 class Wish(NamedTuple):
-    """What is wanted of many. `pattern`: the name with a place for the number, where `total` of them are made."""
+    """What is wanted of many. `patterns`: what has a place for the number, the name and perhaps the address, where
+    `total` of them are made.
+    """
 
     policy: Policy
     total: int | None = None
     first: str = "1"
-    pattern: str = ""
+    patterns: Mapping[str, str] = {}
 
 
 ONE = Wish(Policy())
@@ -36,15 +38,16 @@ _UNDONE = ("all_or_nothing",)
 
 
 def offered(action: type[Action]) -> dict[str, Arg]:
-    """The options that an action takes for many: none where it changes nothing."""
-    if not action.CHANGES:
+    """The options that an action takes for many: none where it changes nothing, or takes one object only."""
+    subject = action.subject()
+    if not action.CHANGES or (subject and subject.kind is kinds.SOURCE):  # of which there is one
         return {}
     left_out: tuple[str, ...] = ()
     if action.WHERE == Where.MANY:
         left_out = ("count", "first", "max_parallel")  # its own: --count and --forks
         if action.VERB != "create":
             left_out += ("spread", *_UNDONE)
-    elif action.WHERE != Where.PLACED:
+    elif not action.makes():
         left_out = (*_MADE, *_UNDONE)
     return {name: field for name, field in Bulk.FIELDS.items() if name not in left_out and name not in action.FIELDS}
 
@@ -69,7 +72,7 @@ def wish(action: type[Action], given: Mapping[str, Any], values: dict[str, Any])
     own = Policy(**{name: checked.values()[name] for name in Policy.FIELDS})
     if own.values()["on_failure"] == policy.ALL_OR_NOTHING and values.get("wait"):
         values.setdefault("on_timeout", "remove")  # a clone that is only slow would stay otherwise: not nothing
-    pattern = str(values.get(action.distinct()) or "") if action.WHERE == Where.PLACED else ""
+    pattern = str(values.get(action.distinct()) or "") if action.makes() else ""
     if checked.count is None and not policy.is_pattern(pattern):
         if "first" in said:
             raise Refused("wrong_input", f"{action.NAME}: --first belongs to --count", "add --count=N")
@@ -77,5 +80,6 @@ def wish(action: type[Action], given: Mapping[str, Any], values: dict[str, Any])
     count = checked.count or 1
     policy.refuse_no_pattern(pattern, count)
     first = int(checked.first) if checked.first.isdigit() else 1
-    values[action.distinct()] = policy.numbered(pattern, first)
-    return Wish(own, count, checked.first, pattern)
+    sample, patterns = policy.one_of(values, action.distinct(), first)
+    values |= sample
+    return Wish(own, count, checked.first, patterns)

@@ -133,7 +133,7 @@ def plan(actions: list[Action], session: Session, wish: Wish = ONE) -> int:
     """Print what would be done."""
     kind, connection = answers.kind(type(actions[0])) + ".plan", session.connection
     if wish.total is not None:
-        many = connection.plan_numbered(actions[0], wish.pattern, wish.total, first=wish.first, policy=wish.policy)
+        many = connection.plan_numbered(actions[0], wish.patterns, wish.total, first=wish.first, policy=wish.policy)
         return _plan_many(kind, [many], session)
     found = [connection.plan(action, policy=wish.policy) for action in actions]
     if all("members" in plan for plan in found):
@@ -166,7 +166,7 @@ def submit(actions: list[Action], session: Session, wish: Wish = ONE) -> Outcome
     handle: JobHandle | GroupHandle
     if wish.total is not None:
         handle = connection.submit_numbered(
-            first, wish.pattern, wish.total, first=wish.first, reason=reason, key=key, policy=wish.policy
+            first, wish.patterns, wish.total, first=wish.first, reason=reason, key=key, policy=wish.policy
         )
     elif len(actions) == 1:
         handle = connection.hand_in(first, reason=reason, key=key, policy=wish.policy)

@@ -8,7 +8,7 @@ from typing import Any
 from maglica import declare, policy
 from maglica.client_worker.again import other_request
 from maglica.client_worker.ledger import GroupSubmission, Member, unusual
-from maglica.declare import Action, Where
+from maglica.declare import Action
 from maglica.errors import MaglicaError, Refused
 from maglica.job import Group, Job
 from maglica.policy import Policy
@@ -91,14 +91,28 @@ def refuse_policy(action: type[Action], wanted: Policy, count: int) -> None:
 
 def refuse_pattern(action: type[Action], args: Mapping[str, Any], count: int) -> None:
     """Refuse a request for many that would all have one name, or one address."""
-    if action.WHERE != Where.PLACED:
+    if not action.makes():
         raise Refused("wrong_input", f"{action.NAME} makes nothing: --count is not for it", "name what is meant")
     policy.refuse_no_pattern(str(args.get(action.distinct()) or ""), count)
-    for name in ("ip", "mac"):
-        if args.get(name) is not None and count > 1:
-            raise Refused("wrong_input", f"--count={count} with one --{name}", f"leave out --{name}")
+    if args.get("mac") is not None and count > 1:
+        raise Refused("wrong_input", f"--count={count} with one --mac", "leave out --mac")
     if args.get("format") is not None:
         raise Refused("wrong_input", "--count makes VMs; --format writes a file", "leave out one or the other")
+
+
+def numbered(action: type[Action], common: Mapping[str, Any], numbers: Sequence[int]) -> list[dict[str, Any]]:
+    """What each of these numbers has of its own: its name, and its address where addresses were asked for."""
+    distinct, ip = action.distinct(), common.get("ip")
+    found = [{distinct: policy.numbered(str(common[distinct]), number)} for number in numbers]
+    if ip is None:
+        return found
+    given = policy.addresses(str(ip), numbers)
+    for own, address in zip(found, given, strict=True):
+        if common.get("gateway") == address.partition("/")[0]:
+            what = f"{address} would be the address of {own[distinct]}, and is the gateway"
+            raise Refused("wrong_input", what, "leave it out of --ip")
+        own["ip"] = address
+    return found
 
 
 def refuse_too_few(wanted: GroupSubmission, errors: Sequence[Exception | None]) -> None:

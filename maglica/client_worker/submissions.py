@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from maglica import declare, policy, wire
+from maglica import declare, wire
 from maglica.actions.job import JobShow
 from maglica.bus import Route
 from maglica.client_worker import again, fleets, gather, groups, images, labels, outbox, place, placing
@@ -135,9 +135,9 @@ class Submissions:
                 if not common.get("ignore_missing"):
                     self._placing.refuse_partial(seen, [str(common[distinct])])
                 first = fleets.next_number(str(common[distinct]), seen, self._placing.rooms(seen).names)
-            rest = {name: value for name, value in common.items() if name != distinct}
-            names = [policy.numbered(str(common[distinct]), first + number) for number in range(count)]
-            found = [groups.member(wanted.action, rest, {distinct: name}) for name in names]
+            each = groups.numbered(action, common, range(first, first + count))
+            rest = {name: value for name, value in common.items() if name not in each[0]}
+            found = [groups.member(wanted.action, rest, own) for own in each]
             return wanted._replace(args=rest, members=found)
 
         return expand

@@ -246,6 +246,27 @@ def test_nothing_is_nothing_also_when_a_guest_is_only_slow(line: str, on_timeout
     assert command.values.get("on_timeout") == on_timeout
 
 
+def test_the_first_of_many_has_the_first_address() -> None:
+    for ip, first in (("10.0.0.{n}/24", "10.0.0.3/24"), ("10.0.0.10-10.0.0.20/24", "10.0.0.10/24")):
+        command = parsed(f"vm clone --image=a --hostname=b{{n}} --count=2 --first=3 --ip={ip}")
+        assert command.action
+        wish = bulk.wish(command.action, command.bulk, command.values)
+        assert command.values["ip"] == first
+        assert wish.patterns == {"hostname": "b{n}", "ip": ip}
+
+
+def test_many_are_made_only_where_something_is_made() -> None:
+    made = [action.NAME for action in declare.visible() if "count" in bulk.offered(action)]
+    assert made == ["vm clone"]
+    assert bulk.offered(declare.find("image import").action) == {}
+    with pytest.raises(Refused, match="there is no option --count"):
+        parsed("image import https://e.example/x.qcow2 --name=a --count=2")
+    # What looks like a place for a number in a URL is none.
+    command = parsed(["image", "import", "https://e.example/{n}.qcow2", "--name=a"])
+    assert command.action
+    assert bulk.wish(command.action, command.bulk, command.values).total is None
+
+
 def test_a_url_is_no_pattern() -> None:
     url = "https://images.example.jp/el9.qcow2?part={1..3}&v=*[1]"
     (made,) = run.make(parsed(["image", "import", url, "--name=el9:1"]), cast(Session, None))

@@ -131,6 +131,13 @@ def test_next_is_not_guessed_while_a_host_is_silent(office: Office, hosts: list[
         ({"count": 0}, "expected 1 to 1000"),
         ({"count": 1001}, "expected 1 to 1000"),
         ({"args": {"ip": "192.0.2.9/24"}}, "--count=4 with one --ip"),
+        ({"args": {"ip": "192.0.2.{n}/33"}}, "--ip=192.0.2.{n}/33: '192.0.2.1/33' is not an address"),
+        ({"args": {"ip": "192.0.2.{n}/24"}, "first": "253"}, "'192.0.2.255/24' is the broadcast address"),
+        ({"args": {"ip": "192.0.2.9-192.0.2.11/24"}}, "has 3 addresses; 4 are needed"),
+        ({"args": {"ip": "192.0.2.9-192.0.2.7/24"}}, "is no range; 4 are needed"),
+        ({"args": {"ip": "192.0.2.9-fd00::9/24"}}, "is no range; 4 are needed"),
+        ({"args": {"ip": "ci-{n}"}}, "'ci-1' is not an address"),
+        ({"args": {"ip": "192.0.2.{n}/24", "gateway": "192.0.2.3"}}, "192.0.2.3/24 would be the address of ci-3, and"),
         ({"args": {"mac": ["52:54:00:00:00:01"]}}, "--count=4 with one --mac"),
         ({"args": {"format": "vmdk"}}, "--format writes a file"),
         (wish(min=5), "--min=5 of 4 cannot be"),
@@ -142,6 +149,25 @@ def test_what_cannot_be_meant_is_refused(office: Office, hosts: list[Worker], mo
     asked = ask(office, hosts, **more)
     assert what in asked.error.message
     assert office.store.count_open() == 0
+
+
+@pytest.mark.parametrize(
+    ("first", "ip", "given"),
+    [
+        ("8", "192.0.2.{n}/24", ["192.0.2.8/24", "192.0.2.9/24", "192.0.2.10/24"]),
+        ("next", "192.0.2.1{n:02}/24", ["192.0.2.106/24", "192.0.2.107/24", "192.0.2.108/24"]),
+        ("8", "192.0.2.254-192.0.3.7/20", ["192.0.2.254/20", "192.0.2.255/20", "192.0.3.0/20"]),
+        ("1", "fd00::a-fd00::1f/64", ["fd00::a/64", "fd00::b/64", "fd00::c/64"]),
+        ("1", None, [None, None, None]),
+    ],
+)
+def test_each_has_an_address_of_its_own(
+    office: Office, hosts: list[Worker], first: str, ip: str | None, given: list[str | None]
+) -> None:
+    hosts[0].vms["ci-5"] = "running"
+    told = ask(office, hosts, 3, first=first, args={"ip": ip}).good["group"]
+    records = {record["object"]: record for record in office.store.jobs_of(told["id"])}
+    assert [records[member["name"]]["args"]["ip"] for member in told["members"]] == given
 
 
 def test_what_cannot_be_taken_back_is_not_for_all_or_nothing(office: Office, hosts: list[Worker]) -> None:

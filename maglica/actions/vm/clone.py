@@ -47,7 +47,11 @@ class VmClone(Action):
     start: bool = arg(kinds.BOOL, "boot it when it is ready", default=True)
     vcpus: int | None = arg(kinds.VCPUS, "virtual CPUs; as the image has by default", default=None)
     memory: int | None = arg(kinds.MEMORY, "memory; as the image has by default", default=None)
-    ip: str | None = arg(kinds.INTERFACE, "static address of the first network card; DHCP by default", default=None)
+    ip: str | None = arg(
+        kinds.INTERFACE,
+        "static address of the first network card, DHCP by default; with --count 10.0.0.{n}/24 or a range of them",
+        default=None,
+    )
     gateway: str | None = arg(kinds.IP, "default gateway, with --ip", default=None)
     dns: list[str] | None = arg(kinds.IPS, "name servers, with --ip", default=None)
     ssh_key: str | None = arg(kinds.SSH_KEYS, "file with public keys that may log in as root", default=None)
