@@ -37,6 +37,7 @@ FOR_OPERATORS = {
     "vm nmi", "vm owner", "vm pmsuspend", "vm pmwakeup", "vm protect", "vm reboot", "vm reset", "vm restore",
     "vm resume", "vm save", "vm set-boot-device", "vm set-max-memory", "vm set-memory", "vm set-state", "vm set-vcpus",
     "vm suspend", "vm tag", "vm unprotect", "vm untag",
+    "vm dump", "vm send-key", "vm set-time",
     "vm exec", "vm fstrim", "vm get", "vm passwd", "vm put", "vm read-file", "vm ssh-key",
 }  # fmt: skip
 
@@ -46,6 +47,12 @@ SAMPLES: dict[str, Any] = {
     "source": "https://images.example.jp/x.qcow2", "dest": "host1", "job": "1b7q2k0m4z",
 }  # fmt: skip
 
+# One of several arguments that it has to be given.
+TOGETHER: dict[str, dict[str, Any]] = {
+    "nic attach": {"network": "default"},
+    "vm attach-disk": {"size": "1G"},
+}
+
 ROLE = {"ci": RoleSection(base="operator", vms="ci-*", hosts="host1")}
 STRANGER_KEY, HOST_KEY = "s" * 40, "host1".ljust(40, "2")
 
@@ -53,7 +60,8 @@ STRANGER_KEY, HOST_KEY = "s" * 40, "host1".ljust(40, "2")
 def sample(action: type[declare.Action]) -> dict[str, Any]:
     """What it has to be given: a value of its kind, where nothing else is said here."""
     required = {name: field.kind for name, field in action.FIELDS.items() if field.required}
-    return {name: SAMPLES[name] if name in SAMPLES else test_table.sample(kind) for name, kind in required.items()}
+    found = {name: SAMPLES[name] if name in SAMPLES else test_table.sample(kind) for name, kind in required.items()}
+    return {**found, **TOGETHER.get(action.NAME, {})}
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from maglica.errors import Refused
 from maglica.host_worker.domain import domain_xml
-from maglica.host_worker.domain.readiness import AGENT, RUNS
+from maglica.host_worker.domain.inward import AGENT
+from maglica.host_worker.domain.readiness import RUNS
 from maglica.host_worker.host import Host
 
 WITHIN = 5  # seconds that an agent has for a word: one that is alive needs some milliseconds
