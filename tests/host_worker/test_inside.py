@@ -61,14 +61,18 @@ def test_what_is_too_much_is_dropped_and_the_command_does_not_notice(shell: str)
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_all_that_a_command_started_is_ended_with_it(shell: str) -> None:
-    argv = running.wrapped(["sh", "-c", "trap '' TERM; sleep 987 & sleep 987; sleep 987"], 100)
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_all_that_a_command_started_is_ended_with_it(shell: str, stubborn: bool) -> None:
+    """What it printed is passed on, unless it does not end when it is asked to."""
+    trap = "trap '' TERM; " if stubborn else ""
+    script = f'sh -c "{trap}exec sleep 987" & echo begun; sleep 987; sleep 987'
+    argv = running.wrapped(["sh", "-c", script], 100)
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout
         while len(sleepers(process.pid)) < 2:
             pass
         subprocess.run(["/bin/sh", "-c", running.END, "sh", str(process.pid)], check=True, timeout=20)
-        assert process.stdout.read() == b""  # closed: nobody holds it any more
+        assert process.stdout.read() == (b"" if stubborn else b"begun\n")  # closed: nobody holds it any more
     assert process.returncode == -15
     assert sleepers(process.pid) == []
 

@@ -29,9 +29,10 @@ NAMES = ("guest-exec", "guest-exec-status")
 SESSION = 'if command -v setsid >/dev/null 2>&1; then exec setsid /bin/sh -c "$@"; fi; exec /bin/sh -c "$@"'
 
 # $1: how many bytes of each stream are passed on; then the command. 8 and 9 are our own stdout and stderr, 7 leads to
-# the filter of stderr, 6 takes the exit status. `env` finds programs only: a word is never the shell's own.
+# the filter of stderr, 6 takes the exit status. `env` finds programs only: a word is never the shell's own. The filters
+# outlive what is asked to end, and pass on what it had printed.
 BOUNDED = """n=$1; shift
-pass() { head -c "$n"; cat >/dev/null; }
+pass() { trap '' TERM; head -c "$n"; exec cat >/dev/null; }
 exec 8>&1 9>&2
 status=$({ { { env -- "$@" 6>&- 7>&- 8>&- 9>&-; echo $? >&6; } 2>&7 | pass >&8 6>&- 7>&- 9>&-; } 7>&1 |
 pass >&9 6>&- 8>&-; } 6>&1)
@@ -130,7 +131,9 @@ def _look(hypervisor: Hypervisor, name: str, pid: int, most: int) -> Ran | None:
         except MaglicaError as error:
             state = hypervisor.state(name)
             gone = state not in ("running", "idle", "paused")
-            known = "pid" not in error.message.lower()  # it was started anew, and knows of nothing before that
+            known = not any(
+                word in error.message for word in ("'pid'", "PID ")
+            )  # it was started anew, and knows of nothing before that
             if gone or not known or time.monotonic() - since > SILENT:
                 what = f"{name} is {state}" if gone else error.message.removeprefix("libvirt: ")
                 raise Failed(
