@@ -307,6 +307,7 @@ def _first(value: Any) -> str:
 
 FIRST = Kind("first", "a whole number from 0 to 999999, or next", "int | str", _first)
 VCPUS = integer(1, 1024)
+WEIGHT = Kind("weight", "a whole number from 100 to 1000", "int", integer(100, 1000).check)
 
 CONDITIONS = ("running", "ip", "ssh", "agent")
 
@@ -388,6 +389,31 @@ def list_of(kind: Kind, *, at_most: int = 64) -> Kind:
         return [kind.check(item) for item in items]
 
     return Kind(f"{kind.name}-list", f"{kind.expected}; several with commas", f"list[{kind.python}] | str", check)
+
+
+def _parameters(value: Any) -> list[str]:
+    items = [f"{name}={one}" for name, one in value.items()] if isinstance(value, dict) else value
+    items = [items] if isinstance(items, str) else items
+    if not isinstance(items, (list, tuple)) or len(items) > 64:
+        raise ValueError(f"{value!r} is no list of at most 64")
+    if not items:
+        raise ValueError("there is nothing in it")
+    found: dict[str, str] = {}
+    for item in items:
+        name, equals, text = _one_line(item).partition("=")
+        if not equals or not re.fullmatch(r"[a-z][a-z0-9_.]{0,63}", name.strip()):
+            raise ValueError(f"{item!r} is not NAME=VALUE")
+        found[name.strip()] = text.strip()
+    return [f"{name}={text}" for name, text in found.items()]
+
+
+# libvirt's names; what each may be is for the host to say.
+PARAMETERS = Kind(
+    "parameter", "NAME=VALUE; the option may be repeated", "list[str] | dict[str, Any]", _parameters, repeated=True
+)
+CPUS = Kind(
+    "cpus", "a list such as 0-3,^2,8, or all", "str", _matching(r"all|\d{1,5}(-\d{1,5})?(,\^?\d{1,5}(-\d{1,5})?)*")
+)
 
 
 def _mac(value: Any) -> str:

@@ -417,6 +417,17 @@ class _VmPasswd:
     def submit_many(self, *, name: list[str], user: str, password_hash: str, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, name: str, user: str, password_hash: str) -> dict[str, Any]: ...
 
+class _VmPin:
+    def __call__(self, *, name: str, cpus: str, vcpus: str = 'all', emulator: bool = False, apply: str = 'both') -> dict[str, Any]:
+        """Let the virtual CPUs of a VM, or what emulates its devices, run on some of the host's CPUs only."""
+    def submit(self, *, name: str, cpus: str, vcpus: str = 'all', emulator: bool = False, apply: str = 'both', reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], cpus: str, vcpus: str = 'all', emulator: bool = False, apply: str = 'both', reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, cpus: str, vcpus: str = 'all', emulator: bool = False, apply: str = 'both') -> dict[str, Any]: ...
+
+class _VmPinning:
+    def __call__(self, *, name: str) -> Items:
+        """Show on which of the host's CPUs a VM may run."""
+
 class _VmPmsuspend:
     def __call__(self, *, name: str, to: str = 'mem', timeout: float | str = 60.0) -> dict[str, Any]:
         """Have a guest put itself to sleep; its agent does that."""
@@ -516,6 +527,20 @@ class _VmSetBootDevice:
     def submit_many(self, *, name: list[str], dev: list[str] | str, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, name: str, dev: list[str] | str) -> dict[str, Any]: ...
 
+class _VmSetDisk:
+    def __call__(self, *, name: str, size: int | str, target: str | None = None, grow: bool = True) -> dict[str, Any]:
+        """Make a disk of a VM larger, with the partition and the file system at its end; it may run meanwhile."""
+    def submit(self, *, name: str, size: int | str, target: str | None = None, grow: bool = True, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], size: int | str, target: str | None = None, grow: bool = True, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, size: int | str, target: str | None = None, grow: bool = True) -> dict[str, Any]: ...
+
+class _VmSetIoWeight:
+    def __call__(self, *, name: str, weight: int, apply: str = 'both') -> dict[str, Any]:
+        """Set a VM's share of the host's disks against other VMs: 500 is what most have."""
+    def submit(self, *, name: str, weight: int, apply: str = 'both', reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], weight: int, apply: str = 'both', reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, weight: int, apply: str = 'both') -> dict[str, Any]: ...
+
 class _VmSetMaxMemory:
     def __call__(self, *, name: str, size: int | str, slots: int | None = None, offline: bool = False, timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False) -> dict[str, Any]:
         """Set how much memory a VM can be given while it runs; it takes effect at its next start."""
@@ -545,11 +570,11 @@ class _VmSetTime:
     def plan(self, *, name: str, to: str = 'now') -> dict[str, Any]: ...
 
 class _VmSetVcpus:
-    def __call__(self, *, name: str, vcpus: int | str, offline: bool = False, apply: str = 'both', timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False) -> dict[str, Any]:
+    def __call__(self, *, name: str, vcpus: int | str, max: int | None = None, offline: bool = False, apply: str = 'both', timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False) -> dict[str, Any]:
         """Give a VM another number of virtual CPUs, while it runs where that is possible."""
-    def submit(self, *, name: str, vcpus: int | str, offline: bool = False, apply: str = 'both', timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
-    def submit_many(self, *, name: list[str], vcpus: int | str, offline: bool = False, apply: str = 'both', timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
-    def plan(self, *, name: str, vcpus: int | str, offline: bool = False, apply: str = 'both', timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False) -> dict[str, Any]: ...
+    def submit(self, *, name: str, vcpus: int | str, max: int | None = None, offline: bool = False, apply: str = 'both', timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], vcpus: int | str, max: int | None = None, offline: bool = False, apply: str = 'both', timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, vcpus: int | str, max: int | None = None, offline: bool = False, apply: str = 'both', timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False) -> dict[str, Any]: ...
 
 class _VmSshKey:
     def __call__(self, *, name: str, user: str, key: str, remove: bool = False) -> dict[str, Any]:
@@ -593,6 +618,17 @@ class _VmTag:
 class _VmTime:
     def __call__(self, *, name: str) -> dict[str, Any]:
         """Show what time it is in a guest, as its agent says, and how far that is from its host's."""
+
+class _VmTune:
+    def __call__(self, *, name: str, kind: str, set: list[str] | dict[str, Any], device: str | None = None, apply: str = 'both') -> dict[str, Any]:
+        """Set what a VM may take of its host; `vm tuning` shows what can be set, and what is."""
+    def submit(self, *, name: str, kind: str, set: list[str] | dict[str, Any], device: str | None = None, apply: str = 'both', reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], kind: str, set: list[str] | dict[str, Any], device: str | None = None, apply: str = 'both', reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, kind: str, set: list[str] | dict[str, Any], device: str | None = None, apply: str = 'both') -> dict[str, Any]: ...
+
+class _VmTuning:
+    def __call__(self, *, name: str, kind: str, device: str | None = None) -> Items:
+        """Show what a VM may take of its host, as it runs and at its next start."""
 
 class _VmUnprotect:
     def __call__(self, *, name: str) -> dict[str, Any]:
@@ -716,6 +752,8 @@ class Vm:
     nmi: _VmNmi
     owner: _VmOwner
     passwd: _VmPasswd
+    pin: _VmPin
+    pinning: _VmPinning
     pmsuspend: _VmPmsuspend
     pmwakeup: _VmPmwakeup
     protect: _VmProtect
@@ -731,6 +769,8 @@ class Vm:
     screenshot: _VmScreenshot
     send_key: _VmSendKey
     set_boot_device: _VmSetBootDevice
+    set_disk: _VmSetDisk
+    set_io_weight: _VmSetIoWeight
     set_max_memory: _VmSetMaxMemory
     set_memory: _VmSetMemory
     set_state: _VmSetState
@@ -743,6 +783,8 @@ class Vm:
     suspend: _VmSuspend
     tag: _VmTag
     time: _VmTime
+    tune: _VmTune
+    tuning: _VmTuning
     unprotect: _VmUnprotect
     untag: _VmUntag
     update_device: _VmUpdateDevice

@@ -85,6 +85,9 @@ SAMPLES: dict[str, Any] = {
     "text-file": "memory = 4G\n",
     "size-or-change": "+2G",
     "number-or-change": "-1",
+    "weight": 250,
+    "parameter": ["hard_limit=1G", "soft_limit=512M"],
+    "cpus": "0-3,^2",
 }  # fmt: skip
 # Names and paths are no secrets, contents and passwords are.
 WRONG_SECRETS: dict[str, list[Any]] = {

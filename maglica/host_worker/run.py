@@ -353,7 +353,8 @@ class Runner:
             if entry and not told:
                 had = bool(self.journal.undos(job_id))
                 if not undo.take_back(job_id, self.journal, self.host.hypervisor):
-                    told = interrupted(entry, self._seen, undone=had)
+                    # What has no way back was brought to its end instead.
+                    told = self._completed(entry) or interrupted(entry, self._seen, undone=had)
             elif not entry:
                 undo.take_back(job_id, self.journal, self.host.hypervisor)
             if told:

@@ -92,7 +92,7 @@ def marked(hypervisor: Hypervisor, uuid: str, mark: dict[str, str]) -> bool:
 
 
 def is_sized(hypervisor: Hypervisor, name: str, live: bool, stored: bool, **wanted: int) -> bool:
-    """What runs of a domain, its definition, or both have so many `vcpus`, so much `memory`, at most that (`most`)."""
+    """What runs of a domain, its definition, or both have so many `vcpus` (`most_vcpus`), so much `memory` (`most`)."""
     try:
         found = hypervisor.shape(name)
     except Refused:
@@ -102,8 +102,30 @@ def is_sized(hypervisor: Hypervisor, name: str, live: bool, stored: bool, **want
 
 
 def _sizes(text: str) -> dict[str, int]:
-    has = memory.read(text)
-    return {"vcpus": vcpus.read(text).used, "memory": has.now, "most": has.ceiling or has.total, "slots": has.slots}
+    has, cpus = memory.read(text), vcpus.read(text)
+    most = has.ceiling or has.total
+    return {"vcpus": cpus.used, "most_vcpus": cpus.most, "memory": has.now, "most": most, "slots": has.slots}
+
+
+def is_tuned(
+    hypervisor: Hypervisor, name: str, kind: str, device: str | None, values: dict[str, Any], wheres: list[str]
+) -> bool:
+    """These parameters are set, in what runs and in the definition."""
+    try:
+        found = [hypervisor.tuning(name, kind, device, where) for where in wheres]
+    except MaglicaError as error:
+        if error.code == "host_down":
+            raise
+        return False
+    return all(values.items() <= one.items() for one in found)
+
+
+def disk_holds(hypervisor: Hypervisor, path: str, format: str, size_bytes: int, without: str = "") -> bool:
+    """A disk is as large as that for its guest, or a little larger; `without`: what was to be merged into it."""
+    found = qcow2.header(path) if format == "qcow2" else None
+    with open(path, "rb") as file:
+        capacity = found.capacity_bytes if found else file.seek(0, os.SEEK_END)
+    return capacity >= size_bytes and not (without and os.path.exists(without))
 
 
 def disk_is(hypervisor: Hypervisor, uuid: str, target: str, path: str | None, live: bool, config: bool) -> bool:
@@ -184,6 +206,8 @@ SIGNS: dict[str, Callable[..., bool]] = {
         no_snapshot,
         is_current_snapshot,
         holds,
+        is_tuned,
+        disk_holds,
     )
 }
 

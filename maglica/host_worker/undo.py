@@ -11,16 +11,18 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from maglica.errors import Failed, MaglicaError
+from maglica.errors import Failed, MaglicaError, Refused
 from maglica.host_worker import commands
 from maglica.host_worker.device import plugging
-from maglica.host_worker.disk import dependants, volumes
+from maglica.host_worker.disk import dependants, qcow2, volumes
 from maglica.host_worker.domain import saved
 from maglica.host_worker.hypervisor import Hypervisor
 from maglica.host_worker.inside import files
 from maglica.host_worker.journal import Journal
 
 log = logging.getLogger("maglica.host_worker")
+
+MERGED_WITHIN = 600.0  # seconds
 
 
 def remove_part(hypervisor: Hypervisor, path: str) -> None:
@@ -128,6 +130,24 @@ def remove_in_guest(hypervisor: Hypervisor, name: str, path: str) -> None:
         log.warning("%s may be left in %s: %s", path, name, error.message)
 
 
+def merge_overlay(hypervisor: Hypervisor, part: str) -> None:
+    """An overlay whose merging into its disk had begun: there is no way back, so it is brought to its end."""
+    if not os.path.exists(part):
+        return
+    ended = commands.run(qcow2.merge(part), timeout=MERGED_WITHIN)
+    if ended.exit_status:
+        raise Failed("environment_error", f"qemu-img commit {part}: {ended.stderr}")
+    os.unlink(part)
+
+
+def pin(hypervisor: Hypervisor, name: str, where: str, vcpus: dict[str, list[int]], emulator: list[int] | None) -> None:
+    """Where a domain's threads ran before the job pinned them; nothing for one that is off, or gone, by now."""
+    try:
+        hypervisor.pin(name, where, {int(number): cpus for number, cpus in vcpus.items()}, emulator)
+    except Refused:
+        pass
+
+
 # Safe whatever became of the job: a file that holds its id is no part of what it made in the end.
 HARMLESS = frozenset({"remove_part", "settle_removed", "remove_in_guest"})
 
@@ -143,6 +163,8 @@ UNDOS: dict[str, Callable[..., None]] = {
         abort_block_job,
         undefine,
         redefine,
+        merge_overlay,
+        pin,
         settle_saved,
         remove_unused,
         unplug,

@@ -37,7 +37,7 @@ FOR_OPERATORS = {
     "vm nmi", "vm owner", "vm pmsuspend", "vm pmwakeup", "vm protect", "vm reboot", "vm reset", "vm restore",
     "vm resume", "vm save", "vm set-boot-device", "vm set-max-memory", "vm set-memory", "vm set-state", "vm set-vcpus",
     "vm suspend", "vm tag", "vm unprotect", "vm untag",
-    "vm dump", "vm send-key", "vm set-time",
+    "vm dump", "vm send-key", "vm set-time", "vm pin", "vm set-disk", "vm set-io-weight", "vm tune",
     "vm exec", "vm fstrim", "vm get", "vm passwd", "vm put", "vm read-file", "vm ssh-key",
 }  # fmt: skip
 

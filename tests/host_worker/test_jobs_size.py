@@ -46,7 +46,7 @@ def has(ward: Ward, name: str) -> list[object]:
 def test_more_vcpus_while_it_runs(ward: Ward) -> None:
     assert ward.do("vm set-vcpus", name="web1", vcpus="+1") == {
         "name": "web1", "host": "host1", "state": "running", "changed": True, "vcpus": 2, "before": 1,
-        "guest_vcpus": None, "note": "if it does not use them: in the guest: "
+        "max_vcpus": 4, "guest_vcpus": None, "note": "if it does not use them: in the guest: "
         "for c in /sys/devices/system/cpu/cpu*/online; do echo 1 > $c; done",
     }  # fmt: skip
     assert has(ward, "web1") == [(2, 512 * MiB), (2, 512 * MiB)]
@@ -103,6 +103,21 @@ def test_numbers_that_are_refused(ward: Ward, args: dict[str, object], code: str
     assert error.code == code
     assert words in error.message
     assert [ward.hypervisor.definition(name) for name in ("web1", "web2", IMAGE)] == before
+
+
+def test_how_many_it_can_be_given_while_it_runs(ward: Ward) -> None:
+    result = ward.do("vm set-vcpus", name="web1", vcpus=2, max=8)
+    assert (result["vcpus"], result["max_vcpus"]) == (2, 8)
+    found = ward.hypervisor.shape("web1")
+    assert found.live is not None
+    assert (vcpus.read(found.stored), vcpus.read(found.live)) == ((2, 8), (2, 4))
+    assert ward.do("vm set-vcpus", name="web1", vcpus=2, max=8)["changed"] is False
+    for args, words in (
+        ({"max": 4, "apply": "live"}, "--apply=live leaves it alone"),
+        ({"max": 1}, "more than --max=1"),
+    ):
+        with pytest.raises(Refused, match=words):
+            declare.build("vm set-vcpus", {"name": "web1", "vcpus": 2, **args})
 
 
 def test_a_running_guest_keeps_its_vcpus(ward: Ward) -> None:

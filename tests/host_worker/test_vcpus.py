@@ -17,6 +17,9 @@ def definition(inside: str) -> str:
     return f"<domain type='kvm'><name>web1</name>{inside}</domain>"
 
 
+EMULATED = "<domain type='qemu'><features><tcg><tb-cache unit='MiB'>{}</tb-cache></tcg></features></domain>"
+
+
 def facts(stored: tuple[int, int], live: tuple[int, int] | None = None, *, cpus: int = 8, state: str = "") -> Facts:
     found = state or ("running" if live else "shut-off")
     return Facts("web1", found, Vcpus(*stored), Vcpus(*live) if live else None, "host1", cpus)
@@ -31,24 +34,24 @@ def test_what_a_definition_says() -> None:
 @pytest.mark.parametrize(
     ("want", "found", "apply", "offline", "todo"),
     [
-        (2, facts((1, 4)), "both", False, Plan(2, 1, define=True)),
-        (2, facts((1, 4)), "both", True, Plan(2, 1, define=True)),  # a VM that is off needs no new start
-        (6, facts((1, 4)), "config", False, Plan(6, 1, define=True)),
-        ("-1", facts((4, 4)), "both", False, Plan(3, 4, define=True)),
-        (4, facts((4, 4)), "both", False, Plan(4, 4)),
-        (2, facts((1, 4), (1, 4)), "both", False, Plan(2, 1, live=True, define=True)),
-        (2, facts((1, 4), (1, 4)), "live", False, Plan(2, 1, live=True)),
-        (2, facts((1, 4), (1, 4)), "config", False, Plan(2, 1, define=True)),
-        ("+2", facts((1, 4), (2, 4)), "both", False, Plan(4, 2, live=True, define=True)),
-        ("+2", facts((1, 4), (2, 4)), "config", False, Plan(3, 1, define=True)),  # of what it says, not of what runs
-        (2, facts((1, 4), (2, 4)), "both", False, Plan(2, 2, define=True)),  # what runs has them already
-        (2, facts((1, 4), (2, 4)), "live", False, Plan(2, 2)),
-        (1, facts((4, 4), (4, 4)), "both", True, Plan(1, 4, define=True, restart=True)),
-        (8, facts((4, 4), (4, 4)), "both", True, Plan(8, 4, define=True, restart=True)),
-        (4, facts((4, 4), (4, 4)), "both", True, Plan(4, 4)),
-        (1, facts((4, 4), (4, 4)), "config", False, Plan(1, 4, define=True)),
-        (8, facts((9, 9)), "both", False, Plan(8, 9, define=True)),
-        (9, facts((10, 10)), "both", False, Plan(9, 10, define=True)),  # fewer is better, though still too many
+        (2, facts((1, 4)), "both", False, Plan(2, 1, 4, define=True)),
+        (2, facts((1, 4)), "both", True, Plan(2, 1, 4, define=True)),  # a VM that is off needs no new start
+        (6, facts((1, 4)), "config", False, Plan(6, 1, 6, define=True)),
+        ("-1", facts((4, 4)), "both", False, Plan(3, 4, 4, define=True)),
+        (4, facts((4, 4)), "both", False, Plan(4, 4, 4)),
+        (2, facts((1, 4), (1, 4)), "both", False, Plan(2, 1, 4, live=True, define=True)),
+        (2, facts((1, 4), (1, 4)), "live", False, Plan(2, 1, 4, live=True)),
+        (2, facts((1, 4), (1, 4)), "config", False, Plan(2, 1, 4, define=True)),
+        ("+2", facts((1, 4), (2, 4)), "both", False, Plan(4, 2, 4, live=True, define=True)),
+        ("+2", facts((1, 4), (2, 4)), "config", False, Plan(3, 1, 4, define=True)),  # of what it says, not of what runs
+        (2, facts((1, 4), (2, 4)), "both", False, Plan(2, 2, 4, define=True)),  # what runs has them already
+        (2, facts((1, 4), (2, 4)), "live", False, Plan(2, 2, 4)),
+        (1, facts((4, 4), (4, 4)), "both", True, Plan(1, 4, 4, define=True, restart=True)),
+        (8, facts((4, 4), (4, 4)), "both", True, Plan(8, 4, 8, define=True, restart=True)),
+        (4, facts((4, 4), (4, 4)), "both", True, Plan(4, 4, 4)),
+        (1, facts((4, 4), (4, 4)), "config", False, Plan(1, 4, 4, define=True)),
+        (8, facts((9, 9)), "both", False, Plan(8, 9, 9, define=True)),
+        (9, facts((10, 10)), "both", False, Plan(9, 10, 10, define=True)),  # fewer is better, though still too many
     ],
 )
 def test_what_is_to_be_done(want: int | str, found: Facts, apply: str, offline: bool, todo: Plan) -> None:
@@ -76,6 +79,30 @@ def test_what_is_refused(want: int | str, found: Facts, apply: str, code: str, w
     assert refused.value.code == code
     assert words in refused.value.message
     assert refused.value.hint
+
+
+def test_the_most_there_can_be() -> None:
+    found = facts((2, 2))
+    assert vcpus.plan(2, found, apply="both", offline=False, most=4) == Plan(2, 2, 4, define=True)
+    assert vcpus.plan(2, found, apply="both", offline=False, most=2) == Plan(2, 2, 2)
+    running = facts((1, 2), (1, 2))
+    assert vcpus.plan(2, running, apply="both", offline=False, most=4) == Plan(2, 1, 4, live=True, define=True)
+    for most, words in ((9, "cannot have 9 vCPUs: host1 has 8 CPUs"), (2, "cannot have 3 vCPUs with --max=2")):
+        with pytest.raises(Refused, match=words):
+            vcpus.plan("+1", found, apply="both", offline=False, most=most)
+    assert vcpus.read(vcpus.rewrite(definition("<vcpu>2</vcpu>"), 2, 4)) == (2, 4)
+    assert vcpus.read(vcpus.rewrite(definition("<vcpu current='1'>4</vcpu>"), 1, 2)) == (1, 2)
+    cells = "<vcpu>4</vcpu><cpu><numa><cell id='0' cpus='0-3'/></numa></cpu>"
+    assert ET.fromstring(vcpus.rewrite(definition(cells), 1, 2)).find("./cpu/numa/cell[@cpus='0,1']") is not None
+
+
+def test_another_one_may_end_an_emulated_guest() -> None:
+    assert vcpus.cramped(EMULATED.format(64))
+    assert not vcpus.cramped(EMULATED.format(256))
+    assert not vcpus.cramped(EMULATED.format(64).replace("'qemu'", "'kvm'"))
+    assert not vcpus.cramped("<domain type='qemu'/>")
+    with pytest.raises(Refused, match="might end its QEMU"):
+        vcpus.plan(2, facts((1, 4), (1, 4))._replace(cramped=True), apply="both", offline=False)
 
 
 def rewritten(inside: str, count: int) -> ET.Element:

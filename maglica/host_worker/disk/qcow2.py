@@ -59,6 +59,13 @@ def _backing_format(data: bytes, version: int) -> str | None:
     return None
 
 
+def merge(overlay: str) -> list[str]:
+    """The command that writes what an overlay holds into the disk that it rests on, which becomes as large as it. May
+    be given again when it was interrupted: the overlay keeps what it holds.
+    """
+    return ["qemu-img", "commit", "-q", "-d", "-f", "qcow2", "--", overlay]
+
+
 class Unreadable(ValueError):
     """What a file rests on is written in a way that only QEMU understands, such as `json:…` or `nbd://…`."""
 

@@ -65,3 +65,8 @@ def remove_tagged(group: str, job: str) -> list[str]:
 
 def remove(group: str, name: str) -> list[str]:
     return ["lvremove", "--yes", "--quiet", "--", f"{group}/{name}"]
+
+
+def extend(volume: Volume, size_bytes: int) -> list[str]:
+    """Make it as large as that, or a little larger: it has whole extents. A thin one takes no room by that."""
+    return ["lvextend", "--yes", "--quiet", "--size", f"{size_bytes}b", "--", f"{volume.group}/{volume.name}"]

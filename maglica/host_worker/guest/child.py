@@ -25,7 +25,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from maglica.errors import Failed, MaglicaError, Refused
-from maglica.host_worker.guest import customize, inspection, preparing, serving
+from maglica.host_worker.guest import customize, growing, inspection, preparing, serving
 from maglica.host_worker.guest.host_keys import HostKeys
 from maglica.host_worker.guest.inspection import Layout, kind_of, read_text
 from maglica.host_worker.guest.model import (
@@ -51,7 +51,7 @@ from maglica.host_worker.guest.serving import Hands
 NEEDED_MOUNTS = re.compile(r"/(boot|etc|lib|root|usr|var)?(/|$)")
 """Other file systems (/home, /srv, …) hold nothing that is read or changed: they stay untouched."""
 
-WRITE = ("customise", "seal", "upgrade")
+WRITE = ("customise", "seal", "upgrade", "grow")
 """The verbs that change the disks."""
 
 GRACE = 3.0
@@ -153,15 +153,18 @@ def _hear_parent(tasks: queue.SimpleQueue[dict[str, Any]]) -> None:
 
 def run(task: Mapping[str, Any], steps: Steps) -> dict[str, Any]:
     """`task`: {"verb": …, "disks": [[path, format]…], "request": {…} | None}; the verbs are customise, verify, inspect,
-    seal and upgrade."""
+    seal, upgrade and grow."""
     verb = task["verb"]
     request = GuestRequest.from_map(task["request"]) if task["request"] else None
     with steps.step("launch"):
         guest = open_disks(task["disks"], read_only=verb not in WRITE, network=verb == "upgrade")
     try:
-        with steps.step("inspect"):
-            layout = inspection.layout(guest)
-        report = work(guest, layout, verb, request, steps)
+        if verb == "grow":
+            report = growing.grow(guest, steps.step)
+        else:
+            with steps.step("inspect"):
+                layout = inspection.layout(guest)
+            report = work(guest, layout, verb, request, steps)
         with steps.step("close"):
             # Reports what could not be written; close() alone would not.
             guest.shutdown()

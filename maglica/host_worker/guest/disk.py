@@ -76,6 +76,13 @@ def prepare(disks: Sequence[Disk], terms: Terms, *, upgrade: bool) -> dict[str, 
     return _in_a_child(task("upgrade" if upgrade else "seal", disks, None), terms)
 
 
+def grow(disk: Disk, terms: Terms) -> dict[str, Any]:
+    """Make the last partition of a disk and the file system in it as large as the disk is now: `growing.grow` says what
+    comes back. Arguments and errors as in `customise`; no operating system needs to be there.
+    """
+    return _in_a_child(task("grow", [disk], None), terms)
+
+
 def task(verb: str, disks: Sequence[Disk], request: GuestRequest | None) -> dict[str, Any]:
     if not disks:
         raise Refused("wrong_input", "the machine has no disk to customise")

@@ -13,11 +13,14 @@ from maglica.host_worker.hypervisor.power import Power
 from maglica.host_worker.hypervisor.screens import Screens
 from maglica.host_worker.hypervisor.size import Size
 from maglica.host_worker.hypervisor.snapshots import Snapshots
+from maglica.host_worker.hypervisor.tuning import Tuning
 from maglica.host_worker.hypervisor.volumes import Volumes
 from maglica.host_worker.hypervisor.watching import Watching
 
 __all__ = ["STATES", "Hung", "Hypervisor"]
 
 
-class Hypervisor(Domains, Power, Memory, Watching, Devices, Snapshots, Agent, BlockJobs, Volumes, Size, Node, Screens):
+class Hypervisor(
+    Domains, Power, Memory, Watching, Devices, Snapshots, Agent, BlockJobs, Volumes, Size, Tuning, Node, Screens
+):
     """What we ask of libvirt: one connection, its questions and orders by subject."""

@@ -25,13 +25,26 @@ class Offline(Protocol):
     def force(self) -> bool: ...
 
 
+def refuse_image(found: Shape) -> None:
+    """An image is what others are made of: no verb of a VM changes it."""
+    if domain_xml.is_image(domain_xml.read(found.stored), found.state in ACTIVE):
+        raise Refused("protected", f"{found.name} is an image", "clone it, and change the clone")
+
+
+def wheres(found: Shape, apply: str) -> list[str]:
+    """Where something is to be changed: live, config, or both, the definition last."""
+    if apply == "live" and found.live is None:
+        raise Refused("wrong_state", f"{found.name} is off: nothing of it is live", "leave out --apply=live")
+    if found.live is None or apply == "config":
+        return ["config"]
+    return ["live", "config"] if apply == "both" else ["live"]
+
+
 def shape(name: str, host: Host) -> Shape:
-    """What a VM is. Refused for an image, which others are made of, and for what would go on from a saved state."""
+    """What a VM is. Refused for an image, and for what would go on from a saved state."""
     found = host.hypervisor.shape(name)
-    domain = domain_xml.read(found.stored)
-    if domain_xml.is_image(domain, found.state in ACTIVE):
-        raise Refused("protected", f"{name} is an image", "clone it, and change the clone")
-    if found.saved or saved.MARK in domain.mark:
+    refuse_image(found)
+    if found.saved or saved.MARK in domain_xml.read(found.stored).mark:
         raise Refused(
             "wrong_state",
             f"{name} has a saved state: its next start goes on from that, as large as it was",

@@ -172,16 +172,16 @@ def plan(want: int | str, facts: Facts, *, apply: str, offline: bool, shrink: bo
 
 def _refuse_size(size: int, facts: Facts, memory: Memory) -> None:
     if size < kinds.LEAST_MEMORY:
-        words = f"{facts.name} cannot have {_words(size)} of memory: it has {_words(memory.now)}"
-        raise Refused("wrong_input", words, f"expected at least {_words(kinds.LEAST_MEMORY)}")
+        text = f"{facts.name} cannot have {words(size)} of memory: it has {words(memory.now)}"
+        raise Refused("wrong_input", text, f"expected at least {words(kinds.LEAST_MEMORY)}")
     multiple = BLOCK * memory.cells if memory.cells else MIB
     if size % multiple:
-        why = f": it comes in blocks of {_words(BLOCK)} for each of {memory.cells} NUMA cells" if memory.cells else ""
+        why = f": it comes in blocks of {words(BLOCK)} for each of {memory.cells} NUMA cells" if memory.cells else ""
         below = size // multiple * multiple
         raise Refused(
             "wrong_input",
-            f"{facts.name} cannot have {_words(size)} of memory, which is not a multiple of {_words(multiple)}{why}",
-            f"{_words(below) + ' or ' if below >= kinds.LEAST_MEMORY else ''}{_words(below + multiple)} would do",
+            f"{facts.name} cannot have {words(size)} of memory, which is not a multiple of {words(multiple)}{why}",
+            f"{words(below) + ' or ' if below >= kinds.LEAST_MEMORY else ''}{words(below + multiple)} would do",
         )
 
 
@@ -189,8 +189,8 @@ def _refuse_room(size: int, more: int, facts: Facts) -> None:
     if more > facts.free:
         raise Refused(
             "no_capacity",
-            f"{facts.name} cannot have {_words(size)} of memory: that is {_words(more)} more, and {facts.host} has"
-            f" {_words(max(0, facts.free))} that it has promised to nobody",
+            f"{facts.name} cannot have {words(size)} of memory: that is {words(more)} more, and {facts.host} has"
+            f" {words(max(0, facts.free))} that it has promised to nobody",
             "give another VM less, or move this one to a host with more",
         )
 
@@ -207,7 +207,7 @@ def _live(size: int, facts: Facts, live: Memory, apply: str, shrink: bool) -> Pl
     if size < live.now and not shrink:
         raise Refused(
             "wrong_state",
-            f"{name} runs with {_words(live.now)}: what is taken from it kills its processes if it has none to spare",
+            f"{name} runs with {words(live.now)}: what is taken from it kills its processes if it has none to spare",
             f"{offline}; --shrink takes it all the same",
         )
     if size <= live.total:
@@ -224,22 +224,21 @@ def _modules(size: int, facts: Facts, live: Memory, offline: str) -> tuple[int, 
     if live.ceiling is None or not live.slots or not live.cells:
         raise Refused(
             "wrong_state",
-            f"{name} can have at most {_words(live.total)} while it runs, not {_words(size)}: it has no"
+            f"{name} can have at most {words(live.total)} while it runs, not {words(size)}: it has no"
             " slots for memory modules",
             f"{offline}; `maglica vm set-max-memory {name} --size=… --slots=16` makes slots",
         )
     if size > live.ceiling:
-        words = f"{name} can have at most {_words(live.ceiling)} while it runs, not {_words(size)}"
-        raise Refused("wrong_state", words, f"{offline}; `maglica vm set-max-memory {name}` raises it")
+        text = f"{name} can have at most {words(live.ceiling)} while it runs, not {words(size)}"
+        raise Refused("wrong_state", text, f"{offline}; `maglica vm set-max-memory {name}` raises it")
     if live.slots - live.modules < live.cells:
-        words = f"{name} has {live.slots} slots for memory modules, {live.modules} of them taken"
-        raise Refused("wrong_state", f"{words}; {live.cells} are needed", offline)
+        text = f"{name} has {live.slots} slots for memory modules, {live.modules} of them taken"
+        raise Refused("wrong_state", f"{text}; {live.cells} are needed", offline)
     each, block = (size - live.total) // live.cells, LARGE_BLOCK if live.total >= LARGE else BLOCK
     if each % block or (size - live.total) % live.cells:
         raise Refused(
             "wrong_input",
-            f"{name} can grow in steps of {_words(block * live.cells)} while it runs, not by"
-            f" {_words(size - live.total)}",
+            f"{name} can grow in steps of {words(block * live.cells)} while it runs, not by {words(size - live.total)}",
             f"choose another size; {offline}",
         )
     return (each,) * live.cells
@@ -255,21 +254,21 @@ def plan_most(want: int | str, slots: int | None, facts: Facts, host_bytes: int)
     if most < floor:
         raise Refused(
             "wrong_input",
-            f"{facts.name} has {_words(floor)} of memory: at most {_words(most)} is less",
-            f"expected at least {_words(floor)}; `maglica vm set-memory` gives it less",
+            f"{facts.name} has {words(floor)} of memory: at most {words(most)} is less",
+            f"expected at least {words(floor)}; `maglica vm set-memory` gives it less",
         )
     if most > host_bytes:
         raise Refused(
             "no_capacity",
-            f"{facts.name} can never have {_words(most)} of memory: {facts.host} has {_words(host_bytes)}",
-            f"expected at most {_words(host_bytes)}",
+            f"{facts.name} can never have {words(most)} of memory: {facts.host} has {words(host_bytes)}",
+            f"expected at most {words(host_bytes)}",
         )
     if not by_slots:
         _refuse_room(most, most - stored.total, facts)
     return most
 
 
-def _words(size: int) -> str:
+def words(size: int) -> str:
     """A size as people write it."""
     for unit, shift in (("T", 40), ("G", 30), ("M", 20)):
         if size >= 1 << shift and size % (1 << shift) == 0:

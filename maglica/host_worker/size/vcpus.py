@@ -10,9 +10,12 @@ from typing import NamedTuple
 
 from maglica import kinds
 from maglica.errors import Refused
+from maglica.host_worker.domain.domain_xml import UNITS
 
 # What a guest can be given something in, while it runs.
 ALIVE = ("running", "idle", "paused")
+
+LEAST_CACHE = 128 << 20  # bytes
 
 
 class Vcpus(NamedTuple):
@@ -31,6 +34,7 @@ class Facts(NamedTuple):
     live: Vcpus | None
     host: str
     host_cpus: int
+    cramped: bool = False
 
 
 class Plan(NamedTuple):
@@ -38,6 +42,7 @@ class Plan(NamedTuple):
 
     wanted: int
     before: int
+    most: int
     live: bool = False
     define: bool = False
     restart: bool = False
@@ -52,15 +57,29 @@ def read(text: str) -> Vcpus:
     return Vcpus(int(element.get("current") or most), most)
 
 
-def rewrite(text: str, count: int) -> str:
-    """The definition with so many; how many there can be is raised where it has to be, and the rest follows it."""
+def cramped(live: str) -> bool:
+    """Whether another one may end an emulated guest: QEMU asserts (tcg_region_initial_alloc, seen with 7.2) when all of
+    its cache for translated code is taken at that moment, which a small one nearly always is.
+    """
+    root = ET.fromstring(live)
+    cache = root.find("./features/tcg/tb-cache")
+    if root.get("type") != "qemu" or cache is None:
+        return False
+    return int(cache.text or 0) * UNITS.get(cache.get("unit", "KiB"), 1024) < LEAST_CACHE
+
+
+def rewrite(text: str, count: int, wanted: int | None = None) -> str:
+    """The definition with so many; how many there can be (`wanted`; None: as it is) is raised where it has to be, and
+    the rest follows it.
+    """
     root = ET.fromstring(text)
     vcpu = root.find("vcpu")
     if vcpu is None:
         vcpu = ET.SubElement(root, "vcpu")
-    most = max(int(vcpu.text or 1), count)
-    if most > int(vcpu.text or 1):
-        most = _raise(root, most)
+    before = int(vcpu.text or 1)
+    most = max(before if wanted is None else wanted, count)
+    if most != before:
+        most = _fit(root, most)
     vcpu.text = str(most)
     vcpu.attrib.pop("current", None)
     if count < most:
@@ -70,7 +89,7 @@ def rewrite(text: str, count: int) -> str:
     return ET.tostring(root, encoding="unicode")
 
 
-def _raise(root: ET.Element, most: int) -> int:
+def _fit(root: ET.Element, most: int) -> int:
     """What has to agree with the most that there can be: whole sockets, and the last NUMA cell takes the new ones."""
     topology = root.find("./cpu/topology")
     if topology is not None:
@@ -82,6 +101,10 @@ def _raise(root: ET.Element, most: int) -> int:
         most = sockets * each
     cells = [cell for cell in root.findall("./cpu/numa/cell") if cell.get("cpus")]
     if cells:
+        for cell in cells:
+            kept = [str(number) for number in numbers(cell.get("cpus", "")) if number < most]
+            if len(kept) < len(numbers(cell.get("cpus", ""))):
+                cell.set("cpus", ",".join(kept))
         listed = [number for cell in cells for number in numbers(cell.get("cpus", ""))]
         first = max(listed) + 1
         if first < most:
@@ -104,31 +127,41 @@ def numbers(ranges: str) -> list[int]:
     return sorted(found)
 
 
-def plan(want: int | str, facts: Facts, *, apply: str, offline: bool) -> Plan:
-    """What is to be done; `Refused` says what is possible instead."""
+def plan(want: int | str, facts: Facts, *, apply: str, offline: bool, most: int | None = None) -> Plan:
+    """What is to be done; `most`: how many there can be from the next start on. `Refused` says what is possible
+    instead.
+    """
     name, live, stored = facts.name, facts.live, facts.stored
     now = stored.used if live is None or apply == "config" else live.used
     count = kinds.changed(now, want)
-    if count < 1:
-        raise Refused("wrong_input", f"{name} cannot have {count} vCPUs: it has {now}", "expected at least 1")
-    if count > facts.host_cpus and count > now:
-        raise Refused(
-            "no_capacity",
-            f"{name} cannot have {count} vCPUs: {facts.host} has {facts.host_cpus} CPUs",
-            f"expected at most {facts.host_cpus}",
-        )
-    if live is None:
-        if apply == "live":
-            raise Refused("wrong_state", f"{name} is off: nothing of it is live", "leave out --apply=live")
-        return Plan(count, now, define=count != stored.used)
-    if apply == "config":
-        return Plan(count, now, define=count != stored.used)
-    todo = Plan(count, now, live=count != live.used, define=apply == "both" and count != stored.used)
+    _refuse_number(count, now, most, facts)
+    if live is None and apply == "live":
+        raise Refused("wrong_state", f"{name} is off: nothing of it is live", "leave out --apply=live")
+    new = max(stored.most if most is None else most, count)
+    define = count != stored.used or (most is not None and new != stored.most)
+    if live is None or apply == "config":
+        return Plan(count, now, new, define=define)
+    todo = Plan(count, now, new, live=count != live.used, define=apply == "both" and define)
     if offline and (todo.live or todo.define):
         return todo._replace(live=False, define=True, restart=True)
     if todo.live:
         _refuse_live(count, facts, live)
     return todo
+
+
+def _refuse_number(count: int, now: int, most: int | None, facts: Facts) -> None:
+    name = facts.name
+    if count < 1:
+        raise Refused("wrong_input", f"{name} cannot have {count} vCPUs: it has {now}", "expected at least 1")
+    if most is not None and count > most:
+        raise Refused("wrong_input", f"{name} cannot have {count} vCPUs with --max={most}", f"expected at most {most}")
+    for number in (count if count > now else 1, most or 1):
+        if number > facts.host_cpus:
+            raise Refused(
+                "no_capacity",
+                f"{name} cannot have {number} vCPUs: {facts.host} has {facts.host_cpus} CPUs",
+                f"expected at most {facts.host_cpus}",
+            )
 
 
 def _refuse_live(count: int, facts: Facts, live: Vcpus) -> None:
@@ -141,4 +174,7 @@ def _refuse_live(count: int, facts: Facts, live: Vcpus) -> None:
         raise Refused("wrong_state", words, hint)
     if count > live.most:
         words = f"{name} can have at most {live.most} vCPUs while it runs, not {count}: so it was started"
+        raise Refused("wrong_state", words, hint)
+    if facts.cramped:
+        words = f"{name} is emulated, with a small cache for translated code: another vCPU might end its QEMU"
         raise Refused("wrong_state", words, hint)

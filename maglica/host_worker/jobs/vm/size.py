@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from maglica.actions.vm.size import VmSetMaxMemory, VmSetMemory, VmSetVcpus
+from maglica.actions.vm.size import VmSetDisk, VmSetMaxMemory, VmSetMemory, VmSetVcpus
 from maglica.host_worker.domain import look, starting
 from maglica.host_worker.host import Host
 from maglica.host_worker.hypervisor.size import Shape
 from maglica.host_worker.signs import sign
-from maglica.host_worker.size import applying, inside, memory, plugging, vcpus
+from maglica.host_worker.size import applying, enlarging, inside, memory, plugging, vcpus
 from maglica.host_worker.work import Work
 
 Value = dict[str, Any]
@@ -20,16 +20,20 @@ def vm_set_vcpus(want: VmSetVcpus, host: Host, work: Work) -> dict[str, Any]:
     found = applying.shape(want.name, host)
     live = vcpus.read(found.live) if found.live else None
     cpus = int(host.hypervisor.node()["vcpus"])
-    facts = vcpus.Facts(want.name, found.state, vcpus.read(found.stored), live, host.name, cpus)
-    todo = vcpus.plan(want.vcpus, facts, apply=want.apply, offline=want.offline)
-    told = {**_told(found, host), "vcpus": todo.wanted, "before": todo.before, "guest_vcpus": None, "note": None}
+    cramped = found.live is not None and vcpus.cramped(found.live)
+    facts = vcpus.Facts(want.name, found.state, vcpus.read(found.stored), live, host.name, cpus, cramped)
+    todo = vcpus.plan(want.vcpus, facts, apply=want.apply, offline=want.offline, most=want.max)
+    told = {**_told(found, host), "vcpus": todo.wanted, "before": todo.before, "max_vcpus": todo.most}
+    told |= {"guest_vcpus": None, "note": None}
     if not (todo.live or todo.define or todo.restart):
         return {**told, "changed": False}
-    text = vcpus.rewrite(found.stored, todo.wanted)
+    text = vcpus.rewrite(found.stored, todo.wanted, want.max)
     if not todo.live:
-        return _define(found, text, todo.restart, want, host, work, told, {"vcpus": todo.wanted})
+        return _define(
+            found, text, todo.restart, want, host, work, told, {"vcpus": todo.wanted, "most_vcpus": todo.most}
+        )
     work.will({"plug in": want.name, "vcpus": todo.wanted, "before": todo.before})
-    at_once = todo.define and todo.wanted <= facts.stored.most
+    at_once = todo.define and todo.most == facts.stored.most
     shown = sign("is_sized", told, name=want.name, live=True, stored=at_once, vcpus=todo.wanted)
     with work.step("plug in", sign=None if todo.define and not at_once else shown):
         host.hypervisor.set_vcpus(want.name, todo.wanted, "both" if at_once else "live")
@@ -71,6 +75,11 @@ def vm_set_max_memory(want: VmSetMaxMemory, host: Host, work: Work) -> dict[str,
     text = memory.with_most(found.stored, most, want.slots, vcpus.read(found.stored).most)
     restart = want.offline and found.live is not None
     return _define(found, text, restart, want, host, work, told, {"most": most, "slots": slots})
+
+
+def vm_set_disk(want: VmSetDisk, host: Host, work: Work) -> dict[str, Any]:
+    """A crash in the middle leaves the disk as it was, or as large as it shall be. What it rests on is not touched."""
+    return enlarging.enlarge(want, host, work)
 
 
 def _told(found: Shape, host: Host) -> Value:
