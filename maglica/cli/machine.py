@@ -9,8 +9,7 @@ from maglica.cli import cells, output
 from maglica.cli.cells import printable, size
 from maglica.cli.output import Look
 
-BAR = 20  # columns of a bar
-NARROW = 80
+BAR = 16  # columns of a bar
 
 # What stands in a section of its own, or is said together with something else.
 _APART = frozenset(
@@ -24,7 +23,7 @@ _SELDOM = frozenset(
 
 
 def bar(used: float, total: float, columns: int = BAR) -> str:
-    """`[######..............]  30%`."""
+    """`[#####...........]  30%`."""
     share = min(1.0, max(0.0, used / total)) if total else 0.0
     filled = round(columns * share)
     return f"[{'#' * filled}{'.' * (columns - filled)}] {100 * share:3.0f}%"
@@ -80,15 +79,14 @@ def _resources(item: dict[str, Any], look: Look) -> list[str]:
 
 def _disk(disk: dict[str, Any], look: Look) -> list[str]:
     words = [disk["target"], disk["bus"] or "?", disk["device"] if disk["device"] != "disk" else disk["format"]]
-    line = "".join(f"{printable(str(word)):<9}" for word in words)
-    capacity, allocation = disk["capacity_bytes"], disk["allocation_bytes"]
+    line = "".join(f"{printable(str(word)):<7} " for word in words)
+    capacity, allocation = disk["capacity_bytes"], disk["allocation_bytes"] or 0
     if capacity:
-        line += f"{size(capacity):<9}"
-        taken = f"{size(allocation or 0)} taken here"
-        line += f"{bar(allocation or 0, capacity)}  {taken}" if look.columns else taken
+        taken = f"{size(allocation)} of {size(capacity)}"
+        line += f"{bar(allocation, capacity)}  {taken}" if look.columns else f"{taken} taken on the host"
     lines = [line]
-    lines += [f"         {printable(disk['path'])}"] if disk["path"] else ["         (empty)"]
-    lines += [f"         rests on {printable(path)}" for path in disk["rests_on"] or []]
+    lines += [f"        {printable(disk['path'])}"] if disk["path"] else ["        (empty)"]
+    lines += [f"        rests on {printable(path)}" for path in disk["rests_on"] or []]
     return lines
 
 
