@@ -459,6 +459,31 @@ def _interface(value: Any) -> str:
 
 IP = Kind("ip", "an IP address such as 192.0.2.1", "str", _ip)
 IPS = list_of(IP, at_most=8)
+
+
+def sought(value: str) -> str:
+    """What a VM is looked for by: `path`, `mac`, `uuid` or `ip`; `ValueError` for what is none of them."""
+    word = value.lower()
+    if "/" in word:
+        return "path"
+    if re.fullmatch(r"[0-9a-f]{2}([:-][0-9a-f]{2}){5}", word):
+        return "mac"
+    if re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{0,4}){0,3}(-[0-9a-f]{0,12})?", word):
+        return "uuid"
+    try:
+        _ip(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is none of them; `maglica vm list --name='…*'` finds names") from None
+    return "ip"
+
+
+def _sought(value: Any) -> str:
+    text = _one_line(value).strip()
+    sought(text)
+    return text
+
+
+SOUGHT = Kind("sought", "a MAC or IP address, a UUID or its first 8 digits, or a path with a slash", "str", _sought)
 INTERFACE = Kind("address", "an address with its prefix, such as 192.0.2.10/24", "str", _interface)
 
 

@@ -82,6 +82,7 @@ SAMPLES: dict[str, Any] = {
     "keys": ["ctrl-alt-delete", "enter"],
     "moment": "2026-11-20T08:30:00Z",
     "interval": "2s",
+    "sought": "52:54:00:12:34:56",
     "text-file": "memory = 4G\n",
     "size-or-change": "+2G",
     "number-or-change": "-1",

@@ -38,7 +38,7 @@ def make(command: Command, session: Session) -> list[Action]:
     if not command.names:
         name = subject.name.upper()
         raise Refused("wrong_input", f"{action.NAME}: {name} is missing", f"expected {subject.kind.expected}")
-    if subject.kind is kinds.SOURCE:  # a URL may have any of the characters that make a pattern of a name
+    if subject.kind in (kinds.SOURCE, kinds.SOUGHT):  # a URL, a path: with what would make a pattern of a name
         if len(command.names) > 1:
             raise Refused("wrong_input", f"{action.NAME} takes one {subject.name}, not {len(command.names)}")
         return [action(**{**command.values, subject.name: command.names[0]})]

@@ -36,7 +36,7 @@ class VmList(Action):
 class VmFind(Action):
     """Find VMs by a MAC or IP address, a UUID or its beginning, or the path of a disk or of what it rests on."""
 
-    what: str = arg(kinds.TEXT, "the address, UUID or path; a path may have * and ?", subject=True)
+    what: str = arg(kinds.SOUGHT, "the address, UUID or path; a path may have * and ?", subject=True)
 
 
 @action(where=Where.OWNER, example="maglica vm info web1.example.jp")

@@ -28,13 +28,13 @@ CHOSEN = frozenset(("port", "tlsPort", "websocket", "tty", "listen", "address", 
 def rows(live: str, stored: str) -> list[Row]:
     """`{"what", "now", "next"}`: each thing that is otherwise in what is stored. None: it is not there."""
     now, then = _facts(ET.fromstring(live)), _facts(ET.fromstring(stored))
+    if then.get("cpu/@mode", "host-model") == "host-model":  # or none at all: libvirt writes down what it chose
+        now, then = _without_model(now), _without_model(then)
     found: list[Row] = []
-    gone = [key for key in now if key not in then]
     for key in dict.fromkeys([*now, *then]):
         here, there = now.get(key), then.get(key)
-        if here == there or _by_libvirt(key, here, there) or _inside(key, gone, found):
-            continue
-        found.append({"what": key, "now": here, "next": there})
+        if here != there and not _by_libvirt(key, here, there):
+            found.append({"what": key, "now": here, "next": there})
     return _whole(found, now, then)
 
 
@@ -56,14 +56,18 @@ def public(found: list[Row]) -> list[Row]:
 def _by_libvirt(key: str, here: str | None, there: str | None) -> bool:
     """Whether libvirt made this up for the run."""
     name = key.rsplit("/", 1)[-1].lstrip("@")
+    if key.startswith("cpu/feature[") and there is None:
+        return True  # a model of processors as this host has it
+    if key == "cpu/@check":
+        return here == "full"
     if here is not None and there is None:
         return name in CHOSEN or "/address" in key or "/target/" in key or "/listen" in key
     return here is not None and there in ("-1", "") and name in CHOSEN
 
 
-def _inside(key: str, gone: list[str], found: list[Row]) -> bool:
-    """Whether something that was told already holds this."""
-    return any(key != row["what"] and key.startswith(f"{row['what']}/") for row in found)
+def _without_model(facts: dict[str, str]) -> dict[str, str]:
+    kept = ("cpu/topology", "cpu/numa")
+    return {key: value for key, value in facts.items() if not key.startswith("cpu/") or key.startswith(kept)}
 
 
 def _whole(found: list[Row], now: dict[str, str], then: dict[str, str]) -> list[Row]:
@@ -119,5 +123,8 @@ def _collect(element: ET.Element, path: str, found: dict[str, str]) -> None:
         if child.tag in OF_A_RUN or not isinstance(child.tag, str):
             continue
         tag = child.tag.rpartition("}")[2]
+        if path == "cpu" and tag == "feature":
+            _collect(child, f"cpu/feature[{child.get('name')}]", found)
+            continue
         number = numbers[tag] = numbers.get(tag, 0) + 1
         _collect(child, f"{path}/{tag}" + (f"[{number}]" if number > 1 else ""), found)

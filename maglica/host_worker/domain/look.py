@@ -264,7 +264,6 @@ def machines(hypervisor: Hypervisor, which: Which) -> list[Value]:
 
 def found(hypervisor: Hypervisor, what: str) -> list[Value]:
     """The VMs, images among them, that have an address, a UUID or a file."""
-    finding.kind(what)  # what makes no sense is refused, whether or not there are VMs here
     items = []
     for domain, state in hypervisor.domains():
 

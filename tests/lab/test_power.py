@@ -1,0 +1,147 @@
+"""Power verbs with real guests: seen at their consoles and at their QEMU, never at what libvirt merely says."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from maglica.errors import MaglicaError, Refused
+from maglica.nouns import Cloud
+
+from .conftest import Lab, until
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+
+UP = "maglica-guest: hostname="
+POOL = "/var/lib/libvirt/images"
+
+
+@pytest.fixture
+def guest(lab: Lab, cloud: Cloud, clean: object) -> Iterator[str]:
+    """A guest that has booted."""
+    cloud.vm.clone(
+        image="tiny.original", hostname="p1", on="host1", mode="linked", customize="none",
+        wait=f"console:{UP}", wait_timeout="90s",
+    )  # fmt: skip
+    yield "p1"
+    cloud.vm.remove(name="p1", force=True)
+
+
+def qemu(lab: Lab, vm: str = "p1") -> str:
+    """The process that the guest runs in."""
+    return lab.on("host1", f"cat /run/libvirt/qemu/{vm}.pid", check=False).strip()
+
+
+def console(lab: Lab, vm: str = "p1") -> str:
+    return lab.on("host1", f"cat /var/log/libvirt/qemu/{vm}.console.log", check=False)
+
+
+def boots(lab: Lab) -> int:
+    """How often the guest has come up since QEMU started."""
+    return console(lab).count(UP)
+
+
+def goes_on(cloud: Cloud, name: str) -> None:
+    """It answers at its address, and has not used the processor time that a boot takes."""
+    cloud.vm.start(name=name, wait="ip", wait_timeout="60s")
+    assert cloud.vm.info(name=name)["cpu_seconds"] < 3
+
+
+def test_reboot_reset_and_ctrl_alt_delete(lab: Lab, cloud: Cloud, guest: str) -> None:
+    """The guest boots anew, and its QEMU is the same."""
+    before, pid = boots(lab), qemu(lab)
+    result = cloud.vm.reboot(name=guest, wait=f"console:{UP}", wait_timeout="90s")
+    assert (result["state"], result["through"]) == ("running", "acpi")
+    assert (boots(lab), qemu(lab)) == (before + 1, pid)
+    assert cloud.vm.reset(name=guest)["changed"] is True
+    until(lambda: boots(lab) == before + 2, 90, "the guest has booted after a reset")
+    cloud.vm.send_key(name=guest, keys="ctrl-alt-delete")
+    until(lambda: boots(lab) == before + 3, 90, "the guest has booted after Ctrl-Alt-Delete")
+    assert qemu(lab) == pid
+
+
+def test_a_guest_that_stands_still(lab: Lab, cloud: Cloud, guest: str) -> None:
+    """It uses no processor; it is not asked to shut down; another one of its name keeps it from going on."""
+    assert cloud.vm.suspend(name=guest)["state"] == "paused"
+    before = cloud.vm.info(name=guest)["cpu_seconds"]
+    time.sleep(1)
+    assert cloud.vm.info(name=guest)["cpu_seconds"] - before < 0.1
+    with pytest.raises(Refused, match="p1 is paused: its guest hears nothing") as refused:
+        cloud.vm.stop(name=guest)
+    assert "`maglica vm resume p1`" in refused.value.hint
+
+    lab.on("host2", f"cat > /tmp/p1.xml <<'E'\n{DISKLESS.format(name='p1')}\nE\nvirsh create /tmp/p1.xml")
+    with pytest.raises(Refused, match="must not run on two hosts"):
+        cloud.vm.resume(name="p1@host1")
+    lab.on("host2", "virsh destroy p1")
+    assert cloud.vm.resume(name=guest)["state"] == "running"
+    until(lambda: cloud.vm.info(name=guest)["cpu_seconds"] > before, 10, "it uses its processor again")
+    assert cloud.vm.reboot(name=guest)["changed"] is True
+
+
+DISKLESS = """<domain type='qemu'><name>{name}</name><memory unit='MiB'>32</memory><vcpu>1</vcpu>
+<os><type arch='x86_64' machine='pc'>hvm</type></os><devices><graphics type='vnc' passwd='s3cret'/>
+<video><model type='vga'/></video></devices></domain>"""
+
+
+def test_memory_that_is_kept(lab: Lab, cloud: Cloud, guest: str) -> None:
+    """The guest goes on without a boot: by the next start, or by a restore of the file, if its disk is as it was."""
+    assert cloud.vm.managedsave(name=guest)["state"] == "shut-off"
+    result = cloud.vm.start(name=guest)
+    assert (result["state"], result["restored"]) == ("running", True)
+    goes_on(cloud, guest)
+    assert boots(lab) == 0, "the console of this QEMU shows no boot"
+
+    saved = cloud.vm.save(name=guest)
+    assert saved["file"] == f"{POOL}/p1.saved"
+    assert saved["saved_bytes"] > 16 << 20
+    assert "p1.saved" in lab.files("host1")
+    with pytest.raises(Refused, match=r"p1 was saved to .*/p1\.saved"):
+        cloud.vm.start(name=guest)
+    assert cloud.vm.restore(name=guest)["state"] == "running"
+    assert "p1.saved" not in lab.files("host1")
+    goes_on(cloud, guest)
+    assert boots(lab) == 0
+    assert cloud.vm.reboot(name=guest, wait=f"console:{UP}", wait_timeout="90s")["changed"], "it hears the power button"
+
+    cloud.vm.save(name=guest)
+    lab.on("host1", f"touch {POOL}/p1.qcow2")
+    with pytest.raises(Refused, match=r"its disk .*p1.qcow2 was written after it was saved"):
+        cloud.vm.restore(name=guest)
+    assert cloud.vm.start(name=guest, discard=True, wait=f"console:{UP}", wait_timeout="90s")["changed"] is True
+    assert "p1.saved" not in lab.files("host1")
+
+
+def test_the_host_worker_is_killed_while_memory_is_saved(lab: Lab, cloud: Cloud, guest: str) -> None:
+    """It runs and there is no file, or it is off with its file, and goes on from it."""
+    job = cloud.vm.save.submit(name=guest)
+    until(lambda: job.look(0.05) or job.record["state"] != "queued", 10, "the job has begun")
+    lab.daemon("kill", "host1")
+    time.sleep(3)
+    lab.daemon("start", "host1")
+    until(lambda: job.look(0.2) or job.ended, 60, "the end of the job is told")
+    state = cloud.vm.info(name=guest)["state"]
+    assert (state, "p1.saved" in lab.files("host1")) in (("running", False), ("shut-off", True)), job.record
+    if state == "shut-off":
+        assert job.state == "done", job.record
+        assert cloud.vm.restore(name=guest)["state"] == "running"
+    assert cloud.vm.info(name=guest)["state"] == "running"
+
+
+def test_what_waits_in_the_definition(lab: Lab, cloud: Cloud, guest: str) -> None:
+    """A guest that was just started differs in nothing; a change waits for a restart, which says so."""
+    assert cloud.vm.diff(name=guest)["differences"] == []
+    lab.on("host1", "virsh setvcpus p1 2 --config --maximum && virsh setvcpus p1 2 --config")
+    told = [{"what": "vcpu", "now": "1", "next": "2"}]
+    assert cloud.vm.diff(name=guest)["differences"] == told
+    cloud.vm.reboot(name=guest, wait=f"console:{UP}", wait_timeout="90s")
+    assert cloud.vm.diff(name=guest)["differences"] == told, "a reboot picks nothing up"
+    assert cloud.vm.restart(name=guest, redefine=True)["redefined"] == told
+    assert cloud.vm.diff(name=guest)["differences"] == []
+    assert cloud.vm.autostart(name=guest)["changed"] is True
+    assert "Autostart:      enable" in lab.on("host1", "virsh dominfo p1")
+    assert cloud.vm.autostart(name=guest, off=True)["changed"] is True
+    with pytest.raises(MaglicaError, match="no channel for QEMU's guest agent"):
+        cloud.vm.pmsuspend(name=guest)
