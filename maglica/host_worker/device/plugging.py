@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from maglica.errors import Failed, MaglicaError, Refused
 from maglica.host_worker.device import elements
-from maglica.host_worker.domain import domain_xml
+from maglica.host_worker.domain import domain_xml, saved
 from maglica.host_worker.domain.domain_xml import Domain
 from maglica.host_worker.host import Host
 from maglica.host_worker.hypervisor import Hypervisor
@@ -66,6 +66,18 @@ def places(subject: Subject, apply: str) -> Places:
         hint = "use --apply=config, or start it"
         raise Refused("wrong_state", f"{subject.name} is off: nothing of it is live", hint)
     return Places(runs and apply != "config", apply != "live")
+
+
+def refuse_saved(subject: Subject, host: Host) -> None:
+    """Refuse what changes the disks of a VM whose memory was saved: it would go on and write over that."""
+    kept = host.hypervisor.has_managed_save(subject.name) if subject.live is None else False
+    if kept or subject.domain.mark.get(saved.MARK):
+        verb = "start" if kept else "restore"
+        raise Refused(
+            "wrong_state",
+            f"the memory of {subject.name} was saved, and counts on its disks as they are",
+            f"`maglica vm {verb} {subject.name}` lets it go on first",
+        )
 
 
 def unchanged(subject: Subject, host: Host, **told: Any) -> dict[str, Any]:

@@ -25,6 +25,7 @@ def remove(want: SnapshotRemove, host: Host, work: Work) -> dict[str, Any]:
     below = model.below(want.label, list(known.values()))
     doomed = [*(below if want.children else []), want.label]
     if not want.metadata_only:
+        plugging.refuse_saved(subject, host)
         for label in doomed:
             _refuse(want, known[label], host)
     work.will({"remove": doomed, "of": want.name, "metadata_only": want.metadata_only})
