@@ -47,7 +47,7 @@ class SnapshotCreate(Action):
 
 @action(
     where=Where.OWNER,
-    columns=("tree", "kind", "state", "created_at", "current"),
+    columns=("snapshot", "kind", "state", "created_at", "current"),
     wide=("label", "parent", "memory", "description"),
     example="maglica snapshot list web1.example.jp",
 )

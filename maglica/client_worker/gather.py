@@ -125,6 +125,8 @@ def only(gather: Gather) -> Value:
     for host, why in gather.missing.items():
         raise MaglicaError("host_down", f"host {host} does not answer: {why}", "`maglica host list` shows its state")
     host, value = next(iter(gather.answers.items()))
+    if "items" in value:  # what one VM has several of
+        return {"missing_hosts": [], "items": [{**item, "host": host} for item in value["items"]]}
     return {"missing_hosts": [], "item": {**value.get("item", {}), "host": host}}
 
 

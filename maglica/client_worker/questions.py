@@ -263,7 +263,7 @@ class Questions:
 
         def only(done: Gather) -> dict[str, Any]:
             value = gather.only(done)
-            if isinstance(value["item"].get("vms"), list):
+            if isinstance(value.get("item", {}).get("vms"), list):
                 value["item"]["vms"] = [vm for vm in value["item"]["vms"] if self._sees_vm(who, vm, "vm")]
             return value
 

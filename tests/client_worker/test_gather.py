@@ -95,6 +95,13 @@ def test_the_answer_of_the_only_one() -> None:
     assert gather.only(found) == {"missing_hosts": [], "item": {"name": "web1", "host": "a"}}
 
 
+def test_what_the_only_one_has_several_of() -> None:
+    found = question("a")
+    found.answer("a", {"items": [{"target": "vda"}, {"target": "vdb"}]}, 100.0)
+    told = gather.only(found)
+    assert told == {"missing_hosts": [], "items": [{"target": "vda", "host": "a"}, {"target": "vdb", "host": "a"}]}
+
+
 @pytest.mark.parametrize("family", [Refused, Failed])
 def test_the_error_of_the_only_one_is_raised_as_it_is(family: type[MaglicaError]) -> None:
     found = question("a")

@@ -46,7 +46,7 @@ def ward(tmp_path: Path) -> Iterator[Ward]:
 
 
 def labels(ward: Ward, name: str) -> list[str]:
-    return [item["tree"] for item in ward.read("snapshot list", name=name)["items"]]
+    return [item["snapshot"] for item in ward.read("snapshot list", name=name)["items"]]
 
 
 # ------------------------------------------------------------------------------------------------ pure functions
@@ -80,7 +80,7 @@ def test_a_tree() -> None:
         ("z", 0), ("a", 0), ("b", 1), ("d", 2), ("c", 1),
     ]  # fmt: skip
     assert model.below("a", every) == ["c", "d", "b"]
-    assert model.told(every[3], 2, "d")["tree"] == "  └ d"
+    assert model.told(every[3], 2, "d")["snapshot"] == "  └ d"
 
 
 @pytest.mark.parametrize(
@@ -126,12 +126,34 @@ def test_what_makes_no_sense_is_no_action(args: dict[str, Any]) -> None:
     assert refused.value.code == "wrong_input"
 
 
+def test_an_internal_snapshot_in_disks_that_are_frozen() -> None:
+    def one(label: str, parent: str | None, kind: str) -> Snapshot:
+        return Snapshot(label, parent, "shut-off", None, None, kind, False, None, {}, {})
+
+    every = [
+        one("a", None, "internal"),
+        one("b", "a", "internal"),
+        one("c", "b", "external"),
+        one("d", "c", "internal"),
+    ]
+    found = {each.label: planning.frozen(each, every) for each in every}
+    assert found == {"a": "c", "b": "c", "c": None, "d": None}
+    assert planning.frozen(every[0], every, removed=["c"]) is None
+    why = {each.label: planning.removing(each, every, (9, 0)) for each in every}
+    assert [label for label in why if why[label]] == ["a", "b", "c"]
+    assert "b, which it was made on, is internal" in why["c"]
+    assert planning.mixing(Kind(True, False, True), every[1])
+    assert not planning.mixing(Kind(True, True, False), every[2])
+    assert not planning.mixing(Kind(False, True, False), every[1])
+    assert planning.removing(one("x", None, "external"), [one("y", "x", "external"), one("z", "x", "external")], (9, 0))
+
+
 def test_what_a_release_of_libvirt_cannot_do() -> None:
     external, internal = model.read(EXTERNAL), model.read(EXTERNAL.replace("'external'", "'internal'"))
     assert planning.reverting(external, (9, 0)).startswith("libvirt 9.0 cannot go back to an external snapshot")
     assert planning.reverting(external, (9, 9)) == planning.reverting(internal, (4, 0)) == ""
-    assert planning.removing(external, (8, 0)).startswith("libvirt 8.0 cannot remove")
-    assert planning.removing(external, (9, 0)) == planning.removing(internal, (4, 0)) == ""
+    assert planning.removing(external, [], (8, 0)).startswith("libvirt 8.0 cannot remove")
+    assert planning.removing(external, [], (9, 0)) == planning.removing(internal, [], (4, 0)) == ""
 
 
 # ---------------------------------------------------------------------------------------------------------- jobs

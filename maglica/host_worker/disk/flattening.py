@@ -86,7 +86,8 @@ def _refuse(domain: Domain, todo: list[Flat], host: Host) -> None:
         header = qcow2.header(disk.path)
         snapshots += header.snapshots if header else 0
     if snapshots:
-        raise Refused("wrong_state", f"{domain.name} has snapshots, which would be lost", "delete them first")
+        hint = f"`maglica snapshot list {domain.name}` shows them; remove them first"
+        raise Refused("wrong_state", f"{domain.name} has snapshots, which would be lost", hint)
     for one in dependants.of(host.hypervisor, [disk.path for disk in todo]):
         raise Refused(
             "protected",

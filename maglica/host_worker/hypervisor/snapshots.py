@@ -8,7 +8,7 @@ from maglica.host_worker.hypervisor.connection import Connection, libvirt
 
 
 class Snapshots(Connection):
-    """What libvirt knows of a domain's snapshots, and what it does with them."""
+    """What libvirt knows of a domain's snapshots, and what it does with them; `within`: seconds that it may take."""
 
     def snapshots(self, name: str) -> list[tuple[str, str]]:
         """(label, XML) of each."""
@@ -50,16 +50,16 @@ class Snapshots(Connection):
 
         return self._ask(ask)
 
-    def create_snapshot(self, name: str, text: str, *, disk_only: bool, quiesce: bool) -> None:
+    def create_snapshot(self, name: str, text: str, *, disk_only: bool, quiesce: bool, within: float) -> None:
         """Make a snapshot as that XML says: all of it, or nothing."""
         flags = 0
         if disk_only:
             flags |= libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_DISK_ONLY | libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_ATOMIC
         if quiesce:
             flags |= libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_QUIESCE
-        self._tell(lambda connection: self._domain(connection, name).snapshotCreateXML(text, flags))
+        self._tell(lambda connection: self._domain(connection, name).snapshotCreateXML(text, flags), within)
 
-    def revert_to_snapshot(self, name: str, label: str, *, state: str, force: bool) -> None:
+    def revert_to_snapshot(self, name: str, label: str, *, state: str, force: bool, within: float) -> None:
         """Bring a domain back. `state`: same, running or paused."""
         flags = {
             "same": 0,
@@ -72,12 +72,12 @@ class Snapshots(Connection):
             domain = self._domain(connection, name)
             domain.revertToSnapshot(domain.snapshotLookupByName(label), flags)
 
-        self._tell(order)
+        self._tell(order, within)
 
-    def delete_snapshot(self, name: str, label: str, *, metadata_only: bool = False) -> None:
+    def delete_snapshot(self, name: str, label: str, *, metadata_only: bool, within: float) -> None:
         """Delete a snapshot, or libvirt's record of it."""
         flags = libvirt.VIR_DOMAIN_SNAPSHOT_DELETE_METADATA_ONLY if metadata_only else 0
-        self._tell(lambda connection: self._domain(connection, name).snapshotLookupByName(label).delete(flags))
+        self._tell(lambda connection: self._domain(connection, name).snapshotLookupByName(label).delete(flags), within)
 
     def libvirt_release(self) -> tuple[int, int]:
         """(major, minor) of the libvirt that does the work."""

@@ -16,6 +16,7 @@ from maglica.actions.snapshot import (
 from maglica.errors import Refused
 from maglica.host_worker.host import Host
 from maglica.host_worker.snapshot import creating, files, model, planning, removing, reverting
+from maglica.host_worker.snapshot.model import Snapshot
 from maglica.host_worker.work import Work
 
 
@@ -63,11 +64,16 @@ def _current(name: str, host: Host) -> str:
     return found
 
 
+def _frozen(one: Snapshot, every: list[Snapshot]) -> str | None:
+    since = planning.frozen(one, every)
+    return f"its disks were frozen since, by {since}" if since else None
+
+
 def _info(name: str, label: str, host: Host) -> dict[str, Any]:
     one = reverting.chosen(name, label, host)
     every, release = files.all_of(host.hypervisor, name), host.hypervisor.libvirt_release()
     told = model.told(one, 0, host.hypervisor.current_snapshot(name))
-    del told["tree"]
+    del told["snapshot"]
     return {
         "name": name,
         **told,
@@ -77,6 +83,6 @@ def _info(name: str, label: str, host: Host) -> dict[str, Any]:
             for target, path in sorted(one.disks.items())
         ],
         "memory_file": one.memory_file,
-        "cannot_revert": planning.reverting(one, release) or None,
-        "cannot_remove": planning.removing(one, release) or None,
+        "cannot_revert": planning.reverting(one, release) or _frozen(one, every),
+        "cannot_remove": planning.removing(one, every, release) or None,
     }

@@ -39,13 +39,21 @@ def create(want: SnapshotCreate, host: Host, work: Work) -> dict[str, Any]:
     kind = planning.kind(
         want, parts, runs=subject.live is not None, firmware=domain.nvram is not None, agent=domain.agent
     )
+    if why := planning.mixing(kind, known.get(hypervisor.current_snapshot(want.name) or "")):
+        hint = "make an internal one, or remove that one first"
+        raise Refused("wrong_state", f"{want.name} gets no external snapshot: {why}", hint)
     _refuse(want, kind, parts, subject, host)
     new = _new(want, label, kind, parts, subject, host)
     told = {
-        "name": want.name, "host": host.name, "label": label, "kind": "external" if kind.external else "internal",
-        "memory": kind.memory, "parent": hypervisor.current_snapshot(want.name), "overlays": new.overlays,
+        "name": want.name,
+        "host": host.name,
+        "label": label,
+        "kind": "external" if kind.external else "internal",
+        "memory": kind.memory,
+        "parent": hypervisor.current_snapshot(want.name),
+        "overlays": [{"target": target, "path": path} for target, path in new.overlays.items()],
         "memory_file": new.memory_file,
-    }  # fmt: skip
+    }
     told["no_way_back"] = _no_way_back(kind, host)
     work.will({"snapshot": told})
     result = {**told, "changed": True}
@@ -53,7 +61,9 @@ def create(want: SnapshotCreate, host: Host, work: Work) -> dict[str, Any]:
         made = [*new.overlays.values(), *([new.memory_file] if new.memory_file else [])]
         if made:
             work.undo("remove_unused", paths=made)
-        hypervisor.create_snapshot(want.name, model.element(new), disk_only=kind.disk_only, quiesce=want.quiesce)
+        hypervisor.create_snapshot(
+            want.name, model.element(new), disk_only=kind.disk_only, quiesce=want.quiesce, within=work.left
+        )
     return result
 
 

@@ -147,7 +147,7 @@ def below(label: str, snapshots: Sequence[Snapshot]) -> list[str]:
 def told(one: Snapshot, depth: int, current: str | None) -> dict[str, Any]:
     """As a list shows it."""
     return {
-        "tree": "  " * (depth - 1) + "└ " * (depth > 0) + one.label,
+        "snapshot": "  " * (depth - 1) + "└ " * (depth > 0) + one.label,
         "label": one.label,
         "parent": one.parent,
         "kind": one.kind,

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from maglica.actions.snapshot import SnapshotCreate
 from maglica.errors import Refused
-from maglica.host_worker.snapshot.model import Snapshot
+from maglica.host_worker.snapshot.model import Snapshot, below
 
 REVERTS_EXTERNAL = (9, 9)  # libvirt's NEWS: the release that can
 REMOVES_EXTERNAL = (9, 0)
@@ -88,14 +88,38 @@ def reverting(one: Snapshot, release: tuple[int, int]) -> str:
     return ""
 
 
-def removing(one: Snapshot, release: tuple[int, int]) -> str:
-    """Why a snapshot cannot be removed; '' when it can."""
+def removing(one: Snapshot, every: Sequence[Snapshot], release: tuple[int, int], removed: Sequence[str] = ()) -> str:
+    """Why a snapshot cannot be removed; '' when it can. `removed`: those of `every` that are removed before."""
+    parent = next((other for other in every if other.label == one.parent), None)
+    children = [other.label for other in every if other.parent == one.label and other.label not in removed]
+    if one.kind == "external" and parent is not None and parent.kind == "internal":
+        return f"{parent.label}, which it was made on, is internal, and libvirt does not merge into such disks"
+    if one.kind == "external" and len(children) > 1:
+        return f"several were made on it: {', '.join(sorted(children))}"
+    if since := frozen(one, every, removed):
+        return f"its disks were frozen since, by {since}"
     if one.kind == "external" and release < REMOVES_EXTERNAL:
         return (
             f"libvirt {release[0]}.{release[1]} cannot remove an external snapshot; {REMOVES_EXTERNAL[0]}."
             f"{REMOVES_EXTERNAL[1]} and later can"
         )
     return ""
+
+
+def mixing(kind: Kind, current: Snapshot | None) -> str:
+    """Why such a snapshot is not made on the current one; '' when it can be."""
+    if kind.external and current is not None and current.kind == "internal":
+        return f"its current snapshot {current.label} is internal, and libvirt never removes an external one on such"
+    return ""
+
+
+def frozen(one: Snapshot, every: Sequence[Snapshot], removed: Sequence[str] = ()) -> str | None:
+    """The external snapshot that was made since, and froze the disks that an internal one is in: these must not be
+    written to any more. `removed`: those that are removed before."""
+    if one.kind == "external":
+        return None
+    later = [found for found in every if found.label in below(one.label, every) and found.label not in removed]
+    return next((found.label for found in later if found.kind == "external"), None)
 
 
 def overlay(name: str, part: Part, label: str, folder: str) -> str:

@@ -27,20 +27,20 @@ def remove(want: SnapshotRemove, host: Host, work: Work) -> dict[str, Any]:
     if not want.metadata_only:
         plugging.refuse_saved(subject, host)
         for label in doomed:
-            _refuse(want, known[label], host)
+            _refuse(want, known[label], list(known.values()), doomed, host)
     work.will({"remove": doomed, "of": want.name, "metadata_only": want.metadata_only})
     result = {**told, "removed": doomed, "changed": True}
     for label in doomed:
         last = sign("no_snapshot", result, uuid=subject.uuid, label=label) if label == want.label else None
         with work.step(f"remove {label}", sign=last):
-            hypervisor.delete_snapshot(want.name, label, metadata_only=want.metadata_only)
+            hypervisor.delete_snapshot(want.name, label, metadata_only=want.metadata_only, within=work.left)
     return result
 
 
-def _refuse(want: SnapshotRemove, one: Snapshot, host: Host) -> None:
-    if why := planning.removing(one, host.hypervisor.libvirt_release()):
-        hint = "--metadata-only forgets libvirt's record of it"
-        raise Refused("environment_error", f"{want.name}: {one.label} cannot be removed: {why}", hint)
+def _refuse(want: SnapshotRemove, one: Snapshot, every: list[Snapshot], doomed: list[str], host: Host) -> None:
+    if why := planning.removing(one, every, host.hypervisor.libvirt_release(), doomed):
+        hint = "--children takes those along that were made from it; --metadata-only forgets libvirt's record alone"
+        raise Refused("wrong_state", f"{want.name}: {one.label} cannot be removed: {why}", hint)
     # Both kinds are written into the frozen disks.
     own = files.own(want.name, [*one.disks.values(), *one.overlays.values()], host)
     paths = [*one.disks.values(), *one.overlays.values(), *own]

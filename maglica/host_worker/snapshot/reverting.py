@@ -29,6 +29,11 @@ def revert(want: SnapshotRevert, host: Host, work: Work) -> dict[str, Any]:
             "environment_error", f"{want.name} cannot go back to {want.label}: {why}",
             "its frozen disks are files: `maglica snapshot info` names them",
         )  # fmt: skip
+    if since := planning.frozen(one, files.all_of(hypervisor, want.name)):
+        raise Refused(
+            "wrong_state", f"{want.name} cannot go back to {want.label}: its disks were frozen since, by {since}",
+            f"`maglica snapshot remove {want.name} --label={since}` merges what was written since, then it can",
+        )  # fmt: skip
     paths = list(one.disks.values())
     _refuse_lost(want, one, host)
     for other in dependants.of(hypervisor, [*paths, *one.overlays.values()]):
@@ -46,7 +51,7 @@ def revert(want: SnapshotRevert, host: Host, work: Work) -> dict[str, Any]:
     seen = None if was else sign("is_current_snapshot", told, uuid=subject.uuid, label=want.label)
     with starting.to_be_written(want.name, paths, host), work.step("revert", sign=seen):
         work.point_of_no_return()
-        hypervisor.revert_to_snapshot(want.name, want.label, state=want.state, force=want.force)
+        hypervisor.revert_to_snapshot(want.name, want.label, state=want.state, force=want.force, within=work.left)
     return {**told, "state": hypervisor.state(want.name)}
 
 
