@@ -52,6 +52,7 @@ class Streams:
         self._viewers: dict[str, Viewer] = {}
         self._streams: dict[tuple[str, str], Stream] = {}
         self._paces: dict[str, Pace] = {}  # by peer
+        self._closed: dict[tuple[str, str], tuple[str, float]] = {}  # the life of what nobody looks at, and since when
         self._next = float("inf")
         self._changes, self._checked = ring.changes, float("-inf")
 
@@ -287,6 +288,7 @@ class Streams:
         """Nobody looks any more: its host shall close it."""
         if self._streams.get((stream.host, stream.what)) is stream:
             del self._streams[stream.host, stream.what]
+            self._closed[stream.host, stream.what] = stream.life, now.mono
         if stream.held:
             self._tell_host(stream, stream.held, close=True)
             stream.held = None
@@ -303,8 +305,12 @@ class Streams:
 
     def _flowed(self, message: Message, caller: Caller, now: Now) -> None:
         stream = self._streams.get((message["host"], message["stream"]))
+        if stream is None and self._closed.get((message["host"], message["stream"]), ("", 0.0))[0] == message["life"]:
+            told = {"op": "flow", "stream": message["stream"], "n": message["n"], "life": message["life"]}
+            self._outbox.reply(caller.route, wire.ok(**told, got=0, seen=0, typed=[], close=True))
+            return
         if stream is None:
-            raise Refused("unknown_entity", "nobody looks at that")
+            raise Refused("unknown_entity", "nobody looks at that")  # or nobody has come back yet
         numbers = [message[name] for name in ("n", "start", "at")] + [message.get("live") or 0]
         life = message["life"]
         if not all(0 <= number < LARGEST for number in numbers) or len(life) > 64:
@@ -403,6 +409,7 @@ class Streams:
             self._changes, self._checked = self._keyring.changes, now.mono
             for viewer in list(self._viewers.values()):
                 self._still_may(viewer, now)
+        self._closed = {key: had for key, had in self._closed.items() if now.mono - had[1] < LOST_AFTER}
         self._next = float("inf")
         for viewer in list(self._viewers.values()):
             if viewer.held:
