@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import maglica
 from maglica.nouns import Cloud
 from tests.cli.typing_in import Typed
 from tests.test_streams import Viewer
@@ -41,6 +42,8 @@ class Here:
 @pytest.fixture(scope="module")
 def guest(lab: Lab) -> Iterator[str]:
     """A tiny guest at its prompt."""
+    with maglica.connect(config_file=lab.config) as cloud:
+        until(lambda: all(host["libvirt"] == "ok" for host in cloud.host.list()), 60, "hosts up")
     done = lab.cli(
         "vm", "clone", "--image=tiny.original", "--hostname=term1", "--on=host1", "--mode=linked", "--customize=none",
         "--wait=console:login:", "--wait-timeout=3m", timeout=240,
@@ -86,7 +89,9 @@ def test_a_key_stroke_through_everything(cloud: Cloud, guest: str) -> None:
     with Viewer(cloud, name=guest) as viewer:
         viewer.see(b"login: ", 60)
         viewer.viewing.type(b"\r")  # whoever was here before left it at the question for a password, perhaps
-        until(lambda: viewer.turn() or (viewer.shown.endswith(b"login: ") and viewer.viewing.typed.room == 65536), 90, "")
+        until(
+            lambda: viewer.turn() or (viewer.shown.endswith(b"login: ") and viewer.viewing.typed.room == 65536), 90, ""
+        )
         for _ in range(30):
             seen = len(viewer.shown)
             began = time.perf_counter()
