@@ -28,8 +28,8 @@ class Lab(NamedTuple):
 
     def set_on(self, host: str, key: str, value: str) -> None:
         """Change a setting of one host's worker, and start it anew."""
-        config = _folder(self.name) / host / "worker" / "maglica.conf"
-        config.write_text(config.read_text().replace("[host_worker]\n", f"[host_worker]\n{key} = {value}\n"))
+        file = _folder(self.name) / host / "worker" / "maglica.conf"
+        file.write_text(file.read_text().replace("[host_worker]\n", f"[host_worker]\n{key} = {value}\n"))
         _run("lab/daemon", f"--name={self.name}", "restart", host)
 
     def image(self, kind: str) -> str:
@@ -43,10 +43,15 @@ def lab(hosts: int, image: str, *settings: str) -> Iterator[Lab]:
     name = f"bench{os.getpid() % 10000}"
     _run("lab/up", f"--name={name}", f"--hosts={hosts}", f"--image={image}", *(f"--set={one}" for one in settings))
     try:
-        with maglica.connect(config_file=str(_folder(name) / "maglica.conf")) as cloud:
+        with maglica.connect(config_file=str(config(name))) as cloud:
             yield Lab(name, cloud)
     finally:
         _run("lab/down", f"--name={name}")
+
+
+def config(name: str) -> Path:
+    """The settings file of a lab's client."""
+    return _folder(name) / "maglica.conf"
 
 
 def _folder(name: str) -> Path:

@@ -17,7 +17,7 @@ import msgpack
 import zmq
 
 from bench import copies as copying
-from bench import world
+from bench import verbs, world
 from bench.bare import Curve
 from bench.figures import Figure, compare, ratio, share, timed
 from bench.flood import flood
@@ -249,6 +249,11 @@ def images(size: Size) -> Iterator[Figure]:
     return transfers(size.disk_mib, max(1, size.turns // 3))
 
 
+def single(size: Size) -> Iterator[Figure]:
+    """Verbs on one VM, against virsh on its host."""
+    yield from verbs.verbs(size.turns)
+
+
 MEASUREMENTS = {
     "round-trip": round_trip,
     "fan-out": fan_out,
@@ -259,6 +264,7 @@ MEASUREMENTS = {
     "copies": copies,
     "flood": others,
     "transfers": images,
+    "verbs": single,
 }
 
 

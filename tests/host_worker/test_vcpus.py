@@ -98,7 +98,8 @@ def test_the_most_there_can_be() -> None:
 
 def test_another_one_may_end_an_emulated_guest() -> None:
     assert vcpus.cramped(EMULATED.format(64))
-    assert not vcpus.cramped(EMULATED.format(256))
+    assert vcpus.cramped(EMULATED.format(256))
+    assert not vcpus.cramped(EMULATED.format(1024))
     assert not vcpus.cramped(EMULATED.format(64).replace("'qemu'", "'kvm'"))
     assert not vcpus.cramped("<domain type='qemu'/>")
     with pytest.raises(Refused, match="might end its QEMU"):

@@ -14,7 +14,7 @@ from maglica.host_worker.domain import domain_xml
 from maglica.host_worker.host import Host
 from maglica.host_worker.hypervisor.size import Shape
 
-ANSWER_WITHIN = 3  # seconds that an agent may take
+ANSWER_WITHIN = 12  # seconds that an agent may take: an emulated guest needs some to bring a processor up
 NOTICED_WITHIN = 5.0  # seconds after which a guest has seen what was plugged in
 POLL = 0.3
 
@@ -34,8 +34,8 @@ def take_vcpus(found: Shape, count: int, host: Host) -> dict[str, Any]:
         if idle:
             host.hypervisor.agent(found.name, "guest-set-vcpus", ANSWER_WITHIN, vcpus=idle)
         online = sum(bool(one["online"]) for one in _ask(found, host, "guest-get-vcpus"))
-    except MaglicaError:
-        return unknown
+    except MaglicaError as error:
+        return _why(unknown, error)
     return {"guest_vcpus": online, "note": None if online == count else unknown["note"]}
 
 
@@ -59,10 +59,15 @@ def take_memory(found: Shape, host: Host) -> dict[str, Any]:
             host.hypervisor.agent(found.name, "guest-set-memory-blocks", ANSWER_WITHIN, **{"mem-blks": idle})
         each = int(_ask(found, host, "guest-get-memory-block-info")["size"])
         blocks = _ask(found, host, "guest-get-memory-blocks")
-    except MaglicaError:
-        return unknown
+    except MaglicaError as error:
+        return _why(unknown, error)
     used = sum(bool(one["online"]) for one in blocks)
     return {"guest_bytes": used * each, "note": None if used == len(blocks) else unknown["note"]}
+
+
+def _why(unknown: dict[str, Any], error: MaglicaError) -> dict[str, Any]:
+    """With the reason that its agent gave."""
+    return {**unknown, "note": f"{unknown['note']} ({error.message.removeprefix('libvirt: ')})"}
 
 
 def _has_agent(found: Shape) -> bool:

@@ -15,7 +15,7 @@ from maglica.host_worker.domain.domain_xml import UNITS
 # What a guest can be given something in, while it runs.
 ALIVE = ("running", "idle", "paused")
 
-LEAST_CACHE = 128 << 20  # bytes
+LEAST_CACHE = 1 << 30  # bytes; with 256 MiB it was full after the boot of a Debian
 
 
 class Vcpus(NamedTuple):
