@@ -26,7 +26,7 @@ from maglica.client_worker.viewers import CARRIED, Held, Pace, Stream, Viewer
 from maglica.config import ClientSection
 from maglica.declare import OPERATOR
 from maglica.errors import Failed, MaglicaError, Refused, from_wire
-from maglica.window import SIZE, Window
+from maglica.window import PIECE, SIZE, Window
 from maglica.wire import Message
 
 HOLD = 2.0  # seconds that a request is held back at most
@@ -52,6 +52,7 @@ class Streams:
         self._viewers: dict[str, Viewer] = {}
         self._streams: dict[tuple[str, str], Stream] = {}
         self._paces: dict[str, Pace] = {}  # by peer
+        self._host_paces: dict[str, Pace] = {}
         self._closed: dict[tuple[str, str], tuple[str, float]] = {}  # the life of what nobody looks at, and since when
         self._next = float("inf")
         self._changes, self._checked = ring.changes, float("-inf")
@@ -334,6 +335,7 @@ class Streams:
         stream.brought = bool(message["data"]) or message["at"] > stream.window.end
         stream.busy = bool(message.get("busy"))
         stream.pace.spend(taken, now.mono)
+        self._of_host(stream.host, now).spend(taken, now.mono)
         for key, number in message["have"].items():
             viewer = stream.viewers.get(key)
             if viewer and type(number) is int and 0 <= number < LARGEST:
@@ -358,7 +360,8 @@ class Streams:
         start = message["start"]
         mine = [viewer.have for viewer in stream.viewers.values() if viewer.life == stream.life]
         if len(mine) == len(stream.viewers) and mine:
-            start = max(start, min(mine))  # they only come back: nobody wants what was before
+            # They only come back: nobody wants what was before. (What they say they have is checked by what there is.)
+            start = min(max(start, min(mine)), max(start, message["at"] + len(message["data"])))
         stream.window = Window(start)
         stream.taken.clear()
         for viewer in stream.viewers.values():
@@ -372,8 +375,9 @@ class Streams:
             return
         seen = 0 if stream.carried.shared else stream.seen
         freed = seen - held.known if held.prompt else 0
-        if stream.brought and stream.pace.free() > now.mono:
-            self._next = min(self._next, stream.pace.free())
+        free = max(stream.pace.free(), self._of_host(stream.host, now).free())
+        if stream.brought and free > now.mono:
+            self._next = min(self._next, free)
             if now.mono < held.until:
                 return
         typed = stream.typed()
@@ -458,6 +462,14 @@ class Streams:
         for stream in self._streams.values():
             if stream.host == host:
                 stream.rung = stream.spoken = self._next = float("-inf")
+
+    def _of_host(self, host: str, now: Now) -> Pace:
+        """What all streams of a host may bring: half of the requests that it may make, so that its jobs are heard."""
+        pace = self._host_paces.get(host)
+        if pace is None:
+            rate = self.settings.request_rate / 2 / (1 + PIECE // 16384) * PIECE
+            pace = self._host_paces[host] = Pace(rate, now.mono)
+        return pace
 
     def _free(self, peer: str) -> float:
         pace = self._paces.get(peer)

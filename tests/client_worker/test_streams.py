@@ -401,6 +401,44 @@ def test_one_key_has_so_many_bytes_a_second(tmp_path: Path) -> None:
     office.close()
 
 
+def test_the_streams_of_a_host_leave_it_half_of_its_requests(tmp_path: Path) -> None:
+    """A request of 32 KiB counts as three."""
+    office = Office(tmp_path, request_rate=60)
+    host = Host(office, False)
+    net = Net(office, host, random.Random(1), 0.0)
+    viewing, events = net.view()
+    net.settle(lambda: any(isinstance(event, Open) for event in events))
+    host.says(bytes(1_500_000))
+    began = office.mono
+    net.settle(lambda: viewing.have == 1_500_000)
+    assert 2.5 < office.mono - began < 7.0
+    office.close()
+
+
+def test_what_a_viewer_says_it_has_harms_nobody_else(office: LockedOffice) -> None:
+    worker = office.host("host1", {VM: "running"})
+    worker.hello(features=list(wire.FEATURES))
+    liar, olga = office.person("liar", "reader"), office.person("olga", "operator")
+    lied, _ = open_by(office, liar, worker, VM, life="one", have=1 << 61)
+    flow(office, worker, "console web1", start=0, at=100, data=b"x" * 10)
+    assert lied.answer is None
+    asked, _ = open_by(office, olga, worker, VM)
+    assert flow(office, worker, "console web1", 2, start=0, at=110, data=b"hello").good["got"] == 115
+    assert (asked.good["at"], asked.good["life"]) == (110, "one")
+
+
+def test_what_nobody_looks_at_is_closed_also_when_its_host_was_just_speaking(office: LockedOffice) -> None:
+    worker = office.host("host1", {VM: "running"})
+    worker.hello(features=list(wire.FEATURES))
+    olga = office.person("olga", "operator")
+    _, message = open_by(office, olga, worker, VM)
+    assert flow(office, worker, "console web1", data=b"x").good, "no request of it is out now"
+    with office.of(olga):
+        assert office.ask({**message, "n": 2, "bye": True}).good
+    assert flow(office, worker, "console web1", 2).good["close"]
+    assert flow(office, worker, "console web1", 1, life="another").error.code == "unknown_entity"
+
+
 def test_what_was_typed_is_in_the_audit_once(office: LockedOffice) -> None:
     worker = office.host("host1", {VM: "running"})
     worker.hello(features=list(wire.FEATURES))

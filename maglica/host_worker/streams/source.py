@@ -11,6 +11,7 @@ from maglica.window import SIZE, Window
 from maglica.wire import Message
 
 PENDING = SIZE  # bytes that were typed and that the guest has not read
+TYPISTS = 256  # of whom it is known how much they typed: all of it is told each time
 AGAIN = 3.0  # seconds after which a message without an answer is given again: a second more than it is held back
 LATER = 1.0  # seconds after a refusal
 LINGER = 15.0  # seconds that something stays open when the client worker knows nothing of it: it may have restarted
@@ -136,7 +137,10 @@ class Source:
 
     def _take(self, viewer: str, at: int, data: bytes) -> bytes:
         """What is new in what a viewer typed, as far as there is room for it."""
-        had = self.taken.setdefault(viewer, at)
+        had = self.taken.pop(viewer, at)
+        self.taken[viewer] = had
+        if len(self.taken) > TYPISTS:
+            del self.taken[next(iter(self.taken))]  # who has typed nothing for longest
         if at > had:
             return b""
         new = bytes(data[had - at :][: max(0, PENDING - len(self.pending))])
