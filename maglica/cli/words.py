@@ -8,6 +8,7 @@ A global flag keeps its own meaning there: `--wait` and `--no-wait` are about th
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -73,7 +74,8 @@ class Parser(argparse.ArgumentParser):
         return values, [*values.pop(REST, []), *left[:cut], *left[cut + 1 :]]
 
     def _plain(self, words: list[str]) -> list[str]:
-        """`--ssh_key=F` as `--ssh-key=F`, `--start=0` as `--no-start`: what argparse understands."""
+        """`--ssh_key=F` as `--ssh-key=F`, `--start=0` as `--no-start`, `--size -2G` as `--size=-2G`: what argparse
+        understands."""
         plain: list[str] = []
         for place, word in enumerate(words):
             if word == "--":
@@ -84,8 +86,15 @@ class Parser(argparse.ArgumentParser):
                 # Before the command the words behind it are seen too, where `--wait=ssh` may mean something else.
                 if equals and self._is_flag(name) and (self._label or _is(kinds.BOOL, value)):
                     name, equals, value = self._flag(name, value), "", ""
-            plain.append(name + equals + value)
+            if re.match(r"-\d", word) and plain and self._wants_value(plain[-1]):
+                plain[-1] += f"={word}"  # less of something
+            else:
+                plain.append(name + equals + value)
         return plain
+
+    def _wants_value(self, word: str) -> bool:
+        known = self._option_string_actions.get(word)
+        return known is not None and known.nargs is None and word.startswith("--")
 
     def _is_flag(self, name: str) -> bool:
         return isinstance(self._option_string_actions.get(name), argparse.BooleanOptionalAction)

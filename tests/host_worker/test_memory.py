@@ -52,6 +52,7 @@ def test_what_a_definition_says() -> None:
         (2 * G, facts(has(G), has(G)), "both", True, Plan(2 * G, G, define=True, restart=True)),
         (512 * M, facts(has(G), has(G)), "both", True, Plan(512 * M, G, define=True, restart=True)),
         (G, facts(has(G), has(G)), "both", True, Plan(G, G)),
+        (G, facts(has(2 * G), has(G)), "both", True, Plan(G, G, define=True)),  # what runs has it already
         (2 * G, facts(has(G, **SLOTS), has(G, **SLOTS)), "both", False, Plan(2 * G, G, modules=(G,), define=True)),
         (
             2 * G, facts(has(G, 512 * M, **SLOTS), has(G, 512 * M, **SLOTS)), "live", False,

@@ -160,8 +160,7 @@ def plan(want: int | str, facts: Facts, *, apply: str, offline: bool, shrink: bo
     if live is None or apply == "config":
         todo = Plan(size, now, define=size != stored.now)
     elif offline:
-        different = size not in (live.now, stored.now) or live.now != stored.now
-        todo = Plan(size, now, define=different, restart=different)
+        todo = Plan(size, now, define=size != live.now or size != stored.now, restart=size != live.now)
     else:
         todo = _live(size, facts, live, apply, shrink)
     total = live.total if live else stored.total
