@@ -148,6 +148,12 @@ def pin(hypervisor: Hypervisor, name: str, where: str, vcpus: dict[str, list[int
         pass
 
 
+def await_transfer(hypervisor: Hypervisor, name: str, uuid: str) -> None:
+    """Memory that libvirt was told to write: it does so to the end, and then it is seen what came of the job."""
+    if hypervisor.has_domain(uuid) and hypervisor.transfer(name):
+        raise Failed("locked", f"libvirt is still writing the memory of {name}", "it is looked at again")
+
+
 # Safe whatever became of the job: a file that holds its id is no part of what it made in the end.
 HARMLESS = frozenset({"remove_part", "settle_removed", "remove_in_guest"})
 
@@ -166,6 +172,7 @@ UNDOS: dict[str, Callable[..., None]] = {
         merge_overlay,
         pin,
         settle_saved,
+        await_transfer,
         remove_unused,
         unplug,
         plug_in,

@@ -56,6 +56,18 @@ def refuse(domain: Domain, disks: Sequence[str]) -> str | None:
     )
 
 
+def refuse_kept(name: str, hypervisor: Hypervisor) -> None:
+    """Refuse what changes the disks of a VM that is off, while its memory is kept: it would write over that."""
+    kept = hypervisor.has_managed_save(name)
+    path = domain_xml.read(hypervisor.definition(name)).mark.get(MARK)
+    if kept or (path and is_whole(path)):
+        raise Refused(
+            "wrong_state",
+            f"the memory of {name} was saved, and counts on its disks as they are",
+            f"`maglica vm {'start' if kept else 'restore'} {name}` lets it go on first",
+        )
+
+
 def forget(hypervisor: Hypervisor, name: str, path: str) -> None:
     """Delete the file and the word of it."""
     mark = domain_xml.read(hypervisor.definition(name)).mark

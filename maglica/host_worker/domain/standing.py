@@ -9,7 +9,7 @@ from maglica.host_worker.host import Host
 WAKE = {
     "paused": "`maglica vm resume {name}` lets it go on",
     "pm-suspended": "`maglica vm pmwakeup {name}` wakes it up",
-    "crashed": "`maglica vm reset {name}` boots it anew",
+    "crashed": "`maglica vm reset {name}` and `maglica vm resume {name}` boot it anew",
 }
 STILL = frozenset(WAKE)
 

@@ -96,7 +96,9 @@ def vm_managedsave(want: VmManagedsave, host: Host, work: Work) -> dict[str, Any
     if state == "shut-off" and kept:
         return {**told, "state": state, "changed": False}
     _refuse_unsavable(want.name, state, host)
+    uuid = domain_xml.read(hypervisor.definition(want.name)).uuid
     work.will({"save": want.name, "to": "libvirt's own folder"})
+    work.undo("await_transfer", name=want.name, uuid=uuid)
     result = {**told, "state": "shut-off", "changed": True}
     with work.step("save", sign=sign("is_saved", result, name=want.name, path=None)):
         transfer(partial(hypervisor.managed_save, want.name, work.left), want.name, host, work)
@@ -117,6 +119,7 @@ def vm_dump(want: VmDump, host: Host, work: Work) -> dict[str, Any]:
     work.will({"dump": want.name, "to": path, "needs_bytes": needed})
     with host.storage.promise(str(pool["name"]), needed, int(pool["room_bytes"])):
         work.undo("remove_part", path=part)
+        work.undo("await_transfer", name=want.name, uuid=domain_xml.read(hypervisor.definition(want.name)).uuid)
         with work.step("dump"):
             order = partial(hypervisor.dump, want.name, part, work.left, memory_only=want.memory_only, live=want.live)
             transfer(order, want.name, host, work)
