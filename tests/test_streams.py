@@ -381,7 +381,7 @@ class Screen:
             threading.Thread(target=self._serve, args=(link,), daemon=True).start()
 
     def _serve(self, link: socket.socket) -> None:
-        with link:
+        with link, contextlib.suppress(OSError):  # a host worker that is killed resets it
             link.sendall(SCREEN)
             while data := link.recv(65536):
                 link.sendall(data)

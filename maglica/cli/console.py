@@ -117,9 +117,9 @@ class _Console:
             how = "you may watch, not type" if self._silent and not self._watch else "connected"
             why = f" ({event.silent})" if self._silent and not self._watch else ""
             leave = "Ctrl-] leaves" if self._typing else "Ctrl-C leaves"
-            self._say(f"{event.vm} on {event.host}: {how}{why}; {leave}", raw)
+            raw.enter()  # first: whoever reads the line may type at once, and the guest alone echoes
+            self._say(f"{event.vm} on {event.host}: {how}{why}; {leave}", raw, "")
             self._opened = True
-            raw.enter()
         elif isinstance(event, Gap):
             _write(b"\r\n[maglica: %d bytes left out, they came too fast]\r\n" % event.bytes)
         elif isinstance(event, Anew):
@@ -141,10 +141,11 @@ class _Console:
         if self._viewing.type(typed) < len(typed):
             _write(BELL)  # the guest reads nothing: what does not fit is lost, as with a real terminal
 
-    def _say(self, text: str, raw: _Raw) -> None:
+    def _say(self, text: str, raw: _Raw, begin: str = "\r\n") -> None:
+        """A line on stderr; `begin` ends the guest's own, where keys go to the guest."""
         sys.stdout.flush()
         end = "\r\n" if raw.entered else "\n"
-        begin = end if raw.entered else ""
+        begin = begin if raw.entered else ""
         sys.stderr.write(f"{begin}maglica: {text}{end}")
         sys.stderr.flush()
 
