@@ -287,6 +287,13 @@ class _VmAutostart:
     def submit_many(self, *, name: list[str], off: bool = False, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, name: str, off: bool = False) -> dict[str, Any]: ...
 
+class _VmChangeAddress:
+    def __call__(self, *, name: str, address: str, gateway: str | None = None, dns: list[str] | str | None = None, offline: bool = False, timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False) -> dict[str, Any]:
+        """Give a VM another static address, in the files of the guest itself."""
+    def submit(self, *, name: str, address: str, gateway: str | None = None, dns: list[str] | str | None = None, offline: bool = False, timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], address: str, gateway: str | None = None, dns: list[str] | str | None = None, offline: bool = False, timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, address: str, gateway: str | None = None, dns: list[str] | str | None = None, offline: bool = False, timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False) -> dict[str, Any]: ...
+
 class _VmClone:
     def __call__(self, *, image: str, hostname: str, on: str | None = None, start: bool = True, vcpus: int | None = None, memory: int | str | None = None, ip: str | None = None, gateway: str | None = None, dns: list[str] | str | None = None, ssh_key: str | None = None, root_password_hash: str | None = None, mac: list[str] | str | None = None, mode: str = 'auto', pool: str | None = None, customize: str = 'guestfs', customize_profile: str | None = None, write: list[str] | dict[str, str] | None = None, upload: list[dict[str, Any]] | dict[str, bytes] | None = None, run_at_first_boot: list[str] | str | None = None, user: list[dict[str, Any]] | str | None = None, timezone: str | None = None, wait: str | None = None, wait_timeout: float | str = 300.0, on_timeout: str = 'keep', format: str | None = None, disks: list[int | str] | str | None = None, swap: int | str | None = None, networks: list[str] | str | None = None, tags: list[str] | str | None = None, template: str | None = None, fleet: str | None = None, copy_image: str | None = None, ignore_missing: bool = False) -> dict[str, Any]:
         """Clone an image into a new VM that answers to its own name."""
@@ -473,6 +480,13 @@ class _VmRemove:
     def submit(self, *, name: str, keep_disks: bool = False, force: bool = False, uuid: str | None = None, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
     def submit_many(self, *, name: list[str], keep_disks: bool = False, force: bool = False, uuid: str | None = None, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, name: str, keep_disks: bool = False, force: bool = False, uuid: str | None = None) -> dict[str, Any]: ...
+
+class _VmRename:
+    def __call__(self, *, name: str, to: str, offline: bool = False, customize: str = 'guestfs', timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False) -> dict[str, Any]:
+        """Give a VM another name: its disks, its console's log and its host name inside follow."""
+    def submit(self, *, name: str, to: str, offline: bool = False, customize: str = 'guestfs', timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], to: str, offline: bool = False, customize: str = 'guestfs', timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, to: str, offline: bool = False, customize: str = 'guestfs', timeout: float | str = 60.0, force: bool = False, ignore_missing: bool = False) -> dict[str, Any]: ...
 
 class _VmReset:
     def __call__(self, *, name: str) -> dict[str, Any]:
@@ -730,6 +744,7 @@ class Vm:
     attach_disk: _VmAttachDisk
     attach_iso: _VmAttachIso
     autostart: _VmAutostart
+    change_address: _VmChangeAddress
     clone: _VmClone
     conf: _VmConf
     describe: _VmDescribe
@@ -761,6 +776,7 @@ class Vm:
     read_file: _VmReadFile
     reboot: _VmReboot
     remove: _VmRemove
+    rename: _VmRename
     reset: _VmReset
     restart: _VmRestart
     restore: _VmRestore

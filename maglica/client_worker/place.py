@@ -121,10 +121,10 @@ def refuse(want: Wanted, seen: Seen, ignore_missing: bool, closed: frozenset[str
     return {host: survey for host, survey in surveys.items() if want.on in (None, host)}
 
 
-def refuse_name(name: str, vms: Index) -> None:
+def refuse_name(name: str, vms: Index, hint: str = "choose another --hostname") -> None:
     """Refuse a name that a VM has, on whatever host."""
     for host, state in vms.get(name, []):
-        raise _taken(name, host, state)
+        raise _taken(name, host, state, hint)
 
 
 def unfitting(
@@ -338,8 +338,8 @@ def _refuse_taken(want: Wanted, surveys: dict[str, Survey]) -> None:
                 )
 
 
-def _taken(name: str, host: str, state: str) -> Refused:
-    return Refused("already_exists", f"{name} exists on {host} ({state})", "choose another --hostname")
+def _taken(name: str, host: str, state: str, hint: str = "choose another --hostname") -> Refused:
+    return Refused("already_exists", f"{name} exists on {host} ({state})", hint)
 
 
 def refuse_partial_view(name: str, missing: dict[str, str], ignore_missing: bool) -> None:

@@ -19,7 +19,7 @@ from maglica.client_worker.store import Store
 from maglica.declare import Action, Where
 from maglica.errors import MaglicaError, Refused
 
-CLONE = "vm clone"
+CLONE, RENAME = "vm clone", "vm rename"
 
 
 class Placed(NamedTuple):
@@ -68,6 +68,8 @@ class Placing:
             if action.WHOLE_FLEET:
                 place.refuse_double_life(name, host, seen.vms)
             action, why = renamed(action, name), "the VM is there"
+            if action.NAME == RENAME and getattr(action, "to") != name:
+                self._check_new_name(action, host, seen, who, now)
             if action.NAME == "image remove" and len(seen.vms[name]) == 1:  # the last copy
                 labels.refuse_labelled(name, self._store.labels())
         self._check(action, host, who, now)
@@ -123,6 +125,9 @@ class Placing:
         try:
             if member.action is None:
                 raise member.error or Refused("wrong_input", f"{wanted.action}: there is nothing to do")
+            if member.action.NAME == RENAME:  # several to one name
+                rooms.refuse_name(str(getattr(member.action, "to")))
+                rooms.names[str(getattr(member.action, "to"))] = ""
             if member.action.NAME != CLONE:
                 return Placed(member, *self.find(member.action, seen, wanted.who, now))
             action = self._profiles.fill(member.action)
@@ -171,6 +176,7 @@ class Placing:
         if not isinstance(seen.rooms, Rooms):
             records = [*self._store.open_of_action(CLONE), *self._store.done_since(CLONE, seen.asked_ms)]
             seen.rooms = spread.given_away(seen, records)
+            seen.rooms.names.update(self._renamed_since(seen))
         return seen.rooms
 
     def refuse_partial(self, seen: Seen, names: Sequence[str]) -> None:
@@ -183,6 +189,20 @@ class Placing:
         about = "name" if action.NOUN == "image" else action.distinct()
         self._doors.may(who, type(action), now, vm=str(action.values()[about]), host=host)
         self._questions.refuse_unable(host, action)
+
+    def _check_new_name(self, action: Action, host: str, seen: Seen, who: Who, now: Now) -> None:
+        """A VM's new name is as free, on all hosts, as that of a new VM; and whoever gives it may have such VMs."""
+        to = str(getattr(action, "to"))
+        self._doors.may(who, type(action), now, vm=to, host=host)
+        place.refuse_name(to, seen.vms, "choose another --to")
+        self._refuse_locked_name(to)
+        made = [str(record["object"]) for record in self._store.done_since(CLONE, seen.asked_ms)]
+        if to in [*made, *self._renamed_since(seen)]:
+            raise Refused("already_exists", f"{to} exists by now", "choose another --to")
+
+    def _renamed_since(self, seen: Seen) -> dict[str, str]:
+        """Names that VMs have got while the hosts were asked, with the job that gave each: not all may have told."""
+        return {str(one["args"]["to"]): str(one["id"]) for one in self._store.done_since(RENAME, seen.asked_ms)}
 
     def _may_copy(self, action: Action, seen: Seen, who: Who, now: Now) -> None:
         """A clone goes where its asker may be, and is made of what he may see. Images are for everybody; any other VM
@@ -218,12 +238,12 @@ class Placing:
 
     def _refuse_locked(self, action: Action) -> None:
         for lock in action.locks():
-            for holder in self._store.holders(lock):
-                raise Refused(
-                    "already_exists",
-                    f"job {holder} is working on {lock.partition(':')[2]}",
-                    f"`maglica job show {holder}` tells what it does",
-                )
+            self._refuse_locked_name(lock.partition(":")[2], lock)
+
+    def _refuse_locked_name(self, name: str, lock: str = "") -> None:
+        for holder in self._store.holders(lock or f"vm:{name}"):
+            hint = f"`maglica job show {holder}` tells what it does"
+            raise Refused("already_exists", f"job {holder} is working on {name}", hint)
 
     def _able(self, action: Action, seen: Seen) -> dict[str, float]:
         """The weights, 0 for hosts whose release does not know the action."""

@@ -16,6 +16,7 @@ from maglica.host_worker import commands
 from maglica.host_worker.device import plugging
 from maglica.host_worker.disk import dependants, qcow2, volumes
 from maglica.host_worker.domain import saved
+from maglica.host_worker.domain.settling import settle_disk, settle_name, settle_renamed, start_again
 from maglica.host_worker.hypervisor import Hypervisor
 from maglica.host_worker.inside import files
 from maglica.host_worker.journal import Journal
@@ -154,8 +155,9 @@ def await_transfer(hypervisor: Hypervisor, name: str, uuid: str) -> None:
         raise Failed("locked", f"libvirt is still writing the memory of {name}", "it is looked at again")
 
 
-# Safe whatever became of the job: a file that holds its id is no part of what it made in the end.
-HARMLESS = frozenset({"remove_part", "settle_removed", "remove_in_guest"})
+# Safe whatever became of the job: a file that holds its id is no part of what it made in the end, and what is settled
+# is settled as the domain says.
+HARMLESS = frozenset({"remove_part", "settle_removed", "remove_in_guest", "settle_disk", "settle_renamed"})
 
 UNDOS: dict[str, Callable[..., None]] = {
     function.__name__: function
@@ -178,6 +180,10 @@ UNDOS: dict[str, Callable[..., None]] = {
         plug_in,
         update_live,
         remove_in_guest,
+        settle_disk,
+        settle_renamed,
+        settle_name,
+        start_again,
     )
 }
 

@@ -39,12 +39,14 @@ FOR_OPERATORS = {
     "vm suspend", "vm tag", "vm unprotect", "vm untag",
     "vm dump", "vm send-key", "vm set-time", "vm pin", "vm set-disk", "vm set-io-weight", "vm tune",
     "vm exec", "vm fstrim", "vm get", "vm passwd", "vm put", "vm read-file", "vm ssh-key",
+    "vm change-address", "vm rename",
 }  # fmt: skip
 
 SAMPLES: dict[str, Any] = {
     "name": "web1", "id": "1b7q2k0m4z", "image": "el9.original", "hostname": "web2", "as_": "success",
     "reason": "I looked", "owner": "me@here", "older_than": 3600.0, "public_key": "w" * 40,
     "source": "https://images.example.jp/x.qcow2", "dest": "host1", "job": "1b7q2k0m4z",
+    "state": "online", "tags": "a", "text": "x", "to": "ci-7", "address": "192.0.2.7/24",
 }  # fmt: skip
 
 # One of several arguments that it has to be given.
@@ -265,6 +267,17 @@ def test_others_vms_are_denied_by_their_names(floor: Floor, name: str) -> None:
     assert asked.code == "denied"
     assert [line["action"] for line in office.audit(outcome="denied")] == ["vm info", "vm stop"]
     assert served(office, robot, submission("vm stop", key="k", dry_run=True, name=name), one, two).code == "denied"
+
+
+def test_ones_own_vm_gets_no_name_that_is_for_others(floor: Floor) -> None:
+    office, one, two, robot = floor
+    for to in ("prod-9", "prod-1"):
+        asked = served(office, robot, submission("vm rename", key=to, name="ci-1", to=to), one, two)
+        assert asked.code == "denied"
+    asked = served(
+        office, robot, submission("vm rename", key="k", name="ci-1", to="ci-7", ignore_missing=True), one, two
+    )
+    assert asked["job"]["object"] == "ci-1"
 
 
 @pytest.mark.parametrize("name", ["prod", "pro-1", "ci"])

@@ -26,6 +26,21 @@ INSIDE = (
 )
 
 
+def check_gateway(action: str, ip: str, gateway: str, option: str) -> None:
+    """Refuse a gateway that is no neighbour of the address that `option` gives."""
+    import ipaddress
+
+    network = ipaddress.ip_interface(ip).network
+    if ipaddress.ip_address(gateway) == ipaddress.ip_interface(ip).ip:
+        raise Refused(
+            "wrong_input", f"{action}: {gateway} is both {option} and --gateway", "the gateway is another machine"
+        )
+    if ipaddress.ip_address(gateway) not in network:
+        raise Refused(
+            "wrong_input", f"{action}: gateway {gateway} is not in {network}", "expected an address of that network"
+        )
+
+
 @action(
     where=Where.PLACED,
     changes=True,
@@ -120,7 +135,7 @@ class VmClone(Action):
         if self.ip is None and (self.gateway or self.dns):
             raise Refused("wrong_input", "vm clone: --gateway and --dns belong to --ip", "add --ip=ADDRESS/PREFIX")
         if self.ip is not None and self.gateway is not None:
-            self._check_gateway(self.ip, self.gateway)
+            check_gateway("vm clone", self.ip, self.gateway, "--ip")
         idle = [self.FIELDS[name].option for name in INSIDE if self.__dict__[name]]
         if self.customize_profile == "none":
             idle.remove("--customize-profile")
@@ -145,20 +160,6 @@ class VmClone(Action):
                 "wrong_input",
                 f"vm clone: image and new VM have the same name {self.image}",
                 "choose another --hostname",
-            )
-
-    @staticmethod
-    def _check_gateway(ip: str, gateway: str) -> None:
-        import ipaddress
-
-        network = ipaddress.ip_interface(ip).network
-        if ipaddress.ip_address(gateway) == ipaddress.ip_interface(ip).ip:
-            raise Refused(
-                "wrong_input", f"vm clone: {gateway} is both --ip and --gateway", "the gateway is another machine"
-            )
-        if ipaddress.ip_address(gateway) not in network:
-            raise Refused(
-                "wrong_input", f"vm clone: gateway {gateway} is not in {network}", "expected an address of that network"
             )
 
 

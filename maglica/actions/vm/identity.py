@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from maglica import kinds
+from maglica.actions.vm.clone import check_gateway
 from maglica.declare import Action, Where, action, arg
 
 
@@ -70,3 +71,59 @@ class VmOwner(Action):
 
     name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm")
     owner: str = arg(kinds.TEXT, "whose it is; empty: nobody's")
+
+
+OFFLINE = "stop a VM that runs, and start it again afterwards"
+
+
+@action(
+    where=Where.OWNER,
+    changes=True,
+    whole_fleet=True,
+    slot="guest",
+    limit=3600,
+    locks=("vm:{name}", "vm:{to}"),
+    example="maglica vm rename web1.example.jp --to=web2.example.jp --offline",
+)
+class VmRename(Action):
+    """Give a VM another name: its disks, its console's log and its host name inside follow."""
+
+    name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm")
+    to: str = arg(kinds.HOSTNAME, "its new name, and host name inside it; free on all hosts")
+    offline: bool = arg(kinds.BOOL, OFFLINE, default=False)
+    customize: str = arg(
+        kinds.choice("guestfs", "none"), "change the host name inside, or leave the disks as they are",
+        default="guestfs",
+    )  # fmt: skip
+    timeout: float = arg(kinds.DURATION, "how long the guest may take to shut down, with --offline", default=60.0)
+    force: bool = arg(kinds.BOOL, "pull the plug when it did not obey in time", default=False)
+    ignore_missing: bool = arg(kinds.BOOL, "go on although a host does not answer", default=False)
+
+    def asks_whole_fleet(self) -> bool:
+        return not self.ignore_missing  # the name may be taken on any host, whether anything is started or not
+
+
+@action(
+    where=Where.OWNER,
+    changes=True,
+    whole_fleet=True,
+    slot="guest",
+    limit=3600,
+    locks=("vm:{name}",),
+    example="maglica vm change-address web1.example.jp --address=192.0.2.20/24 --gateway=192.0.2.1 --offline",
+)
+class VmChangeAddress(Action):
+    """Give a VM another static address, in the files of the guest itself."""
+
+    name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm")
+    address: str = arg(kinds.INTERFACE, "the address of its network card")
+    gateway: str | None = arg(kinds.IP, "default gateway; as it was by default, where it fits", default=None)
+    dns: list[str] | None = arg(kinds.IPS, "name servers; as they were by default", default=None)
+    offline: bool = arg(kinds.BOOL, OFFLINE, default=False)
+    timeout: float = arg(kinds.DURATION, "how long the guest may take to shut down, with --offline", default=60.0)
+    force: bool = arg(kinds.BOOL, "pull the plug when it did not obey in time", default=False)
+    ignore_missing: bool = arg(kinds.BOOL, "go on although a host does not answer", default=False)
+
+    def check(self) -> None:
+        if self.gateway is not None:
+            check_gateway("vm change-address", self.address, self.gateway, "--address")

@@ -215,13 +215,18 @@ def edits(
             **({"seed": seed} if seed else {}),
             **_marks(want),
             # A static address stands in no lease, and the neighbour table forgets it.
-            **({"ip": want.ip.partition("/")[0]} if want.ip else {}),
+            **(address_mark(want.ip, want.gateway, want.dns or ()) if want.ip else {}),
             **({"bases": bases.to_mark(rests_on)} if rests_on else {}),
         },
         seed=seed,
         devices=frozenset(copy.target for copy in plan.copies if copy.volume),
         networks=tuple(want.networks or ()),
     )
+
+
+def address_mark(address: str, gateway: str | None, dns: Sequence[str]) -> dict[str, str]:
+    """What is kept with a VM of a static address; '' where there is nothing to keep."""
+    return {"ip": address.partition("/")[0], "address": address, "gateway": gateway or "", "dns": ",".join(dns)}
 
 
 def _marks(want: VmClone) -> dict[str, str]:

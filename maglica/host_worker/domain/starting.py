@@ -22,9 +22,9 @@ def look(name: str, host: Host, *, ignore_changed_base: bool, job: str) -> list[
     domain = domain_xml.read(host.hypervisor.definition(name))
     guarding.refuse_retired(domain)
     disks = [source.path for source in looking.sources(host.hypervisor, domain, host.storage)]
-    _refuse_used(name, disks, host)
+    refuse_shared(name, disks, host)
     if host.hypervisor.has_files:
-        _refuse_missing(name, disks)
+        refuse_missing(name, disks)
         _refuse_changed(domain, ignore_changed_base, host, job)
     return disks
 
@@ -32,10 +32,10 @@ def look(name: str, host: Host, *, ignore_changed_base: bool, job: str) -> list[
 def refuse_used(name: str, host: Host) -> None:
     """Refuse to let a VM go on that has its disks open, when others rest on them by now."""
     domain = domain_xml.read(host.hypervisor.definition(name))
-    _refuse_used(name, [source.path for source in looking.sources(host.hypervisor, domain, host.storage)], host)
+    refuse_shared(name, [source.path for source in looking.sources(host.hypervisor, domain, host.storage)], host)
 
 
-def _refuse_used(name: str, disks: list[str], host: Host) -> None:
+def refuse_shared(name: str, disks: list[str], host: Host, what: str = "cannot be started") -> None:
     """A disk that others rest on must never change: every one of them would be damaged."""
     _, shared = looking.users_of(host.hypervisor, name, disks)
     resting = dependants.of(host.hypervisor, disks)
@@ -44,20 +44,21 @@ def _refuse_used(name: str, disks: list[str], host: Host) -> None:
         path, user = next(iter(used.items()))
         raise Refused(
             "protected",
-            f"{name} cannot be started: {user} uses its disk {path}",
+            f"{name} {what}: {user} uses its disk {path}",
             "clone it, or remove what depends on it first",
             details={"used": used},
         )
 
 
-def _refuse_missing(name: str, disks: list[str]) -> None:
+def refuse_missing(name: str, disks: list[str], what: str = "cannot be started") -> None:
+    """Files that a disk consists of, and that are not there."""
     for disk in disks:
         for link in looking.chain(disk):
             if not os.path.exists(link):
-                what = f"its disk {disk} is gone" if link == disk else f"its disk {disk} rests on {link}, which is gone"
+                why = f"its disk {disk} is gone" if link == disk else f"its disk {disk} rests on {link}, which is gone"
                 raise Refused(
                     "unknown_entity",
-                    f"{name} cannot be started: {what}",
+                    f"{name} {what}: {why}",
                     "bring that file back as it was; without it the guest's data cannot be read",
                 )
 

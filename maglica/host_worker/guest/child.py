@@ -25,7 +25,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from maglica.errors import Failed, MaglicaError, Refused
-from maglica.host_worker.guest import customize, growing, inspection, preparing, serving
+from maglica.host_worker.guest import altering, customize, growing, inspection, preparing, serving
 from maglica.host_worker.guest.host_keys import HostKeys
 from maglica.host_worker.guest.inspection import Layout, kind_of, read_text
 from maglica.host_worker.guest.model import (
@@ -51,7 +51,10 @@ from maglica.host_worker.guest.serving import Hands
 NEEDED_MOUNTS = re.compile(r"/(boot|etc|lib|root|usr|var)?(/|$)")
 """Other file systems (/home, /srv, …) hold nothing that is read or changed: they stay untouched."""
 
-WRITE = ("customise", "seal", "upgrade", "grow")
+PLANS = {"rename": altering.rename, "readdress": altering.readdress}
+"""The verbs that change no more than that of a machine; all others plan a machine of its own."""
+
+WRITE = ("customise", "seal", "upgrade", "grow", *PLANS)
 """The verbs that change the disks."""
 
 GRACE = 3.0
@@ -153,7 +156,7 @@ def _hear_parent(tasks: queue.SimpleQueue[dict[str, Any]]) -> None:
 
 def run(task: Mapping[str, Any], steps: Steps) -> dict[str, Any]:
     """`task`: {"verb": …, "disks": [[path, format]…], "request": {…} | None}; the verbs are customise, verify, inspect,
-    seal, upgrade and grow."""
+    seal, upgrade, grow, rename and readdress."""
     verb = task["verb"]
     request = GuestRequest.from_map(task["request"]) if task["request"] else None
     with steps.step("launch"):
@@ -199,9 +202,9 @@ def _work(
     if request is None:
         report["machine_id"] = facts.text("/etc/machine-id").strip()
         return {**report, "network": customize.network_tool(facts) if facts.system.family else None}
-    plan = customize.plan(facts, request)
+    plan = PLANS.get(verb, customize.plan)(facts, request)
     report |= {"network": plan.network, "host_keys": plan.host_keys}
-    if verb == "customise":
+    if verb in WRITE and plan.edits:
         with steps.step("edit"):
             _apply_all(guest, plan, keys)
         with steps.step("verify"):

@@ -182,7 +182,7 @@ def plan(facts: GuestFacts, request: GuestRequest) -> Plan:
     edits: list[Edit] = []
     expected: list[Expectation] = []
     for part in (
-        _old_life, _machine_id, _hostname, _hosts, _cloud_init, _authorized_keys, _root_password, _swap,
+        _old_life, _machine_id, hostname, _hosts, _cloud_init, _authorized_keys, _root_password, _swap,
     ):  # fmt: skip
         some_edits, some_expected = part(facts, request)
         edits += some_edits
@@ -274,7 +274,7 @@ def machine_id(facts: GuestFacts) -> Part:
     return edits, expected
 
 
-def _hostname(facts: GuestFacts, request: GuestRequest) -> Part:
+def hostname(facts: GuestFacts, request: GuestRequest) -> Part:
     """/etc/hostname where the system reads it, HOSTNAME= where it reads that, /etc/mailname where there is one."""
     edits: list[Edit] = []
     name = request.hostname + "\n"
@@ -303,7 +303,7 @@ def _sysconfig_network(old: str, name: str) -> str:
 
 
 def _hosts(facts: GuestFacts, request: GuestRequest) -> Part:
-    text = hosts_text(facts.text("/etc/hosts"), _old_names(facts), request)
+    text = hosts_text(facts.text("/etc/hosts"), old_names(facts), request)
     known = text.splitlines()
     more = request.custom.for_family(facts.system.family).hosts
     text += "".join(f"{line}\n" for line in more if line not in known)
@@ -319,8 +319,8 @@ def _swap(facts: GuestFacts, request: GuestRequest) -> Part:
     return [WriteFile("/etc/fstab", text)], [FileIs("/etc/fstab", text)]
 
 
-def _old_names(facts: GuestFacts) -> set[str]:
-    """How the image called itself, in full and short."""
+def old_names(facts: GuestFacts) -> set[str]:
+    """How the image calls itself, in full and short, in lower case."""
     found = re.findall(r"^\s*HOSTNAME=[\"']?([^\s\"']+)", facts.text("/etc/sysconfig/network"), re.MULTILINE)
     words = facts.text("/etc/hostname").split()
     full = {name.lower() for name in [*words[:1], *found]}

@@ -67,6 +67,13 @@ def inspect_disks(disks: Sequence[Disk], terms: Terms, request: GuestRequest | N
     return _in_a_child(task("inspect", disks, request), terms)
 
 
+def alter(verb: str, disks: Sequence[Disk], request: GuestRequest, terms: Terms) -> dict[str, Any]:
+    """Give a machine another name (`rename`) or another address (`readdress`), and read the disks again; `edits` is
+    empty when all was so already. Arguments, answer and errors as in `customise`.
+    """
+    return _in_a_child(task(verb, disks, request), terms)
+
+
 def prepare(disks: Sequence[Disk], terms: Terms, *, upgrade: bool) -> dict[str, Any]:
     """Make an image's disks of a machine's: take away what was its own, and read the disks again. With `upgrade` its
     packages are upgraded first, by its own package manager and over this host's network.

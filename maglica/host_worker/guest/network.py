@@ -59,12 +59,7 @@ def plan_network(facts: GuestFacts, request: GuestRequest) -> tuple[str, Part]:
     to the image.
     """
     tool = network_tool(facts)
-    if tool == "none" and request.network.address is not None:
-        raise Refused(
-            "environment_error",
-            "the image has no known network configuration tool, cannot set a static address",
-            "known: ifupdown, netplan, systemd-networkd, NetworkManager, ifcfg files; or leave --ip out",
-        )
+    _refuse_without(tool, request)
     # A machine without a card keeps what its image has: there is nothing to bind a configuration to.
     cards = TOOLS[tool](facts, request) if request.macs else ([], [])
     parts = (
@@ -75,6 +70,23 @@ def plan_network(facts: GuestFacts, request: GuestRequest) -> tuple[str, Part]:
     )
     edits = [edit for some, _ in parts for edit in some]
     return tool, (edits, [one for _, some in parts for one in some])
+
+
+def address_part(facts: GuestFacts, request: GuestRequest) -> Part:
+    """The address alone, for a machine that keeps its cards and their names."""
+    tool = network_tool(facts)
+    _refuse_without(tool, request)
+    (cards, expected), (servers, more) = TOOLS[tool](facts, request), _resolver(facts, request, tool)
+    return [*cards, *servers], [*expected, *more]
+
+
+def _refuse_without(tool: str, request: GuestRequest) -> None:
+    if tool == "none" and request.network.address is not None:
+        raise Refused(
+            "environment_error",
+            "the image has no known network configuration tool, cannot set a static address",
+            "known: ifupdown, netplan, systemd-networkd, NetworkManager, ifcfg files; or leave --ip out",
+        )
 
 
 def network_tool(facts: GuestFacts) -> str:

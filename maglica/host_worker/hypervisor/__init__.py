@@ -7,6 +7,7 @@ from maglica.host_worker.hypervisor.block_jobs import BlockJobs
 from maglica.host_worker.hypervisor.connection import STATES, Hung
 from maglica.host_worker.hypervisor.devices import Devices
 from maglica.host_worker.hypervisor.domains import Domains
+from maglica.host_worker.hypervisor.identity import Identity
 from maglica.host_worker.hypervisor.memory import Memory
 from maglica.host_worker.hypervisor.node import Node
 from maglica.host_worker.hypervisor.power import Power
@@ -21,6 +22,7 @@ __all__ = ["STATES", "Hung", "Hypervisor"]
 
 
 class Hypervisor(
-    Domains, Power, Memory, Watching, Devices, Snapshots, Agent, BlockJobs, Volumes, Size, Tuning, Node, Screens
-):
+    Domains, Power, Memory, Watching, Devices, Snapshots, Agent, BlockJobs, Volumes, Size, Tuning, Node, Screens,
+    Identity,
+):  # fmt: skip
     """What we ask of libvirt: one connection, its questions and orders by subject."""

@@ -175,20 +175,6 @@ class Domains(Connection):
 
         self._tell(order)
 
-    def mark_of(self, uuid: str) -> dict[str, str] | None:
-        """Our mark in the definition of the domain of that uuid; None where there is no such domain."""
-
-        def ask(connection: Any) -> dict[str, str] | None:
-            try:
-                domain = connection.lookupByUUIDString(uuid)
-            except libvirt.libvirtError as error:
-                if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
-                    return None
-                raise
-            return domain_xml.read(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)).mark
-
-        return self._ask(ask)
-
     def set_mark(self, name: str, mark: dict[str, str]) -> None:
         """Put our mark into a domain's definition, and into what runs of it."""
 

@@ -5,13 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from maglica.actions.vm.identity import VmDescribe, VmOwner, VmProtect, VmSetState, VmTag, VmUnprotect, VmUntag
+from maglica.actions.vm.identity import (
+    VmChangeAddress,
+    VmDescribe,
+    VmOwner,
+    VmProtect,
+    VmRename,
+    VmSetState,
+    VmTag,
+    VmUnprotect,
+    VmUntag,
+)
 from maglica.errors import Refused
-from maglica.host_worker.domain import domain_xml, record
+from maglica.host_worker.domain import another, domain_xml, record
 from maglica.host_worker.domain.look import ACTIVE
 from maglica.host_worker.host import Host
 from maglica.host_worker.signs import sign
 from maglica.host_worker.work import Work
+
+
+def vm_rename(want: VmRename, host: Host, work: Work) -> dict[str, Any]:
+    """A crash in the middle leaves it as it was, or wholly renamed; one that ran runs again in either case."""
+    return another.rename(want, host, work)
+
+
+def vm_change_address(want: VmChangeAddress, host: Host, work: Work) -> dict[str, Any]:
+    """A crash in the middle leaves the old address or the new one; one that ran runs again in either case."""
+    return another.change_address(want, host, work)
 
 
 def vm_set_state(want: VmSetState, host: Host, work: Work) -> dict[str, Any]:

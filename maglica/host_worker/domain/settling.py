@@ -1,0 +1,61 @@
+"""What a job that gives a VM another name or address left in the middle: finished or taken back, as its domain says.
+
+The definition comes last, and bears the job's id as `altered` in our mark. Each function may be called twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from maglica.errors import Failed, MaglicaError
+from maglica.host_worker import commands
+from maglica.host_worker.hypervisor import Hypervisor
+
+log = logging.getLogger("maglica.host_worker")
+
+COMMIT_TIMEOUT = 600.0  # seconds
+
+
+def altered(hypervisor: Hypervisor, uuid: str, job: str) -> bool:
+    """Whether a job that gives a VM another identity got as far as its definition: then all of it is to stay."""
+    return (hypervisor.mark_of(uuid) or {}).get("altered") == job
+
+
+def settle_disk(hypervisor: Hypervisor, path: str, uuid: str, job: str) -> None:
+    """The picture of what a disk held before: brought back unless the change is to stay, and deleted."""
+    if not os.path.exists(path):
+        return
+    if hypervisor.has_domain(uuid) and not altered(hypervisor, uuid, job):
+        ended = commands.run(["qemu-img", "commit", "-q", "-d", "-f", "qcow2", "--", path], timeout=COMMIT_TIMEOUT)
+        if ended.exit_status:
+            raise Failed("environment_error", f"{path} cannot be brought back: {ended.stderr}")
+    os.unlink(path)
+
+
+def settle_renamed(hypervisor: Hypervisor, old: str, new: str, inode: int, uuid: str, job: str) -> None:
+    """A file that has two names: it keeps the one that its domain calls it by."""
+    gone, kept = (old, new) if altered(hypervisor, uuid, job) else (new, old)
+    try:
+        if os.stat(gone).st_ino == inode and os.path.samefile(gone, kept):
+            os.unlink(gone)
+    except FileNotFoundError:
+        pass
+
+
+def settle_name(hypervisor: Hypervisor, uuid: str, name: str, text: str, job: str) -> None:
+    """A domain that was to have another name: it keeps its own unless the change is to stay."""
+    if not altered(hypervisor, uuid, job):
+        hypervisor.rename(uuid, name)
+        hypervisor.redefine(uuid, text)
+
+
+def start_again(hypervisor: Hypervisor, uuid: str) -> None:
+    """A VM that ran and was shut down for the job. Tried once: when it would not start there is nothing to be undone.
+
+    Nobody can have started it elsewhere by our means meanwhile: the job holds the VM's lock until its end is told.
+    """
+    try:
+        hypervisor.start_again(uuid)
+    except MaglicaError as error:
+        log.warning("the VM %s, which ran before, cannot be started again: %s", uuid, error)

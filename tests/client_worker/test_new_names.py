@@ -1,0 +1,77 @@
+"""`vm rename`: its new name is free on all hosts, in all jobs, and for whoever gives it."""
+
+from __future__ import annotations
+
+from tests.client_worker.office import IMAGE, Office, Worker
+from tests.client_worker.test_broker import Three, host, office, opened, three
+
+__all__ = ["host", "office", "opened", "three"]
+
+
+def test_a_name_that_a_vm_of_another_host_has_is_taken(three: Three) -> None:
+    office, *hosts = three
+    for to in ("web2", "db1.example.jp"):
+        asked = office.submit("vm rename", name="web1", to=to)
+        office.serve(*hosts)
+        assert (asked.error.code, asked.error.hint) == ("already_exists", "choose another --to")
+    asked = office.submit("vm rename", name="web1", to="db1")
+    office.serve(*hosts)
+    assert (asked.job["host"], asked.job["locks"]) == ("host1", ["vm:web1", "vm:db1"])
+
+
+def test_a_host_that_does_not_answer_may_have_it(three: Three) -> None:
+    office, one, two, _ = three
+    for ignore, code in ((False, "host_down"), (True, None)):
+        one.hello()
+        two.hello()
+        asked = office.submit("vm rename", name="web1", to="new1", ignore_missing=ignore)
+        office.serve(one, two)
+        office.sleep(5.1)
+        assert asked.error.code == code if code else asked.job["host"] == "host1"
+
+
+def test_a_name_that_is_just_being_given_is_taken(office: Office, host: Worker) -> None:
+    made = office.submit("vm clone", image=IMAGE, hostname="new1")
+    office.serve(host)
+    asked = office.submit("vm rename", name="web1", to="new1")
+    office.serve(host)
+    assert asked.error.message == f"job {made.job['id']} is working on new1"
+    renamed = office.submit("vm rename", name="web1", to="new2")
+    office.serve(host)
+    for action, args in (
+        ("vm clone", {"image": IMAGE, "hostname": "new2"}),
+        ("vm rename", {"name": "web2", "to": "new2"}),
+    ):
+        host.vms["web2"] = "shut-off"
+        asked = office.submit(action, **args)
+        office.serve(host)
+        assert asked.error.message == f"job {renamed.job['id']} is working on new2"
+
+
+def test_a_name_that_was_given_while_the_hosts_were_asked_is_taken(three: Three) -> None:
+    """The first host had told before the second gave the name."""
+    office, one, two, third = three
+    first = office.submit("vm rename", name="web2", to="new1")
+    office.serve(one, two, third)
+    office.bells()
+    two.claim()
+    asked = office.submit("vm clone", image=IMAGE, hostname="new1", on="host1")
+    office.turn()
+    for worker in (two, one, third):  # the survey of host2 is as old as the beginning of its job
+        worker.answer_all()
+        if worker is two:
+            two.end(first.job["id"])
+    office.turn()
+    assert asked.error.code == "already_exists"
+
+
+def test_two_of_a_group_cannot_get_one_name(three: Three) -> None:
+    office, *hosts = three
+    message = {
+        "op": "submit_group", "key": "g", "action": "vm rename", "args": {"to": "new1"},
+        "each": [{"name": "web1"}, {"name": "web2"}], "owner": "me@here",
+    }  # fmt: skip
+    asked = office.ask(message)
+    office.serve(*hosts)
+    members = asked.good["group"]["members"]
+    assert sorted(one["state"] for one in members) == ["queued", "refused"]
