@@ -81,6 +81,7 @@ _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 
 NAME = Kind("name", "letters, digits and . _ + -, at most 128", "str", _matching(_NAME))
 VM = Kind("vm", "the name of a VM, or NAME@HOST", "str", _matching(rf"{_NAME}(@{_NAME})?"))
+VM_NAME = Kind("name", "the name of a VM: letters, digits and . _ + -, at most 128", "str", _matching(_NAME))
 HOST = Kind("host", "the name of a host", "str", _matching(_NAME))
 # A name may have a version or a label behind a colon: el9:2026-11-20, el9:stable.
 IMAGE = Kind(

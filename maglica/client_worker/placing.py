@@ -20,6 +20,7 @@ from maglica.declare import Action, Where
 from maglica.errors import MaglicaError, Refused
 
 CLONE, RENAME = "vm clone", "vm rename"
+DEFINED = ("vm define", "vm import")  # made of what is on one host already
 
 
 class Placed(NamedTuple):
@@ -54,7 +55,9 @@ class Placing:
 
     def find(self, action: Action, seen: Seen, who: Who, now: Now) -> tuple[str, Action, str]:
         """The host for it, its full name, and why there; refused when it must not be done there by `who`."""
-        if action.WHERE == Where.PLACED and action.NAME != CLONE:
+        if action.NAME in DEFINED:
+            host, why = self._choose_for_definition(action, seen, who)
+        elif action.WHERE == Where.PLACED and action.NAME != CLONE:
             choice, action = self._choose_for_image(action, seen, who)
             host, why = choice.host, choice.why
         elif action.WHERE == Where.PLACED:
@@ -202,7 +205,10 @@ class Placing:
 
     def _renamed_since(self, seen: Seen) -> dict[str, str]:
         """Names that VMs have got while the hosts were asked, with the job that gave each: not all may have told."""
-        return {str(one["args"]["to"]): str(one["id"]) for one in self._store.done_since(RENAME, seen.asked_ms)}
+        found = {str(one["args"]["to"]): str(one["id"]) for one in self._store.done_since(RENAME, seen.asked_ms)}
+        for action in DEFINED:
+            found |= {str(one["object"]): str(one["id"]) for one in self._store.done_since(action, seen.asked_ms)}
+        return found
 
     def _may_copy(self, action: Action, seen: Seen, who: Who, now: Now) -> None:
         """A clone goes where its asker may be, and is made of what he may see. Images are for everybody; any other VM
@@ -235,6 +241,20 @@ class Placing:
         if action.NAME == "image export":
             return images.for_export(action, seen.surveys, seen.missing), action
         return images.for_import(action, seen.surveys, seen.missing, weights, reserved, known), action
+
+    def _choose_for_definition(self, action: Action, seen: Seen, who: Who) -> tuple[str, str]:
+        """(host, why): the one that was said, or the only one."""
+        name, on = str(getattr(action, "name")), getattr(action, "on")
+        self._refuse_locked(action)
+        if action.asks_whole_fleet():
+            place.refuse_partial_view(name, seen.missing, False)
+        place.refuse_unknown_host(on, seen.surveys, seen.missing)
+        place.refuse_name(name, seen.vms, "`maglica vm redefine` gives a VM another definition")
+        self.rooms(seen).refuse_name(name)
+        hosts = sorted(set(seen.surveys) - self._closed(seen, who))
+        if on is None and len(hosts) != 1:
+            raise Refused("wrong_input", f"{name} may be on {', '.join(hosts) or 'no host'}", "say with --on where")
+        return (on, f"--on={on}") if on else (hosts[0], "the only host")
 
     def _refuse_locked(self, action: Action) -> None:
         for lock in action.locks():

@@ -19,7 +19,7 @@ from maglica.config import HostWorkerSection
 from maglica.declare import SLOTS, Action
 from maglica.errors import Failed, MaglicaError, Refused
 from maglica.host_worker import commands, jobs, signs, undo
-from maglica.host_worker.domain import look
+from maglica.host_worker.domain import look, remembering
 from maglica.host_worker.guest import conversation
 from maglica.host_worker.host import Host
 from maglica.host_worker.journal import Entry, Journal, set_aside
@@ -88,6 +88,8 @@ class Runner:
             log.info("begin job=%s action=%r vm=%s", job_id, handed["action"], handed.get("object"))
             told = self._outcome(handed, work)
             self._end(job_id, told, handed.get("object"))
+            if told["state"] == "done":
+                remembering.after(declare.build(handed["action"], handed["args"]), self.host)
         except MaglicaError as error:
             # The journal itself failed: nothing was begun, and the client worker hands the job out again when there are
             # slots. Not at once: a full disk would make the two of them spin.

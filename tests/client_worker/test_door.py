@@ -24,6 +24,7 @@ FOR_ADMINS = {
     "job prune", "job store",
     "key add", "key list", "key new", "key revoke",
     "vm attach-device", "vm detach-device", "vm update-device",
+    "vm define", "vm import", "vm redefine",
 }  # fmt: skip
 FOR_OPERATORS = {
     "fleet create", "fleet remove", "fleet restart", "fleet start", "fleet stop", "template add", "template remove",
@@ -40,13 +41,14 @@ FOR_OPERATORS = {
     "vm dump", "vm send-key", "vm set-time", "vm pin", "vm set-disk", "vm set-io-weight", "vm tune",
     "vm exec", "vm fstrim", "vm get", "vm passwd", "vm put", "vm read-file", "vm ssh-key",
     "vm change-address", "vm rename",
+    "vm adopt", "vm forget", "vm sync", "vm undefine",
 }  # fmt: skip
 
 SAMPLES: dict[str, Any] = {
     "name": "web1", "id": "1b7q2k0m4z", "image": "el9.original", "hostname": "web2", "as_": "success",
     "reason": "I looked", "owner": "me@here", "older_than": 3600.0, "public_key": "w" * 40,
     "source": "https://images.example.jp/x.qcow2", "dest": "host1", "job": "1b7q2k0m4z",
-    "state": "online", "tags": "a", "text": "x", "to": "ci-7", "address": "192.0.2.7/24",
+    "state": "online", "tags": "a", "text": "x", "to": "ci-7", "qemu_args": "-name web1", "address": "192.0.2.7/24",
 }  # fmt: skip
 
 # One of several arguments that it has to be given.

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from tests.client_worker.office import IMAGE, Office, Worker
 from tests.client_worker.test_broker import Three, host, office, opened, three
 
@@ -75,3 +79,39 @@ def test_two_of_a_group_cannot_get_one_name(three: Three) -> None:
     office.serve(*hosts)
     members = asked.good["group"]["members"]
     assert sorted(one["state"] for one in members) == ["queued", "refused"]
+
+
+@pytest.mark.parametrize(
+    ("action", "more"), [("vm define", {}), ("vm import", {"qemu_args": "-name new1"})], ids=["define", "import"]
+)
+def test_what_is_defined_has_a_name_that_is_free_and_a_host(three: Three, action: str, more: dict[str, str]) -> None:
+    office, *hosts = three
+
+    def asked(**args: Any) -> Any:
+        found = office.submit(action, **{"name": "new1", **more, **args})
+        office.serve(*hosts)
+        return found
+
+    assert asked().error.message == "new1 may be on host1, host2, host3"
+    assert asked(on="host9").error.message == "there is no host host9"
+    assert asked(name="db1.example.jp", on="host1").error.code == "already_exists"
+    made = asked(on="host2").job
+    assert (made["host"], made["object"], made["locks"]) == ("host2", "new1", ["vm:new1"])
+    assert asked(on="host1").error.message == f"job {made['id']} is working on new1"
+    clone = office.submit("vm clone", image=IMAGE, hostname="new1")
+    office.serve(*hosts)
+    assert clone.error.code == "already_exists"
+
+
+def test_the_only_host_need_not_be_said(office: Office, host: Worker) -> None:
+    asked = office.submit("vm define", name="new1")
+    office.serve(host)
+    assert asked.job["host"] == "host1"
+
+
+def test_nothing_is_defined_on_a_part_of_the_view(three: Three) -> None:
+    office, one, two, _ = three
+    asked = office.submit("vm define", name="new1", on="host1")
+    office.serve(one, two)
+    office.sleep(5.1)
+    assert asked.error.code == "host_down"

@@ -10,7 +10,7 @@ import pytest
 
 from maglica import declare
 from maglica.client_worker import place
-from maglica.config import HostWorkerSection
+from maglica.config import HostWorkerSection, PathsSection
 from maglica.errors import Failed, MaglicaError, Refused
 from maglica.host_worker import jobs
 from maglica.host_worker.disk.storage import Storage
@@ -31,8 +31,9 @@ class Ward:
     def __init__(self, folder: Path, uri: str, acceleration: str = "tcg", **settings: Any) -> None:
         self.hypervisor = Hypervisor(uri)
         self.host = Host(
-            "host1", self.hypervisor, HostWorkerSection(libvirt_uri=uri, **settings), acceleration, "", Storage()
-        )
+            "host1", self.hypervisor, HostWorkerSection(libvirt_uri=uri, **settings), acceleration, "", Storage(),
+            paths=PathsSection(state=str(folder / "state")),
+        )  # fmt: skip
         self.journal = Journal(str(folder / "journal.db"))
         self.jobs = 0
 

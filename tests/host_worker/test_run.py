@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from maglica import wire
-from maglica.config import HostWorkerSection
+from maglica.config import HostWorkerSection, PathsSection
 from maglica.declare import SLOTS
 from maglica.errors import Failed, from_wire
 from maglica.host_worker import commands, run, signs
@@ -37,7 +37,8 @@ class Place:
         self.folder = folder
         self.hypervisor = Hypervisor(uri)
         section = HostWorkerSection(libvirt_uri=uri, **settings)
-        self.host = Host("host1", self.hypervisor, section, "tcg", "says the test", Storage())
+        paths = PathsSection(state=str(folder / "state"))
+        self.host = Host("host1", self.hypervisor, section, "tcg", "says the test", Storage(), paths=paths)
         self.journal = Journal(str(folder / "journal.db"))
         self.on_wake: Callable[[], None] = lambda: None
         self.woken = threading.Event()

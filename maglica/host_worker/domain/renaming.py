@@ -96,6 +96,16 @@ def marked(text: str, mark: Mapping[str, str]) -> str:
     return ET.tostring(root, encoding="unicode")
 
 
+def with_uuid(text: str, uuid: str) -> str:
+    """The definition of the same machine as another one."""
+    root = ET.fromstring(text)
+    found = root.find("uuid")
+    if found is None:
+        found = ET.SubElement(root, "uuid")
+    found.text = uuid
+    return ET.tostring(root, encoding="unicode")
+
+
 def _redirect(element: ET.Element, paths: Mapping[str, str], volumes: Mapping[tuple[str, str], str]) -> None:
     for attribute in _ATTRIBUTES:
         value = element.get(attribute, "")

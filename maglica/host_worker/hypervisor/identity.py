@@ -46,6 +46,16 @@ class Identity(Connection):
 
         self._tell(order)
 
+    def forget(self, uuid: str) -> None:
+        """Undefine the domain of that uuid, which is off, and delete nothing; nothing where there is none."""
+
+        def order(connection: Any) -> None:
+            domain = self._by_uuid(connection, uuid)
+            if domain:
+                domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM if self.has_files else 0)
+
+        self._tell(order)
+
     @staticmethod
     def _by_uuid(connection: Any, uuid: str) -> Any:
         try:
