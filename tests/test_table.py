@@ -92,6 +92,8 @@ SAMPLES: dict[str, Any] = {
 }  # fmt: skip
 # Names and paths are no secrets, contents and passwords are.
 WRONG_SECRETS: dict[str, list[Any]] = {
+    "file": [["pa55word"], {"name": "pa55word"}],
+    "qemu_args": [["pa55word"], {"name": "pa55word"}],
     "user": [{"name": "a", "password_hash": "pa55word"}],
     "upload": ["pa55word", {"path": "/a", "base64": "pa55word!"}, {"path": "/a", "data": ["pa55word"]}],
     "file": [["pa55word"], {"base64": "pa55word!"}, {"data": ["pa55word"]}, {"pa55word": b""}],
@@ -192,7 +194,13 @@ def test_its_locks_can_be_named(action: type[Action]) -> None:
 
 
 # The files that examples name.
-EXAMPLES = {"hash": HASH, "id_ed25519.pub": KEY, "motd": "Welcome.\n"}
+EXAMPLES = {
+    "hash": HASH,
+    "id_ed25519.pub": KEY,
+    "motd": "Welcome.\n",
+    "web1.xml": "<domain/>",
+    "web1.conf": "-name web1",
+}
 
 
 @every(OFFERED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ class Ward:
         self.hypervisor = Hypervisor(uri)
         self.host = Host(
             "host1", self.hypervisor, HostWorkerSection(libvirt_uri=uri, **settings), acceleration, "", Storage(),
-            paths=PathsSection(state=str(folder / "state")),
+            paths=PathsSection(state=os.path.abspath(folder / "state")),
         )  # fmt: skip
         self.journal = Journal(str(folder / "journal.db"))
         self.jobs = 0
