@@ -259,6 +259,13 @@ class _TemplateShow:
     def __call__(self, *, name: str) -> dict[str, Any]:
         """Show what a template says."""
 
+class _VmAdopt:
+    def __call__(self, *, name: str, owner: str | None = None, tags: list[str] | str | None = None) -> dict[str, Any]:
+        """Take a VM over that others made: a mark in its definition says so from now on."""
+    def submit(self, *, name: str, owner: str | None = None, tags: list[str] | str | None = None, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], owner: str | None = None, tags: list[str] | str | None = None, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, owner: str | None = None, tags: list[str] | str | None = None) -> dict[str, Any]: ...
+
 class _VmAttachDevice:
     def __call__(self, *, name: str, file: str, apply: str = 'both') -> dict[str, Any]:
         """Plug in a device that is described in libvirt's XML."""
@@ -304,6 +311,13 @@ class _VmClone:
 class _VmConf:
     def __call__(self, *, name: str, stored: bool = False, format: str = 'xml', secrets: bool = False) -> dict[str, Any]:
         """Print a VM's definition as XML, or as a tree: of what runs, where it runs; passwords are masked."""
+
+class _VmDefine:
+    def __call__(self, *, name: str, file: str | None = None, on: str | None = None, ignore_missing: bool = False) -> dict[str, Any]:
+        """Define a VM from a file, or from what its host remembers of it; its disks are there already."""
+    def submit(self, *, name: str, file: str | None = None, on: str | None = None, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], file: str | None = None, on: str | None = None, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None, count: int | None = None, first: int | str = 1, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, file: str | None = None, on: str | None = None, ignore_missing: bool = False) -> dict[str, Any]: ...
 
 class _VmDescribe:
     def __call__(self, *, name: str, text: str) -> dict[str, Any]:
@@ -373,6 +387,13 @@ class _VmFlatten:
     def submit_many(self, *, name: list[str], bandwidth: int | str | None = None, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, name: str, bandwidth: int | str | None = None) -> dict[str, Any]: ...
 
+class _VmForget:
+    def __call__(self, *, name: str) -> dict[str, Any]:
+        """Leave a VM to itself that was adopted: our mark is taken from its definition, and nothing else."""
+    def submit(self, *, name: str, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str) -> dict[str, Any]: ...
+
 class _VmFstrim:
     def __call__(self, *, name: str, minimum: int | str | None = None) -> dict[str, Any]:
         """Let a running guest tell its disks which blocks are free, so that thin ones get smaller."""
@@ -383,6 +404,13 @@ class _VmFstrim:
 class _VmHistory:
     def __call__(self, *, name: str, last: int = 20) -> Items:
         """Show what was done to a VM: its jobs, the newest last; also of one that is gone."""
+
+class _VmImport:
+    def __call__(self, *, name: str, qemu_args: str, on: str | None = None, network: str | None = None, ignore_missing: bool = False) -> dict[str, Any]:
+        """Define a VM from a file of QEMU's options, one on a line; its disks are there already."""
+    def submit(self, *, name: str, qemu_args: str, on: str | None = None, network: str | None = None, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], qemu_args: str, on: str | None = None, network: str | None = None, ignore_missing: bool = False, reason: str | None = None, idempotency_key: str | None = None, count: int | None = None, first: int | str = 1, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, qemu_args: str, on: str | None = None, network: str | None = None, ignore_missing: bool = False) -> dict[str, Any]: ...
 
 class _VmInfo:
     def __call__(self, *, name: str) -> dict[str, Any]:
@@ -473,6 +501,13 @@ class _VmReboot:
     def submit(self, *, name: str, through: str = 'auto', timeout: float | str = 60.0, force: bool = False, wait: str | None = None, wait_timeout: float | str = 300.0, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
     def submit_many(self, *, name: list[str], through: str = 'auto', timeout: float | str = 60.0, force: bool = False, wait: str | None = None, wait_timeout: float | str = 300.0, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, name: str, through: str = 'auto', timeout: float | str = 60.0, force: bool = False, wait: str | None = None, wait_timeout: float | str = 300.0) -> dict[str, Any]: ...
+
+class _VmRedefine:
+    def __call__(self, *, name: str, file: str | None = None) -> dict[str, Any]:
+        """Give a VM another definition; what runs takes it with its next start."""
+    def submit(self, *, name: str, file: str | None = None, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], file: str | None = None, reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str, file: str | None = None) -> dict[str, Any]: ...
 
 class _VmRemove:
     def __call__(self, *, name: str, keep_disks: bool = False, force: bool = False, uuid: str | None = None) -> dict[str, Any]:
@@ -622,6 +657,13 @@ class _VmSuspend:
     def submit_many(self, *, name: list[str], reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
     def plan(self, *, name: str) -> dict[str, Any]: ...
 
+class _VmSync:
+    def __call__(self, *, name: str) -> dict[str, Any]:
+        """Bring what the host remembers of a VM up to what it is, and tell what has changed beside us."""
+    def submit(self, *, name: str, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str) -> dict[str, Any]: ...
+
 class _VmTag:
     def __call__(self, *, name: str, tags: list[str] | str) -> dict[str, Any]:
         """Keep words with a VM, beside those that it has."""
@@ -643,6 +685,13 @@ class _VmTune:
 class _VmTuning:
     def __call__(self, *, name: str, kind: str, device: str | None = None) -> Items:
         """Show what a VM may take of its host, as it runs and at its next start."""
+
+class _VmUndefine:
+    def __call__(self, *, name: str) -> dict[str, Any]:
+        """Forget the definition of a VM that is off. Its disks stay, and so does what its host remembers of it."""
+    def submit(self, *, name: str, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle: ...
+    def submit_many(self, *, name: list[str], reason: str | None = None, idempotency_key: str | None = None, spread: str = 'host', max_parallel: int | None = None, on_failure: str = 'keep-going', min: int | None = None) -> GroupHandle: ...
+    def plan(self, *, name: str) -> dict[str, Any]: ...
 
 class _VmUnprotect:
     def __call__(self, *, name: str) -> dict[str, Any]:
@@ -740,6 +789,7 @@ class Template:
     show: _TemplateShow
 
 class Vm:
+    adopt: _VmAdopt
     attach_device: _VmAttachDevice
     attach_disk: _VmAttachDisk
     attach_iso: _VmAttachIso
@@ -747,6 +797,7 @@ class Vm:
     change_address: _VmChangeAddress
     clone: _VmClone
     conf: _VmConf
+    define: _VmDefine
     describe: _VmDescribe
     destroy: _VmDestroy
     detach_device: _VmDetachDevice
@@ -758,8 +809,10 @@ class Vm:
     exec: _VmExec
     find: _VmFind
     flatten: _VmFlatten
+    forget: _VmForget
     fstrim: _VmFstrim
     history: _VmHistory
+    import_: _VmImport
     info: _VmInfo
     interfaces: _VmInterfaces
     list: _VmList
@@ -775,6 +828,7 @@ class Vm:
     put: _VmPut
     read_file: _VmReadFile
     reboot: _VmReboot
+    redefine: _VmRedefine
     remove: _VmRemove
     rename: _VmRename
     reset: _VmReset
@@ -797,10 +851,12 @@ class Vm:
     stats: _VmStats
     stop: _VmStop
     suspend: _VmSuspend
+    sync: _VmSync
     tag: _VmTag
     time: _VmTime
     tune: _VmTune
     tuning: _VmTuning
+    undefine: _VmUndefine
     unprotect: _VmUnprotect
     untag: _VmUntag
     update_device: _VmUpdateDevice
