@@ -92,7 +92,6 @@ SAMPLES: dict[str, Any] = {
 }  # fmt: skip
 # Names and paths are no secrets, contents and passwords are.
 WRONG_SECRETS: dict[str, list[Any]] = {
-    "file": [["pa55word"], {"name": "pa55word"}],
     "qemu_args": [["pa55word"], {"name": "pa55word"}],
     "user": [{"name": "a", "password_hash": "pa55word"}],
     "upload": ["pa55word", {"path": "/a", "base64": "pa55word!"}, {"path": "/a", "data": ["pa55word"]}],

@@ -48,7 +48,6 @@ SAMPLES: dict[str, Any] = {
     "name": "web1", "id": "1b7q2k0m4z", "image": "el9.original", "hostname": "web2", "as_": "success",
     "reason": "I looked", "owner": "me@here", "older_than": 3600.0, "public_key": "w" * 40,
     "source": "https://images.example.jp/x.qcow2", "dest": "host1", "job": "1b7q2k0m4z",
-    "state": "online", "tags": "a", "text": "x", "to": "ci-7", "qemu_args": "-name web1", "address": "192.0.2.7/24",
 }  # fmt: skip
 
 # One of several arguments that it has to be given.
