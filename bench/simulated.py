@@ -142,6 +142,9 @@ class Sockets:
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
         return socket
 
+    def wake(self) -> None:
+        """Nothing of a simulated host comes from another thread."""
+
     def send(self, message: wire.Message) -> None:
         if message["op"] in ("hello", "sync"):
             self._log.write(f"{time.monotonic():.3f} {message['op']} {self._name}\n")
