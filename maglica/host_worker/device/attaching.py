@@ -129,7 +129,8 @@ def _existing(want: VmAttachDisk, subject: Subject, where: Places, host: Host) -
     assert want.source is not None, "the action is checked: it has a size or a source"
     found = finding.volume(want.source, want.pool, host)
     format = finding.format_of(found, want.format)
-    own = [user for user in finding.users(found.path, host) if user.name == want.name and not user.behind]
+    users = finding.users(found.path, host)
+    own = [user for user in users if user.name == want.name and not user.behind]
     if own and want.target in (None, own[0].target):
         target = own[0].target
         bus = disks.facts(subject.either(elements.disks)[target])["bus"]
@@ -138,7 +139,7 @@ def _existing(want: VmAttachDisk, subject: Subject, where: Places, host: Host) -
     else:
         target, bus = _place(want, subject, where)
     todo = Plan(target, bus, found.path, format, found.pool, found.block, None, 0)
-    finding.refuse_used(todo.path, f"{want.name} cannot get this disk", host, besides=[(want.name, target)])
+    finding.refuse_used(todo.path, f"{want.name} cannot get this disk", host, [(want.name, target)], users)
     finding.refuse_strange(found, format, host)
     return todo, where
 

@@ -154,9 +154,12 @@ def path_of(facts: dict[str, Any], host: Host) -> str | None:
     return str(facts["path"]) if facts["path"] else None
 
 
-def refuse_used(path: str, what: str, host: Host, besides: Sequence[tuple[str, str]] = ()) -> None:
-    """Refuse a file that a VM has, or on which something rests. `besides`: these (VM, target) do not count."""
-    for user in users(path, host):
+def refuse_used(
+    path: str, what: str, host: Host, besides: Sequence[tuple[str, str]] = (), known: Sequence[User] | None = None
+) -> None:
+    """Refuse a file that a VM has, or on which something rests. `besides`: these (VM, target) do not count; `known`:
+    its users, where somebody has just looked."""
+    for user in users(path, host) if known is None else known:
         if (user.name, user.target) not in besides:
             how = "rests on it" if user.behind else f"has it as its disk {user.target}"
             raise Refused("protected", f"{what}: {user.name} {how} ({path})", "`maglica disk list` shows a VM's disks")

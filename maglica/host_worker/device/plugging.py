@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from maglica.errors import Failed, MaglicaError, Refused
 from maglica.host_worker.device import elements
-from maglica.host_worker.domain import domain_xml, saved
+from maglica.host_worker.domain import domain_xml, saved, standing
 from maglica.host_worker.domain.domain_xml import Domain
 from maglica.host_worker.host import Host
 from maglica.host_worker.hypervisor import Hypervisor
@@ -51,11 +51,13 @@ class Places(NamedTuple):
 
 
 def look(name: str, host: Host) -> Subject:
-    """The VM of that name; `Refused` for an image."""
+    """The VM of that name; `Refused` for an image, and for a VM without a definition that is stored."""
     live, config = host.hypervisor.layout(name)
     domain = domain_xml.read(config)
     if domain_xml.is_image(domain, live is not None):
         raise Refused("protected", f"{name} is an image", "its clones get their own devices: `maglica vm clone`")
+    if live is not None:
+        standing.refuse_transient(name, host)
     return Subject(domain, live, config)
 
 
@@ -119,9 +121,10 @@ def detach_live(subject: Subject, piece: str, what: str, timeout: float, host: H
         work.check()
         now = time.monotonic()
         if now >= until:
+            state = host.hypervisor.state(subject.name)
             raise Failed(
                 "environment_error",
-                f"{subject.name}: its guest has not let go of {what} within {timeout:g} s; it may do so later",
+                f"{subject.name} is {state}: its guest has not let go of {what} within {timeout:g} s; it may do so later",
                 "is the guest up, and does it support hot-unplugging? Give it more --timeout; or use --apply=config,"
                 " and it is gone after the next start",
             )
