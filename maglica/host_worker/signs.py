@@ -154,11 +154,6 @@ def boots_from(hypervisor: Hypervisor, uuid: str, order: list[str]) -> bool:
     return found is not None and boot.order(found[1]) == order
 
 
-def has_snapshot(hypervisor: Hypervisor, uuid: str, label: str) -> bool:
-    """The very domain has a snapshot of that label."""
-    return hypervisor.has_snapshot(uuid, label)
-
-
 def no_snapshot(hypervisor: Hypervisor, uuid: str, label: str) -> bool:
     """The very domain is there and has no snapshot of that label."""
     return hypervisor.has_domain(uuid) and not hypervisor.has_snapshot(uuid, label)
@@ -202,7 +197,6 @@ SIGNS: dict[str, Callable[..., bool]] = {
         nic_is,
         boots_from,
         no_file,
-        has_snapshot,
         no_snapshot,
         is_current_snapshot,
         holds,

@@ -98,8 +98,13 @@ def settle_saved(hypervisor: Hypervisor, name: str, uuid: str, path: str) -> Non
     saved.settle(hypervisor, name, uuid, path)
 
 
-def remove_unused(hypervisor: Hypervisor, paths: list[str]) -> None:
-    """Files that were to be made for the job, under names that were free; those that a VM has by now stay."""
+def settle_snapshot(hypervisor: Hypervisor, name: str, uuid: str, label: str, paths: list[str]) -> None:
+    """The files of an external snapshot, under names that were free: libvirt may still be at work at it; when it has
+    finished they stay, otherwise those go that no VM has."""
+    if hypervisor.has_domain(uuid) and hypervisor.transfer(name):
+        raise Failed("locked", f"libvirt is still making snapshot {label} of {name}", "it is looked at again")
+    if hypervisor.has_snapshot(uuid, label):
+        return
     used = {link for disks in dependants.chains(hypervisor) for link in disks}
     for path in paths:
         if os.path.lexists(path) and os.path.realpath(path) not in used:
@@ -175,7 +180,7 @@ UNDOS: dict[str, Callable[..., None]] = {
         pin,
         settle_saved,
         await_transfer,
-        remove_unused,
+        settle_snapshot,
         unplug,
         plug_in,
         update_live,

@@ -10,7 +10,7 @@ import pytest
 
 from maglica import declare
 from maglica.errors import Refused
-from maglica.host_worker import signs
+from maglica.host_worker import signs, undo
 from maglica.host_worker.snapshot import model, planning
 from maglica.host_worker.snapshot.model import New, Snapshot
 from maglica.host_worker.snapshot.planning import Kind, Part
@@ -183,6 +183,19 @@ def test_a_vm_that_runs_comes_back_running(ward: Ward) -> None:
     assert told["memory"] is True
     ward.do("vm destroy", name="web1")
     assert ward.do("snapshot revert", name="web1", label="warm")["state"] == "running"
+
+
+def test_the_files_of_a_snapshot_that_was_not_made(ward: Ward, tmp_path: Path) -> None:
+    """They go; those of one that libvirt finished all the same stay, and so does what a VM has."""
+    uuid, path = ward.domain("web2").uuid, tmp_path / "web2-vda.a.qcow2"
+    path.write_bytes(b"")
+    args = {"name": "web2", "uuid": uuid, "paths": [str(path)]}
+    ward.do("snapshot create", name="web2", label="b")
+    undo.UNDOS["settle_snapshot"](ward.hypervisor, label="b", **args)
+    assert path.exists()
+    undo.UNDOS["settle_snapshot"](ward.hypervisor, label="a", **args)
+    assert not path.exists()
+    undo.UNDOS["settle_snapshot"](ward.hypervisor, label="a", **args)
 
 
 def test_a_label_is_the_time_by_default(ward: Ward) -> None:

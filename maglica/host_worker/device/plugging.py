@@ -124,7 +124,7 @@ def detach_live(subject: Subject, piece: str, what: str, timeout: float, host: H
             state = host.hypervisor.state(subject.name)
             raise Failed(
                 "environment_error",
-                f"{subject.name} is {state}: its guest has not let go of {what} within {timeout:g} s; it may do so later",
+                f"{subject.name} is {state}: its guest has not let go of {what} in {timeout:g} s; it may later",
                 "is the guest up, and does it support hot-unplugging? Give it more --timeout; or use --apply=config,"
                 " and it is gone after the next start",
             )

@@ -57,10 +57,11 @@ def create(want: SnapshotCreate, host: Host, work: Work) -> dict[str, Any]:
     told["no_way_back"] = _no_way_back(kind, host)
     work.will({"snapshot": told})
     result = {**told, "changed": True}
-    with work.step("snapshot", sign=sign("has_snapshot", result, uuid=subject.uuid, label=label)):
+    # libvirt lists a snapshot as soon as it begins; it becomes the current one at the end.
+    with work.step("snapshot", sign=sign("is_current_snapshot", result, uuid=subject.uuid, label=label)):
         made = [*new.overlays.values(), *([new.memory_file] if new.memory_file else [])]
         if made:
-            work.undo("remove_unused", paths=made)
+            work.undo("settle_snapshot", name=want.name, uuid=subject.uuid, label=label, paths=made)
         hypervisor.create_snapshot(
             want.name, model.element(new), disk_only=kind.disk_only, quiesce=want.quiesce, within=work.left
         )
