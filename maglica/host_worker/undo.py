@@ -111,6 +111,12 @@ def settle_snapshot(hypervisor: Hypervisor, name: str, uuid: str, label: str, pa
             os.unlink(path)
 
 
+def settle_memory(hypervisor: Hypervisor, uuid: str, label: str, path: str) -> None:
+    """The memory that a snapshot kept, when that is gone by now."""
+    if not hypervisor.has_snapshot(uuid, label) and os.path.lexists(path):
+        os.unlink(path)
+
+
 def unplug(hypervisor: Hypervisor, uuid: str, piece: str, before: int) -> None:
     """A device that the job plugged into what runs; `before`: how many of its kind there were."""
     plugging.take_out(hypervisor, uuid, piece, before)
@@ -181,6 +187,7 @@ UNDOS: dict[str, Callable[..., None]] = {
         settle_saved,
         await_transfer,
         settle_snapshot,
+        settle_memory,
         unplug,
         plug_in,
         update_live,

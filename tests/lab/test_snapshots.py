@@ -103,6 +103,15 @@ def test_frozen_disks_of_a_vm_that_is_off_are_merged(lab: Lab, cloud: Cloud, gue
     assert word(lab, own) == "c"
 
 
+def test_kept_memory_goes_with_its_snapshot(lab: Lab, cloud: Cloud, guest: str) -> None:
+    cloud.vm.start(name=guest)
+    told = cloud.snapshot.create(name=guest, label="one", external=True)
+    name = told["memory_file"].rpartition("/")[2]
+    assert name in lab.files("host1")
+    cloud.snapshot.remove(name=guest, label="one")
+    assert name not in lab.files("host1")
+
+
 def test_a_vm_is_removed_with_its_snapshots(lab: Lab, cloud: Cloud, guest: str) -> None:
     """The image stays; `clean` sees that nothing else does."""
     cloud.snapshot.create(name=guest, label="inside")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from typing import Any
 
 from maglica.actions.snapshot import SnapshotRemove
@@ -31,10 +33,21 @@ def remove(want: SnapshotRemove, host: Host, work: Work) -> dict[str, Any]:
     work.will({"remove": doomed, "of": want.name, "metadata_only": want.metadata_only})
     result = {**told, "removed": doomed, "changed": True}
     for label in doomed:
-        last = sign("no_snapshot", result, uuid=subject.uuid, label=label) if label == want.label else None
-        with work.step(f"remove {label}", sign=last):
-            hypervisor.delete_snapshot(want.name, label, metadata_only=want.metadata_only, within=work.left)
+        _one(known[label], subject.uuid, result if label == want.label else None, want, host, work)
     return result
+
+
+def _one(one: Snapshot, uuid: str, told: dict[str, Any] | None, want: SnapshotRemove, host: Host, work: Work) -> None:
+    """`told`: the result, where the job ends with this one."""
+    memory = None if want.metadata_only else one.memory_file
+    gone = sign("no_snapshot", told, uuid=uuid, label=one.label) if told and not memory else None
+    if memory:
+        work.undo("settle_memory", uuid=uuid, label=one.label, path=memory)
+    with work.step(f"remove {one.label}", sign=gone):
+        host.hypervisor.delete_snapshot(want.name, one.label, metadata_only=want.metadata_only, within=work.left)
+    if memory:  # releases of libvirt differ in whether they delete it
+        with work.step("delete memory", sign=sign("no_file", told, path=memory) if told else None), suppress(OSError):
+            os.unlink(memory)
 
 
 def _refuse(want: SnapshotRemove, one: Snapshot, every: list[Snapshot], doomed: list[str], host: Host) -> None:
