@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import shlex
 from collections.abc import Iterator
 from importlib import import_module
@@ -514,3 +515,16 @@ def test_only_what_may_start_a_vm_asks_the_whole_fleet() -> None:
     assert declare.build("vm start", {"name": "web1"}).asks_whole_fleet()
     assert not declare.build("vm start", {"name": "web1", "ignore_missing": True}).asks_whole_fleet()
     assert not declare.build("vm stop", {"name": "web1"}).asks_whole_fleet()
+
+
+def test_what_people_know_from_elsewhere_is_there() -> None:
+    """The README's table names verbs that exist, and all that people can do with one VM."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    table = readme.split("## Which command does what people know from elsewhere")[1].split("\n## ")[0]
+    rows = [line for line in table.splitlines() if "not there yet" not in line]
+    told = re.findall(r"`(vm|image|disk|nic|snapshot) ([a-z|\\-]+)", "\n".join(rows))
+    named = {f"{noun} {verb}" for noun, verbs in told for verb in verbs.replace("\\", "").split("|")}
+    assert named <= {action.NAME for action in OFFERED}
+    others = {"vm history", "vm flatten", "vm read-file"}  # what nobody had, and what `vm get` is for the library
+    nouns_of_one = ("vm", "disk", "nic", "snapshot")
+    assert {a.NAME for a in OFFERED if a.NOUN in nouns_of_one} - named - others == set()
