@@ -134,9 +134,8 @@ def job_cancel(item: Any, look: Look) -> str:
 
 
 def vm_interfaces(item: Any, look: Look) -> str:
-    """A line for each card."""
-    columns = ["interface", "mac", "ips", "received_bytes", "sent_bytes"]
-    return output.table(item["interfaces"], columns, look)
+    """A line for each card; what it counted is for programs."""
+    return output.table(item["interfaces"], ["interface", "mac", "ips"], look)
 
 
 def vm_read_file(item: Any, look: Look) -> str:

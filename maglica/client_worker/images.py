@@ -100,8 +100,9 @@ def copied_first(
     weights: dict[str, float],
     reserved: dict[str, Reserved],
     ignore_missing: bool,
-) -> tuple[Choice, str]:
-    """The host that could take a clone if it had the image, and the host that the image would come from.
+) -> tuple[Choice, str, Survey]:
+    """The host that could take a clone if it had the image, the host that the image would come from, and what the
+    first would tell of itself then.
 
     Each host that lacks the image is looked at as if it had it already, with as much less room.
     """
@@ -115,7 +116,7 @@ def copied_first(
     if not could:
         raise Refused("no_capacity", f"every host has the image {want.image}, and none has room", "free some room")
     choice = place.choose(want, could, missing, weights, reserved, ignore_missing)
-    return choice._replace(why=f"{choice.why}; gets {want.image} from {source} first"), source
+    return choice._replace(why=f"{choice.why}; gets {want.image} from {source} first"), source, could[choice.host]
 
 
 def for_export(action: Action, surveys: dict[str, Survey], missing: dict[str, str]) -> Choice:

@@ -31,6 +31,7 @@ class Placed(NamedTuple):
     action: Action | None = None
     why: str = ""
     error: Exception | None = None
+    first: Action | None = None  # what has to be done there before: its image is copied
 
 
 class Placing:
@@ -78,7 +79,9 @@ class Placing:
         self._check(action, host, who, now)
         return host, action, why
 
-    def copied_first(self, clone: Action, error: Refused, seen: Seen, who: Who, now: Now) -> tuple[Action, Action, str]:
+    def copied_first(
+        self, clone: Action, error: Refused, seen: Seen, who: Who, now: Now, rooms: Rooms | None = None
+    ) -> tuple[Action, Action, str]:
         """What is to be copied first, the clone that follows there, and why; `error`, why it has no place otherwise,
         is raised when nothing can or shall be copied.
         """
@@ -91,10 +94,11 @@ class Placing:
             if error.code == "no_capacity":
                 error.hint = f"{error.hint}; --copy-image=auto takes the image to a host that has room"
             raise error
-        rooms, want, closed = self.rooms(seen), spread.wanted(clone), self._closed(seen, who)
+        many, rooms = rooms is not None, self.rooms(seen) if rooms is None else rooms
+        want, closed = spread.wanted(clone), self._closed(seen, who)
         surveys = {host: survey for host, survey in seen.surveys.items() if host not in closed}
         try:
-            choice, source = images.copied_first(
+            choice, source, survey = images.copied_first(
                 want, surveys, seen.missing, self._able(clone, seen), rooms.reserved,
                 bool(getattr(clone, "ignore_missing", False)),
             )  # fmt: skip
@@ -104,6 +108,8 @@ class Placing:
         self._refuse_locked(first)
         self._check(first, choice.host, who, now)
         self._check(clone, choice.host, who, now)
+        if many:
+            rooms.take(choice.host, want, survey, "")
         return first, clone, choice.why
 
     def find_all(self, wanted: GroupSubmission, seen: Seen, now: Now) -> tuple[list[Placed], Rooms]:
@@ -134,10 +140,12 @@ class Placing:
             if member.action.NAME != CLONE:
                 return Placed(member, *self.find(member.action, seen, wanted.who, now))
             action = self._profiles.fill(member.action)
-            if getattr(action, "copy_image") == "auto":
-                hint = f"`maglica image copy {getattr(action, 'image')} --dest=HOST`, or --dest=all, before that"
-                raise Refused("wrong_input", "--copy-image=auto is for one clone, not for many at once", hint)
-            choice = self._choose_one_of(action, wanted, seen, rooms, spreads, now)
+            try:
+                choice = self._choose_one_of(action, wanted, seen, rooms, spreads, now)
+            except Refused as error:
+                rooms.refuse_name(spread.wanted(action).hostname)
+                first, action, why = self.copied_first(member.action, error, seen, wanted.who, now, rooms)
+                return Placed(member, str(getattr(first, "dest")), action, why, first=first)
             self._check(action, choice.host, wanted.who, now)
             return Placed(member, choice.host, action, choice.why)
         except Exception as error:

@@ -326,6 +326,7 @@ class Submissions:
         try:
             if expand:
                 wanted = expand(wanted, seen)
+            self._placing.copy_image = self.records.settings.copy_image
             found, rooms = self._placing.find_all(groups.whole(wanted), seen, now)
             groups.refuse_too_few(wanted, [one.error for one in found])
             if dry_run:
@@ -343,6 +344,7 @@ class Submissions:
     def _record_group(self, wanted: GroupSubmission, found: list[Placed], now: Now) -> Message:
         group_id = self._ledger.group_id(now)
         told = []
+        self._record_copies(wanted, found, group_id, now)
         for number, one in enumerate(found):
             member, error, job_id = one.member, one.error, None
             if one.action is not None:
@@ -354,6 +356,19 @@ class Submissions:
             problem = outbox.failure(error)["error"] if error else None
             told.append({"name": member.name, "args": member.args, "job": job_id, "error": problem})
         return self._ledger.told_group(group_id, wanted, told, now)
+
+    def _record_copies(self, wanted: GroupSubmission, found: list[Placed], group_id: str, now: Now) -> None:
+        """The copies of images that some of a group wait for: one for each host, which holds what those lock."""
+        waiting: dict[str, list[Placed]] = {}
+        for one in found:
+            if one.first is not None and one.action is not None:
+                waiting.setdefault(one.first.locks()[0], []).append(one)
+        for number, several in enumerate(waiting.values()):
+            first = several[0].first
+            assert first is not None, "they were chosen by it"
+            copy = Submission(f"{group_id}/image/{number}", first, wanted.who, wanted.owner, wanted.reason)
+            locks = [lock for one in several if one.action for lock in one.action.locks()]
+            self._record(copy, several[0].host, first, f"for {len(several)} clones", now, after=locks)
 
     def _record(
         self, wanted: Submission, host: str, action: Action, why: str, now: Now, *, after: Sequence[str] = ()

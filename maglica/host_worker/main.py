@@ -71,6 +71,9 @@ def _main() -> int:
     settings = config.load(config.find(options.config), overrides)
     daemon.log_to_stderr(settings.log.level)
     name, key = join.identity(settings, sys.stdin.read() if options.join else None)
+    # Disks hold passwords and keys: what we make is root's alone until it is given another mode, as volumes of libvirt
+    # are. A QEMU that is not root gets them from libvirt, which changes the owner of what it starts.
+    os.umask(0o077)
     # A folder per name, so that a client worker and a host worker of one machine do not share theirs.
     folder = os.path.join(settings.paths.state, f"host-{name}")
     if options.accept:

@@ -19,6 +19,7 @@ from maglica.config import HostWorkerSection
 from maglica.declare import SLOTS, Action
 from maglica.errors import Failed, MaglicaError, Refused
 from maglica.host_worker import commands, jobs, signs, undo
+from maglica.host_worker.disk import dependants
 from maglica.host_worker.domain import look, remembering
 from maglica.host_worker.guest import conversation
 from maglica.host_worker.host import Host
@@ -327,6 +328,13 @@ class Runner:
         open_jobs = [entry for entry in self.journal.entries() if entry.outcome is None]
         if open_jobs or self._left_behind():
             self._recover_in_background(open_jobs)
+        threading.Thread(target=self._release_forgotten, name="bases", daemon=True).start()
+
+    def _release_forgotten(self) -> None:
+        try:
+            dependants.release_forgotten(self.host.hypervisor)
+        except MaglicaError as error:
+            log.warning("files that nothing rests on may be read-only until the next start: %s", error.message)
 
     def _recover_in_background(self, open_jobs: list[Entry]) -> None:
         threading.Thread(target=self._recover, args=(open_jobs,), name="recover", daemon=True).start()

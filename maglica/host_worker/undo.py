@@ -15,7 +15,7 @@ from maglica.errors import Failed, MaglicaError, Refused
 from maglica.host_worker import commands
 from maglica.host_worker.device import plugging
 from maglica.host_worker.disk import dependants, qcow2, volumes
-from maglica.host_worker.domain import saved
+from maglica.host_worker.domain import look, saved
 from maglica.host_worker.domain.settling import settle_disk, settle_name, settle_renamed, start_again
 from maglica.host_worker.hypervisor import Hypervisor
 from maglica.host_worker.inside import files
@@ -49,7 +49,11 @@ def settle_removed(hypervisor: Hypervisor, path: str, original: str, uuid: str) 
         return
     if hypervisor.has_domain(uuid):
         _put_back(path, original)
+        os.unlink(path)
+        return
+    behind = look.chain(path)[1:] if hypervisor.has_files else []
     os.unlink(path)
+    dependants.release(hypervisor, behind)
 
 
 def _put_back(path: str, original: str) -> None:

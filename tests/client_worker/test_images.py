@@ -318,6 +318,32 @@ def test_a_clone_goes_where_room_is_and_its_image_before_it(office: Office, host
     assert there.claim(free={"disk": 1}) == [job["id"]]
 
 
+def test_many_go_where_room_is_and_one_copy_of_their_image_before_them(office: Office, hosts: list[Worker]) -> None:
+    """Room for three where the image is: the others go to one of those that lack it, and do not wait for each other."""
+    for host, vms in zip(hosts, (3, 5, 0), strict=True):
+        told, room = host.survey(), vms * (1 << 30) + (vms << 26)
+        host.survey = lambda told=told, room=room: {**told, "memory_free_bytes": room}  # type: ignore[method-assign]
+    args = {"image": IMAGE, "hostname": "ci-{n}", "memory": 1 << 30, "copy_image": "auto"}
+    group = {
+        "op": "submit_group", "action": "vm clone", "args": args, "each": [], "owner": "me@here", "count": 10,
+    }  # fmt: skip
+    plan = asked(office, hosts, {**group, "key": "p", "dry_run": True}).good["plan"]
+    places = [one["host"] for one in plan["members"]]
+    assert places == ["host1"] * 3 + ["host2"] * 5 + [None] * 2
+    assert f"gets {IMAGE} from host1 first" in plan["members"][3]["why"]
+    assert "no host can take ci-9" in plan["members"][8]["why"]
+    made = asked(office, hosts, {**group, "key": "g"}).good["group"]
+    clones = [member["job"] for member in made["members"][3:8]]
+    assert len(hosts[0].claim(free={"disk": 9})) == 3
+    (copy,) = hosts[1].claim(free={"move": 9, "disk": 9})
+    assert office.job(copy)["action"] == "image copy"
+    assert f"held by job {copy} (image copy" in office.job(clones[4])["waits_for"]
+    hosts[1].run(copy)
+    hosts[1].end(copy)
+    hosts[1].vms[IMAGE] = "shut-off"
+    assert hosts[1].claim(free={"disk": 9}) == clones
+
+
 def test_on_a_host_that_lacks_the_image(office: Office, hosts: list[Worker]) -> None:
     wanted = {"image": IMAGE, "hostname": "web1", "on": "host3", "copy_image": "auto"}
     job = asked(office, hosts, submission("vm clone", key="a", **wanted)).good["job"]

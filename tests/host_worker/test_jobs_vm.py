@@ -325,6 +325,13 @@ def test_a_base_is_not_started_under_what_rests_on_it(ward: Ward) -> None:
     assert "other" in error.message
 
 
+def test_an_image_is_never_started(ward: Ward) -> None:
+    """What only has the name of one may be."""
+    ward.do("vm start", name=IMAGE)
+    ward.hypervisor.set_mark("web2", {"kind": "image"})
+    assert "cloned, never started" in ward.refusal("vm start", name="web2").message
+
+
 # ------------------------------------------------------------------------------------------------------- clone
 
 

@@ -21,19 +21,20 @@ NAME = os.environ.get("MAGLICA_LAB_NAME") or "test"  # two suites on one machine
 class Lab:
     """The lab as a person sees it: its own commands, and a cloud."""
 
-    def __init__(self) -> None:
-        self.config = str(Path(os.environ.get("MAGLICA_LAB_DIR", "/var/tmp/maglica-lab")) / NAME / "maglica.conf")
+    def __init__(self, name: str = NAME) -> None:
+        self.name = name
+        self.config = str(Path(os.environ.get("MAGLICA_LAB_DIR", "/var/tmp/maglica-lab")) / name / "maglica.conf")
 
     def __call__(self, command: str, *words: str, timeout: float = 120.0) -> str:
         """Run one of the lab's commands; its stdout."""
-        argv = [str(HOME / "lab" / command), f"--name={NAME}", *words]
+        argv = [str(HOME / "lab" / command), f"--name={self.name}", *words]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False)
         assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
         return done.stdout
 
     def on(self, host: str, script: str, *, check: bool = True) -> str:
         """Run a shell script inside a host; its stdout."""
-        argv = [str(HOME / "lab" / "enter"), f"--name={NAME}", host, "sh", "-c", script]
+        argv = [str(HOME / "lab" / "enter"), f"--name={self.name}", host, "sh", "-c", script]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=180, check=False)
         assert not check or done.returncode == 0, f"{script}: {done.stdout}{done.stderr}"
         return done.stdout

@@ -93,6 +93,14 @@ def is_kept(path: str) -> bool:
     return stat.S_ISREG(found.st_mode) and not found.st_mode & WRITERS
 
 
+def is_ours(path: str) -> bool:
+    """Whether it was us who took that permission."""
+    try:
+        return is_kept(path) and bool(os.getxattr(path, KEPT))
+    except OSError:
+        return False
+
+
 def keep(path: str) -> None:
     """Take everybody's permission to write a file. Who may read it stays as it is."""
     with contextlib.suppress(OSError):

@@ -40,6 +40,8 @@ def copy(todo: ClonePlan, host: Host, work: Work) -> Made:
         for number, copy in enumerate(todo.copies):
             before = sum(other.allocation_bytes for other in todo.copies[:number])
             _one(copy, todo, work, _told(todo, before, promise, work))
+        for base in rests_on:
+            bases.keep(base.path)  # the last of others' clones may have gone before these overlays were seen
     taken = 0 if todo.mode in ("reflink", "thin") else sum(os.stat(copy.part).st_blocks * 512 for copy in todo.copies)
     return Made({copy.target: copy.part for copy in todo.copies}, rests_on, max(0, todo.whole_bytes - taken))
 
@@ -86,9 +88,9 @@ def _keep(todo: ClonePlan, host: Host, work: Work) -> list[Base]:
     """Keep what the overlays will rest on from being written, and note how it is."""
     links = [link for copy in todo.copies for link in look.chain(copy.source)]
     for link in links:
-        if not bases.is_kept(link):
-            work.undo("release_base", path=link)
-            bases.keep(link)
+        # Also when it is kept for others already: they may be gone by the time when this one is taken back.
+        work.undo("release_base", path=link)
+        bases.keep(link)
     # Whoever started the image before that, by hand, writes on; whoever tries from now on may not.
     state = host.hypervisor.state(todo.image)
     if state in ACTIVE:

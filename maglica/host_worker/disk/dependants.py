@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from maglica.host_worker.disk import bases, qcow2
 from maglica.host_worker.disk.bases import Dependant
@@ -66,3 +67,16 @@ def release(hypervisor: Hypervisor, paths: Sequence[str]) -> None:
     for path in kept:
         if os.path.realpath(path) not in used:
             bases.release(path)
+
+
+def release_forgotten(hypervisor: Hypervisor) -> None:
+    """The same for all files of pools that we keep from being written: a crash may have come between the end of what
+    rested on one and its release.
+    """
+    if not hypervisor.has_files:
+        return
+    for pool in hypervisor.pools():
+        if pool["type"] in domain_xml.FILE_POOLS and pool["path"]:
+            with suppress(OSError):
+                found = [entry.path for entry in os.scandir(str(pool["path"])) if bases.is_ours(entry.path)]
+                release(hypervisor, found)

@@ -26,6 +26,19 @@ def refuse_protected(name: str, verb: str, host: Host) -> None:
         )
 
 
+def refuse_image(domain: Domain) -> None:
+    """Before a VM is started: what was imported, sealed or copied as an image stays as it is. A VM that only has the
+    name of an image may be started, as long as nothing rests on its disks.
+    """
+    if domain.mark.get("kind") == "image":
+        raise Refused(
+            "protected",
+            f"{domain.name} is an image: it is cloned, never started",
+            f"`maglica vm clone --image={domain.name} --hostname=…`; `maglica image seal` makes an image of a"
+            " clone that was changed",
+        )
+
+
 def refuse_retired(domain: Domain) -> None:
     """Before a VM is started."""
     if record.told(domain.mark)["record_state"] == record.RETIRED:

@@ -20,6 +20,7 @@ log = logging.getLogger("maglica.host_worker")
 def look(name: str, host: Host, *, ignore_changed_base: bool, job: str) -> list[str]:
     """The files that the guest will write to; refused when it must not."""
     domain = domain_xml.read(host.hypervisor.definition(name))
+    guarding.refuse_image(domain)
     guarding.refuse_retired(domain)
     disks = [source.path for source in looking.sources(host.hypervisor, domain, host.storage)]
     refuse_shared(name, disks, host)
