@@ -30,10 +30,9 @@ from maglica.host_worker.guest.warm import Doubtful, Order, Unfit, WarmAppliance
 from tests import waiting
 from tests.host_worker.guest_trees import TREES, make_disk, write_tree
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
-
 LONG = bool(os.environ.get("MAGLICA_TEST_LONG"))
 CLONES = 50 if LONG else 6
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(3600 if LONG else 900)]
 MARK = f"test:{os.getpid()}"
 FOLDERS = f"maglica-guest-test-{os.getpid()}-*"
 SETTINGS = HostWorkerSection(warm_timeout="120s", memory_reserve="64M")
