@@ -93,6 +93,7 @@ def test_the_whole_road(office: Office, host: Worker) -> None:
         "wait_timeout": 300.0,
         "ignore_missing": False,
         "ignore_changed_base": False,
+        "discard": False,
     }
     assert record["owner"] == "me@here"
     assert record["steps"] == [{"name": "place", "seconds": 0.0, "note": "host1: the VM is there"}]
@@ -214,7 +215,7 @@ def test_what_is_not_a_job_is_not_recorded(office: Office, host: Worker) -> None
         assert asked.error.message == f"{action} is not a job"
     asked = office.submit("vm start", name="../web1")
     assert asked.error.message == "vm start: --name: '../web1' is not valid"
-    assert office.submit("vm strat", name="web1").error.hint == "did you mean `vm start`?"
+    assert office.submit("vm strt", name="web1").error.hint == "did you mean `vm start`?"
     assert office.rung == []
 
 
