@@ -106,8 +106,9 @@ def test_a_guest_with_an_agent(lab: Lab, cloud: Cloud, clean: object, debian: st
     root = next(one for one in guest["filesystems"] if one["mountpoint"] == "/")
     assert 0 < root["used_bytes"] < root["total_bytes"]
     assert len(guest["load"]) == 3
-    text = lab.cli("vm", "info", "d1").stdout
-    assert max(map(len, text.splitlines())) <= 80, text
+    done = lab.cli("vm", "info", "d1", "--timeout=30s")
+    assert done.returncode == 0, done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 80, done.stdout
 
     assert abs(cloud.vm.time(name="d1")["difference_seconds"]) < 5
     cloud.vm.set_time(name="d1", to="2030-01-01T00:00:00Z")
