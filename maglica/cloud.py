@@ -30,7 +30,7 @@ from maglica.policy import Policy
 
 # A request that waits for hosts may take this much longer than they.
 MARGIN = 5.0
-SLICE = 10.0  # seconds that one question for a job's change may be held back
+SLICE = 8.0  # seconds that one question for a job's change may be held back: less than `bus.client` waits to ask again
 OUTAGE = 60.0  # seconds that a client worker may be away while somebody waits for a job
 
 C = TypeVar("C", bound="Connection")
