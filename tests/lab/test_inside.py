@@ -69,10 +69,10 @@ def test_output_is_bounded_and_the_agent_lives_on(lab: Lab, cloud: Cloud, guest:
 
 def test_what_takes_too_long_is_ended_with_all_it_started(lab: Lab, cloud: Cloud, guest: str) -> None:
     began = time.monotonic()
-    done = lab.cli("vm", "exec", "in1", "--timeout=3s", "--command=echo begun; sleep 777 & sleep 777")
-    assert time.monotonic() - began < 30
+    done = lab.cli("vm", "exec", "in1", "--timeout=20s", "--command=echo begun; sleep 777 & sleep 777")
+    assert time.monotonic() - began < 60
     assert (done.returncode, done.stdout) == (1, "begun\n")
-    assert "took longer than 3 s" in done.stderr
+    assert "took longer than 20 s" in done.stderr
     job = cloud.vm.exec.submit(name=guest, command="sleep 777", timeout="5m")
     until(lambda: (job.look(0.1), job.record["step"] == "run")[1], 20, "that it runs")
     job.cancel()
