@@ -100,7 +100,13 @@ def test_a_guest_with_an_agent(lab: Lab, cloud: Cloud, clean: object, debian: st
     """What it says of itself, its clock, and its sleep."""
     cloud.vm.clone(image=debian, hostname="d1", on="host1", mode="linked", customize="none", wait="agent",
                    wait_timeout=PATIENCE)  # fmt: skip
-    guest = cloud.vm.info(name="d1")["guest"]
+
+    def said() -> object:
+        """What its agent says; each word has two seconds, in which a guest that still boots may not come to it."""
+        told = cloud.vm.info(name="d1")["guest"]
+        return told["filesystems"] and told["load"] and told
+
+    guest = until(said, 120, "the agent has said all")
     assert guest["agent"] is True
     assert guest["hostname"]
     root = next(one for one in guest["filesystems"] if one["mountpoint"] == "/")
