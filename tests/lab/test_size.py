@@ -74,8 +74,9 @@ def test_a_disk_that_grew_while_it_was_off(cloud: Cloud, guest: str) -> None:
 def test_a_processor_is_plugged_in(lab: Lab, cloud: Cloud, guest: str) -> None:
     assert inside(cloud, "nproc") == "1"
     result = cloud.vm.set_vcpus(name=NAME, vcpus="+1")
-    assert (result["vcpus"], result["guest_vcpus"], result["note"]) == (2, 2, None)
-    assert inside(cloud, "nproc") == "2"
+    assert result["vcpus"] == 2
+    assert result["guest_vcpus"] == 2 or "does not use them" in result["note"], "a busy machine's guest is slow"
+    until(lambda: inside(cloud, "nproc") == "2", 120, "the guest uses it")
     counts = lab.on("host1", f"virsh vcpucount {NAME} --live --active; virsh vcpucount {NAME} --config").split()
     assert counts == ["2", "2"]
     for vcpus, words in ((1, "runs with 2 vCPUs"), (9001, "host1 has"), ("-5", "cannot have -3")):
@@ -95,9 +96,9 @@ def test_memory_is_plugged_in_and_taken_back(lab: Lab, cloud: Cloud, guest: str)
         with pytest.raises(Refused, match=words):
             cloud.vm.set_memory(name=NAME, size=size)
     cloud.vm.set_memory(name=NAME, size="256M", shrink=True)
-    until(lambda: memory(cloud) < more - 100 * MiB, 30, "the balloon has taken it")
+    until(lambda: memory(cloud) < more - 100 * MiB, 120, "the balloon has taken it")
     cloud.vm.set_memory(name=NAME, size="384M")
-    until(lambda: memory(cloud) > more - 10 * MiB, 30, "the balloon has given it back")
+    until(lambda: memory(cloud) > more - 10 * MiB, 120, "the balloon has given it back")
 
 
 def test_disks_grow_under_a_running_guest(lab: Lab, cloud: Cloud, guest: str) -> None:
@@ -162,7 +163,7 @@ def test_a_new_start_for_what_cannot_be_done_otherwise(lab: Lab, cloud: Cloud, g
     assert (
         lab.on("host1", f"virsh vcpucount {NAME} --live --active; virsh vcpucount {NAME} --config").split() == ["1"] * 2
     )
-    result = cloud.vm.set_memory(name=NAME, size="256M", offline=True, timeout="1s", force=True)
+    result = cloud.vm.set_memory(name=NAME, size="512M", offline=True, timeout="1s", force=True)
     assert result["state"] == "running"
     assert "dimm" not in lab.on("host1", f"virsh dumpxml {NAME}")
 

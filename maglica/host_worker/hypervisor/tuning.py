@@ -53,7 +53,10 @@ class Tuning(Connection):
                 "iftune": domain.setInterfaceParameters,
                 "schedinfo": domain.setSchedulerParametersFlags,
             }[kind]
-            for flag in self._flags(flags):
+            # One at a time: libvirt's Python module reads what is set with the same flags, and libvirt reads one.
+            for flag in [
+                one for one in (libvirt.VIR_DOMAIN_AFFECT_LIVE, libvirt.VIR_DOMAIN_AFFECT_CONFIG) if flags & one
+            ]:
                 give(values, flag) if device is None else give(device, values, flag)
 
         self._tell(order)
@@ -93,12 +96,6 @@ class Tuning(Connection):
             return _numbers(connection.getCPUMap()[1])
 
         return self._ask(ask)
-
-    def _flags(self, flags: int) -> list[int]:
-        """All at once; the test driver takes one at a time."""
-        if self.has_files:
-            return [flags]
-        return [one for one in (libvirt.VIR_DOMAIN_AFFECT_LIVE, libvirt.VIR_DOMAIN_AFFECT_CONFIG) if flags & one]
 
 
 def _numbers(cpus: Sequence[bool]) -> list[int]:
