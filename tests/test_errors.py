@@ -111,7 +111,7 @@ def test_only_the_catch_alls_say_internal_error() -> None:
     assert {file for file in files if file.startswith(("client_worker", "host_worker"))} <= {
         "client_worker/outbox.py",
         "client_worker/questions.py",  # a host's answer, not an error of ours
-        "host_worker/run.py",
+        "host_worker/unexpected.py",
         "host_worker/guest/child.py",
     }
     assert processes <= {"cli", "client_worker", "host_worker"}

@@ -16,6 +16,7 @@ from maglica.errors import MaglicaError
 from .daemons import RUNNING, Daemon, House, until
 
 SECONDS = 12
+ENOUGH = 20  # jobs
 NAMES = [f"vm{number}.example.jp" for number in range(6)]
 
 
@@ -51,8 +52,9 @@ def test_no_job_is_lost_or_done_twice(house: House) -> None:
     accepted: dict[str, str] = {}
     try:
         with maglica.connect(config_file=str(house.config)) as cloud:
-            deadline = time.monotonic() + SECONDS
-            while time.monotonic() < deadline:
+            began = time.monotonic()
+            # On a busy machine a daemon takes longer to start than it lives.
+            while (lasted := time.monotonic() - began) < SECONDS or (len(accepted) <= ENOUGH and lasted < 5 * SECONDS):
                 key, name = f"key-{len(accepted)}", NAMES[len(accepted) % len(NAMES)]
                 try:
                     accepted[key] = cloud.vm.destroy.submit(name=name, idempotency_key=key).id
@@ -68,7 +70,7 @@ def test_no_job_is_lost_or_done_twice(house: House) -> None:
         if not daemon.alive:
             daemon.start()
     assert kills[0] > 10, "hardly anything was killed"
-    assert len(accepted) > 20, "hardly anything was accepted"
+    assert len(accepted) > ENOUGH, "hardly anything was accepted"
     assert len(set(accepted.values())) == len(accepted), "every key is a job of its own"
 
     with maglica.connect(config_file=str(house.config)) as cloud:

@@ -24,6 +24,7 @@ from maglica.host_worker.domain import look, remembering
 from maglica.host_worker.guest import conversation
 from maglica.host_worker.host import Host
 from maglica.host_worker.journal import Entry, Journal, set_aside
+from maglica.host_worker.unexpected import unexpected
 from maglica.host_worker.work import Planned, Work, outcome
 
 log = logging.getLogger("maglica.host_worker")
@@ -112,14 +113,9 @@ class Runner:
             return outcome(work, handed["attempt"], result, None)
         except MaglicaError as error:
             return outcome(work, handed["attempt"], None, self._taken_back(handed["id"], error))
-        except Exception as error:  # the one catch-all of this process
-            log.exception("job=%s vm=%s unexpected error", handed["id"], handed.get("object"))
-            unexpected = Failed(
-                "internal_error",
-                f"unexpected error on {self.host.name}: {type(error).__name__}: {error}",
-                f"the log of its host worker has the traceback under job={handed['id']}",
-            )
-            return outcome(work, handed["attempt"], None, self._taken_back(handed["id"], unexpected))
+        except Exception as error:  # the one catch-all of this process: jobs, reads, streams
+            failed = unexpected(error, f"job={handed['id']}", self.host.name)
+            return outcome(work, handed["attempt"], None, self._taken_back(handed["id"], failed))
 
     def _taken_back(self, job_id: str, error: MaglicaError) -> MaglicaError:
         """The error, after what the job made was undone; what could not be undone is added to it."""
@@ -191,10 +187,9 @@ class Runner:
             answer: wire.Message = {"ok": True, "value": value}
         except MaglicaError as error:
             answer = {"ok": False, "error": error.to_wire()}
-        except Exception as error:  # the other half of the one catch-all: reads
-            log.exception("unexpected error in %s", message.get("action"))
-            text = f"unexpected error on {self.host.name}: {type(error).__name__}: {error}"
-            answer = {"ok": False, "error": Failed("internal_error", text, "its log has the traceback").to_wire()}
+        except Exception as error:
+            failed = unexpected(error, f"action='{message.get('action')}'", self.host.name)
+            answer = {"ok": False, "error": failed.to_wire()}
         self._answers.put({"ask": message["ask"], **answer})
 
     def _plan(self, action: Action) -> dict[str, Any]:

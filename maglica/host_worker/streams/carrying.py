@@ -17,6 +17,7 @@ from maglica.errors import Failed, MaglicaError
 from maglica.host_worker.host import Host
 from maglica.host_worker.streams import console, vnc
 from maglica.host_worker.streams.source import Opened, Source
+from maglica.host_worker.unexpected import unexpected
 
 log = logging.getLogger("maglica.host_worker")
 
@@ -113,10 +114,8 @@ class Carrying:
             opened = OPENERS[action.NAME](action, self._host())
         except MaglicaError as failed:
             error = failed
-        except Exception as unexpected:
-            log.exception("unexpected error while opening %s", source.what)
-            text = f"unexpected error on {self._host().name}: {type(unexpected).__name__}: {unexpected}"
-            error = Failed("internal_error", text, "the log of its host worker has the traceback")
+        except Exception as unforeseen:
+            error = unexpected(unforeseen, f"stream='{source.what}'", self._host().name)
         with self._lock:
             if opened is not None and self._sources.get(source.what) is source and not self._stopping:
                 source.begin(opened)
