@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import maglica
-from maglica.errors import MaglicaError, Refused
+from maglica.errors import Failed, MaglicaError, Refused
 from maglica.nouns import Cloud
 
 from .conftest import Lab, until
@@ -52,7 +52,10 @@ def guest(lab: Lab, debian: str) -> Iterator[str]:
 
 def inside(cloud: Cloud, script: str) -> str:
     """Run a shell script in the guest; its stdout."""
-    return str(cloud.vm.exec(name=NAME, command=["sh", "-c", script], timeout="2m")["stdout"]).strip()
+    try:
+        return str(cloud.vm.exec(name=NAME, command=["sh", "-c", script], timeout="2m")["stdout"]).strip()
+    except Failed as failed:
+        raise AssertionError(f"{failed.message}: {failed.details}") from failed
 
 
 def file_system(cloud: Cloud, point: str) -> int:
@@ -115,7 +118,7 @@ def test_disks_grow_under_a_running_guest(lab: Lab, cloud: Cloud, guest: str) ->
             cloud.vm.set_disk(name=NAME, size=size, target="vdb")
 
 
-def test_a_partition_grows_under_a_running_guest(lab: Lab, cloud: Cloud, guest: str, tmp_path: Path) -> None:
+def test_a_partition_grows_under_a_running_guest(lab: Lab, cloud: Cloud, guest: str) -> None:
     """What the guest lacks for it is said, and the disk is larger all the same; then it has it."""
     before = file_system(cloud, "/")
     result = cloud.vm.set_disk(name=NAME, size="+64M")
@@ -124,19 +127,17 @@ def test_a_partition_grows_under_a_running_guest(lab: Lab, cloud: Cloud, guest: 
     assert inside(cloud, "cat /sys/block/vda/size") == str((4 * GiB + 64 * MiB) // 512)
     assert file_system(cloud, "/") == before
     for path in GIVEN:
-        hand_in(cloud, path, tmp_path)
+        hand_in(cloud, path)
     result = cloud.vm.set_disk(name=NAME, size="+64M")
     assert (result["grown"], result["what"], result["note"]) == (True, "ext4 on vda1 at /", None)
     assert result["file_system_bytes"] == file_system(cloud, "/") > before + 100 * MiB
 
 
-def hand_in(cloud: Cloud, path: str, folder: Path) -> None:
+def hand_in(cloud: Cloud, path: str) -> None:
     """Give the guest a program of this machine, in pieces: it has no network to fetch it by."""
     data = gzip.compress(Path(path).read_bytes())
     for number in range(0, len(data), PIECE):
-        piece = folder / "piece"
-        piece.write_bytes(data[number : number + PIECE])
-        cloud.vm.put(name=NAME, file=str(piece), to=f"/var/tmp/piece{number:09}")
+        cloud.vm.put(name=NAME, file=data[number : number + PIECE], to=f"/var/tmp/piece{number:09}")
     inside(cloud, f"cat /var/tmp/piece* | gunzip > {path} && chmod 755 {path} && rm /var/tmp/piece*")
 
 
@@ -145,8 +146,10 @@ def test_limits_and_pins_are_libvirts(lab: Lab, cloud: Cloud, guest: str) -> Non
     cloud.vm.tune(name=NAME, kind="blkdeviotune", device="vdb", set=values)
     for where in ("--live", "--config"):
         told = lab.on("host1", f"virsh blkdeviotune {NAME} vdb {where}")
-        assert {line.split()[-1] for line in told.splitlines() if line.startswith("total_iops_sec ")} == {"5000"}
-        assert {line.split()[-1] for line in told.splitlines() if line.startswith("total_bytes_sec ")} == {"524288000"}
+        figures = {
+            name.strip(): value.strip() for name, _, value in (line.partition(":") for line in told.splitlines())
+        }
+        assert (figures["total_iops_sec"], figures["total_bytes_sec"]) == ("5000", "524288000")
     assert cloud.vm.pin(name=NAME, cpus="1", vcpus="0")["changed"] is True
     for where in ("--live", "--config"):
         assert lab.on("host1", f"virsh vcpupin {NAME} --vcpu 0 {where}").split()[-1] == "1"
