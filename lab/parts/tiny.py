@@ -70,7 +70,14 @@ grep -q '^[[:space:]]*hostname' /etc/network/interfaces || added="\\thostname $(
 sed -E -e "s/ inet dhcp.*/&${added:+\\n$added}/" \\
     -e 's|(address +)([0-9.]+)/([0-9]+)|\\1\\2\\n    bnmask \\3|' \\
     /etc/network/interfaces > /run/network/interfaces
-ifup -a -i /run/network/interfaces > /run/ifup.log 2>&1
+# busybox's ifup gives up after three questions, which a busy machine can spend before its DHCP server has spoken
+again() {
+    for try in 1 2 3 4 5 6; do
+        ifdown -f -a -i /run/network/interfaces
+        ifup -a -i /run/network/interfaces && break
+    done
+}
+ifup -a -i /run/network/interfaces > /run/ifup.log 2>&1 || { again > /run/ifup.again 2>&1 & }
 /sbin/announce 1 || { /sbin/announce 600 & }
 """
 
