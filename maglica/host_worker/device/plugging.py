@@ -74,12 +74,7 @@ def refuse_saved(subject: Subject, host: Host) -> None:
     """Refuse what changes the disks of a VM whose memory was saved: it would go on and write over that."""
     kept = host.hypervisor.has_managed_save(subject.name) if subject.live is None else False
     if kept or subject.domain.mark.get(saved.MARK):
-        verb = "start" if kept else "restore"
-        raise Refused(
-            "wrong_state",
-            f"the memory of {subject.name} was saved, and counts on its disks as they are",
-            f"`maglica vm {verb} {subject.name}` lets it go on first",
-        )
+        raise saved.counts_on_disks(subject.name, managed=kept)
 
 
 def unchanged(subject: Subject, host: Host, **told: Any) -> dict[str, Any]:

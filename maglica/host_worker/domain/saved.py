@@ -61,11 +61,16 @@ def refuse_kept(name: str, hypervisor: Hypervisor) -> None:
     kept = hypervisor.has_managed_save(name)
     path = domain_xml.read(hypervisor.definition(name)).mark.get(MARK)
     if kept or (path and is_whole(path)):
-        raise Refused(
-            "wrong_state",
-            f"the memory of {name} was saved, and counts on its disks as they are",
-            f"`maglica vm {'start' if kept else 'restore'} {name}` lets it go on first",
-        )
+        raise counts_on_disks(name, managed=kept)
+
+
+def counts_on_disks(name: str, *, managed: bool) -> Refused:
+    """The error for what would change disks that saved memory counts on. `managed`: libvirt keeps it, not a file."""
+    return Refused(
+        "wrong_state",
+        f"the memory of {name} was saved, and counts on its disks as they are",
+        f"`maglica vm {'start' if managed else 'restore'} {name}` lets it go on first",
+    )
 
 
 def forget(hypervisor: Hypervisor, name: str, path: str) -> None:
