@@ -3,7 +3,7 @@
     python -m tests.faults.attacker ATTACK --port=5556 [--seconds=5] [--peers=1] [--watch=PID --stop-at=600]
 
 It says on stdout, as one JSON line at its end, what it did: bytes sent, connections made, connections that the other
-side closed. `--watch` and `--stop-at` end it when that process has grown to so many MiB: an attack that succeeds must
+side closed, and the most memory that the watched process held meanwhile. `--watch` and `--stop-at` end it when that process has grown to so many MiB: an attack that succeeds must
 not take the machine with it.
 
 Without keys it speaks by itself, because libzmq sends nothing of a message before its last part was given to it. With
@@ -138,6 +138,7 @@ class Attack:
         self.first_closed: float | None = None
         self.began = time.monotonic()
         self.looked = 0.0
+        self.peak = 0  # bytes that the victim held at most, while it was watched
 
     def over(self) -> bool:
         """Whether time is up, or the victim large enough."""
@@ -146,7 +147,9 @@ class Attack:
             return True
         if self.options.watch and now - self.looked > 0.005:
             self.looked = now
-            return resident(self.options.watch) >= self.options.stop_at << 20
+            held = resident(self.options.watch)
+            self.peak = max(self.peak, held)
+            return held >= self.options.stop_at << 20
         return False
 
     def connect(self, kind: bytes) -> socket.socket | None:
@@ -296,6 +299,7 @@ def main() -> int:
                 "closed": attack.closed,
                 "refused": attack.refused,
                 "first_closed": attack.first_closed,
+                "peak": attack.peak,
             }
         )
     )

@@ -152,7 +152,8 @@ def test_without_the_guard_it_is_not(
     open_house.start()
     said = attack(open_house, what, seconds=20.0)
     assert said["closed"] == 0
-    assert resident(open_house.client_worker.process.pid) > 250 * MIB
+    # as the attacker saw it: when it has hung up, libzmq gives back what it held of a message without an end
+    assert said["peak"] > 250 * MIB
     assert reason not in open_house.client_worker.log
 
 
