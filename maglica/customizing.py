@@ -278,6 +278,37 @@ def _commands(value: Any) -> list[str]:
 COMMANDS = Kind(
     "command", "a line for /bin/sh; the option may be repeated", "list[str] | str", _commands, repeated=True
 )
+MAX_SCRIPT = 64 << 10  # bytes
+MOST_OF_SCRIPTS = 96 << 10  # bytes of all scripts of a request together
+
+
+def _script(value: Any) -> str:
+    if value == MASKED:
+        return MASKED
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise ValueError("it is no script: expected a text that is not empty")
+    if len(value.encode()) > MAX_SCRIPT:
+        raise ValueError(f"{len(value.encode())} bytes are more than {MAX_SCRIPT >> 10} KiB: let it fetch the rest")
+    return value
+
+
+def _scripts(value: Any) -> list[str]:
+    found = [_script(one) for one in _several(value, "scripts")]
+    size = sum(len(one.encode()) for one in found)
+    if size > MOST_OF_SCRIPTS:
+        raise ValueError(f"{size} bytes are more than {MOST_OF_SCRIPTS >> 10} KiB: let one of them fetch the rest")
+    return found
+
+
+SCRIPT = Kind("script", "a file with a script, at most 64 KiB", "str", _script, terminal=file_or_text)
+SCRIPTS = Kind(
+    "scripts",
+    "a file with a script; the option may be repeated, 96 KiB together",
+    "list[str] | str",
+    _scripts,
+    terminal=file_or_text,
+    repeated=True,
+)
 TIMEZONE = Kind(
     "timezone",
     "a time zone such as Asia/Tokyo or Etc/UTC",

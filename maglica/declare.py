@@ -91,12 +91,12 @@ class Record:
     FIELDS: dict[str, Arg] = {}
 
     def __init_subclass__(cls) -> None:
-        fields = dict(cls.FIELDS)
+        fields = {}
         for name, field in vars(cls).items():
             if isinstance(field, Arg):
                 field.name = name
                 fields[name] = field
-        cls.FIELDS = fields
+        cls.FIELDS = {**fields, **{name: field for name, field in cls.FIELDS.items() if name not in fields}}
 
     def __init__(self, /, **values: Any) -> None:  # what comes from the wire may well be called `self`
         for name in values:
@@ -215,7 +215,7 @@ class Action(Record):
     WHERE = Where.CLIENT_WORKER
     ROLE = READER  # the least role that may ask for it
     CHANGES = False  # a job, recorded and carried out once; otherwise a live read that leaves no trace
-    DESTRUCTIVE = False  # asks before it acts when a person is there to ask, and wants the full name
+    DESTRUCTIVE = False  # asks before it acts when a person is there to ask, and wants the full name; see `destroys`
     WHOLE_FLEET = False  # refused while a known host does not answer
     HIDDEN = False  # part of the protocol between our own processes, not offered to people
     SLOT = "quick"
@@ -239,6 +239,10 @@ class Action(Record):
     def least_role(self) -> str:
         """The least role that may ask for this very action."""
         return self.ROLE
+
+    def destroys(self) -> bool:
+        """Whether this very action destroys something, and is asked about before."""
+        return self.DESTRUCTIVE
 
     def patience(self) -> float:
         """Seconds beyond the usual that the answer to this very question takes: one that looks twice."""

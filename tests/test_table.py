@@ -85,6 +85,8 @@ SAMPLES: dict[str, Any] = {
     "interval": "2s",
     "sought": "52:54:00:12:34:56",
     "text-file": "memory = 4G\n",
+    "script": f"#!/bin/sh\necho {HASH}\n",
+    "scripts": [f"#!/bin/sh\necho {HASH}\n"],
     "size-or-change": "+2G",
     "number-or-change": "-1",
     "weight": 250,
@@ -98,6 +100,8 @@ WRONG_SECRETS: dict[str, list[Any]] = {
     "upload": ["pa55word", {"path": "/a", "base64": "pa55word!"}, {"path": "/a", "data": ["pa55word"]}],
     "file": [["pa55word"], {"base64": "pa55word!"}, {"data": ["pa55word"]}, {"pa55word": b""}],
     "input": [["pa55word"], {"base64": "pa55word!"}],
+    "hook": [{"pa55word": 1}, ["echo pa55word", ""], "echo pa55word\0"],
+    "postboot": [["pa55word"], "echo pa55word\0"],
     "profile": ["pa55word", {"name": "a", "root_password_hash": "pa55word"}, {"pa55word": 1}],
 }
 SECRET_WORDS = (HASH, "c2VjcmV0IGZpbGU=")
@@ -108,9 +112,12 @@ def sample(kind: Kind) -> Any:
 
 
 # Of these one has to be given, and only one; the first is taken here.
-ONE_OF = {"vm attach-disk": ("size", "source"), "nic attach": ("network", "bridge")}
+ONE_OF = {
+    "vm attach-disk": ("size", "source"), "nic attach": ("network", "bridge"),
+    "vm build": ("archive", "image", "barebones"),
+}  # fmt: skip
 # What does not go with the rest.
-ALONE = {"snapshot create": {"disk_only", "quiesce"}}
+ALONE = {"snapshot create": {"disk_only", "quiesce"}, "vm build": {"rebuild"}}
 
 
 def filled(action: type[Action], *, everything: bool = True) -> Action:

@@ -307,13 +307,16 @@ def _log_path(lab: Lab, label: str) -> Path:
     return lab.log(label)
 
 
+ARCHIVE = "archive"
+
+
 def build_image(arguments: Sequence[str]) -> int:
     """lab/build-image: build into the cache and print the files."""
     parser = argparse.ArgumentParser(prog="lab/build-image", description="Build an image of the lab into the cache.")
-    parser.add_argument("image", choices=list(images.known()))
+    parser.add_argument("image", choices=[*images.known(), ARCHIVE], help=f"{ARCHIVE}: Debian's root as a tar.gz")
     options = parser.parse_args(arguments)
     need_root()
-    for path in images.built(options.image):
+    for path in [images.archive()] if options.image == ARCHIVE else images.built(options.image):
         print(path)
     return 0
 

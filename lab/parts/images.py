@@ -81,18 +81,24 @@ def _fingerprint(disk: Disk, cache: Path) -> str:
 
 def built(word: str) -> list[Path]:
     """The image's disks in the cache, built first where they are missing or out of date."""
+    return [_cached(disk, f"{word}{disk.suffix}", "qcow2") for disk in chosen(word).disks]
+
+
+def archive() -> Path:
+    """The archive of the Debian image's root file system in the cache, built first where it is missing."""
+    return _cached(Disk("", debian.build_archive, DEBIAN_SOURCES, debian.inputs), "archive", "tar.gz")
+
+
+def _cached(disk: Disk, stem: str, ending: str) -> Path:
     cache = cache_folder()
     try:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LabError(f"the folder {cache} cannot be made ({error}); set MAGLICA_LAB_CACHE to another one") from None
-    paths = []
-    for disk in chosen(word).disks:
-        path = cache / f"{word}{disk.suffix}-{_fingerprint(disk, cache)}.qcow2"
-        if not path.exists():
-            _build(disk, path, cache, f"{word}{disk.suffix}")
-        paths.append(path)
-    return paths
+    path = cache / f"{stem}-{_fingerprint(disk, cache)}.{ending}"
+    if not path.exists():
+        _build(disk, path, cache, stem)
+    return path
 
 
 def _build(disk: Disk, path: Path, cache: Path, stem: str) -> None:
@@ -103,7 +109,7 @@ def _build(disk: Disk, path: Path, cache: Path, stem: str) -> None:
         partial.rename(path)
     finally:
         partial.unlink(missing_ok=True)
-    for old in cache.glob(f"{stem}-??????????.qcow2"):
+    for old in cache.glob(f"{stem}-??????????{''.join(path.suffixes)}"):
         if old != path:
             old.unlink()
 

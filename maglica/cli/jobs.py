@@ -108,7 +108,7 @@ def finish(outcomes: list[Outcome], kind: str, session: Session) -> int:
 def confirm(actions: list[Action], session: Session) -> None:
     """Ask before something is destroyed; `Refused` when the answer is not yes, or nobody is there to ask."""
     action = actions[0]
-    if not action.DESTRUCTIVE or session.options.yes or session.options.dry_run:
+    if not action.destroys() or session.options.yes or session.options.dry_run:
         return
     named = [answers.subject_of(one) for one in actions]
     if action.WHERE == Where.MANY and sys.stdin.isatty() and sys.stderr.isatty():

@@ -78,7 +78,7 @@ def perform(actions: list[Action], session: Session, wish: bulk.Wish = bulk.ONE)
         with ctrl_c_waits():
             from maglica.cli import terminal
         return terminal.function(action)(actions, session)
-    if action.DESTRUCTIVE:
+    if actions[0].destroys():
         from maglica.cli import jobs
 
         jobs.confirm(actions, session)

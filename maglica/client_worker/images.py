@@ -25,6 +25,20 @@ def holders(name: str, surveys: dict[str, Survey]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def with_nothing(surveys: dict[str, Survey]) -> dict[str, Survey]:
+    """The same hosts, each as if it had an image in which there is nothing, and whose clones are files."""
+    found = {}
+    for host, survey in surveys.items():
+        pools = [str(pool["name"]) for pool in survey["pools"] if pool.get("files", True)]
+        way = {"mode": "full", "auto": True, "needed_bytes": 0, "pools": pools, "why_not": "there is no pool of files"}
+        nothing = {
+            "name": place.NOTHING, "state": "shut-off", "vcpus": 1, "memory_bytes": 0, "macs": [], "modes": [way],
+            "image": True,
+        }  # fmt: skip
+        found[host] = {**survey, "domains": [*survey["domains"], nothing]}
+    return found
+
+
 def room(survey: Survey, reserved: Reserved) -> int:
     """Bytes that the roomiest pool of a host has to give."""
     given = dict(reserved.pools)

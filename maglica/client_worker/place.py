@@ -67,8 +67,13 @@ class Seen:
         return index(self.surveys)
 
 
+OTHER_NAME = "choose another --hostname"
+# The name of the image of a VM that is made of none.
+NOTHING = ""
 # What an overlay needs at once; it grows as its guest writes.
 LINKED_BYTES = 1 << 20
+# What an archive and what is in it are taken to need, as long as nobody has seen it.
+ARCHIVE_BYTES = 2 << 30
 # What QEMU takes beside the guest's own memory: hosts count it for each VM that is defined.
 OVERHEAD = 64 << 20
 
@@ -82,14 +87,16 @@ def choose(
     ignore_missing: bool,
     *,
     closed: frozenset[str] = frozenset(),
+    hint: str = OTHER_NAME,
 ) -> Choice:
-    """Choose the host for a clone, or say why there is none. `closed`: hosts that are not for whoever asks.
+    """Choose the host for a clone, or say why there is none. `closed`: hosts that are not for whoever asks. `hint`:
+    what to do about a name that is taken.
 
     Among the hosts that hold the image and have the memory, the processors and the room: the one with the least
     `active VMs * 10 / weight` (the first Maglica's rule), then the one with most free memory, then by name.
     """
     refuse_unknown_host(want.on, surveys, missing)
-    _refuse_taken(want, surveys)
+    _refuse_taken(want, surveys, hint)
     refuse_partial_view(want.hostname, missing, ignore_missing)
     surveys = {host: survey for host, survey in surveys.items() if host not in closed}
     _refuse_image(want, surveys, missing)
@@ -121,7 +128,7 @@ def refuse(want: Wanted, seen: Seen, ignore_missing: bool, closed: frozenset[str
     return {host: survey for host, survey in surveys.items() if want.on in (None, host)}
 
 
-def refuse_name(name: str, vms: Index, hint: str = "choose another --hostname") -> None:
+def refuse_name(name: str, vms: Index, hint: str = OTHER_NAME) -> None:
     """Refuse a name that a VM has, on whatever host."""
     for host, state in vms.get(name, []):
         raise _taken(name, host, state, hint)
@@ -326,11 +333,11 @@ def refuse_unknown_host(host: str | None, surveys: dict[str, Survey], missing: d
     raise Refused("unknown_entity", f"there is no host {host}", hint)
 
 
-def _refuse_taken(want: Wanted, surveys: dict[str, Survey]) -> None:
+def _refuse_taken(want: Wanted, surveys: dict[str, Survey], hint: str) -> None:
     for host, survey in surveys.items():
         for domain in survey["domains"]:
             if domain["name"] == want.hostname:
-                raise _taken(want.hostname, host, str(domain["state"]))
+                raise _taken(want.hostname, host, str(domain["state"]), hint)
             clash = set(want.macs) & set(domain["macs"])
             if clash:
                 raise Refused(
@@ -338,7 +345,7 @@ def _refuse_taken(want: Wanted, surveys: dict[str, Survey]) -> None:
                 )
 
 
-def _taken(name: str, host: str, state: str, hint: str = "choose another --hostname") -> Refused:
+def _taken(name: str, host: str, state: str, hint: str) -> Refused:
     return Refused("already_exists", f"{name} exists on {host} ({state})", hint)
 
 
@@ -356,6 +363,8 @@ def refuse_partial_view(name: str, missing: dict[str, str], ignore_missing: bool
 
 def _refuse_image(want: Wanted, surveys: dict[str, Survey], missing: dict[str, str]) -> None:
     holders = {host: image for host, survey in surveys.items() if (image := _image(want.image, survey))}
+    if not holders and want.image == NOTHING:
+        raise Refused("no_capacity", f"there is no host for {want.hostname}", "`maglica host list` shows the hosts")
     if not holders:
         known = sorted({str(domain["name"]) for survey in surveys.values() for domain in survey["domains"]})
         close = nearest(want.image, known)

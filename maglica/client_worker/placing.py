@@ -19,7 +19,8 @@ from maglica.client_worker.store import Store
 from maglica.declare import Action, Where
 from maglica.errors import MaglicaError, Refused
 
-CLONE, RENAME = "vm clone", "vm rename"
+CLONE, BUILD, RENAME = "vm clone", "vm build", "vm rename"
+MAKES = (CLONE, BUILD)  # what takes room of a host, under a new name
 DEFINED = ("vm define", "vm import")  # made of what is on one host already
 
 
@@ -54,9 +55,14 @@ class Placing:
         self._weights = weights
         self.copy_image = "never"  # [client] copy_image
 
-    def find(self, action: Action, seen: Seen, who: Who, now: Now) -> tuple[str, Action, str]:
+    def find(
+        self, action: Action, seen: Seen, who: Who, now: Now, rooms: Rooms | None = None
+    ) -> tuple[str, Action, str]:
         """The host for it, its full name, and why there; refused when it must not be done there by `who`."""
-        if action.NAME in DEFINED:
+        if action.NAME == BUILD:
+            action = self._profiles.fill(action)
+            host, why = self._choose_for_build(action, seen, who, now, rooms)
+        elif action.NAME in DEFINED:
             host, why = self._choose_for_definition(action, seen, who)
         elif action.WHERE == Where.PLACED and action.NAME != CLONE:
             choice, action = self._choose_for_image(action, seen, who)
@@ -137,6 +143,10 @@ class Placing:
             if member.action.NAME == RENAME:  # several to one name
                 rooms.refuse_name(str(getattr(member.action, "to")))
                 rooms.names[str(getattr(member.action, "to"))] = ""
+            if member.action.NAME == BUILD:
+                host, action, why = self.find(member.action, seen, wanted.who, now, rooms)
+                self._take(rooms, seen, action, host, "")
+                return Placed(member, host, action, why)
             if member.action.NAME != CLONE:
                 return Placed(member, *self.find(member.action, seen, wanted.who, now))
             action = self._profiles.fill(member.action)
@@ -179,13 +189,18 @@ class Placing:
 
     def taken(self, seen: Seen, action: Action, host: str, job: str) -> None:
         """A job was recorded: the next ones of this turn shall know."""
-        if action.NAME == CLONE:
-            self.rooms(seen).take(host, spread.wanted(action), seen.surveys[host], job)
+        if action.NAME in MAKES:
+            self._take(self.rooms(seen), seen, action, host, job)
+
+    def _take(self, rooms: Rooms, seen: Seen, action: Action, host: str, job: str) -> None:
+        if spread.makes_new(action):
+            rooms.take(host, spread.wanted(action), seen.surveys[host], job)
 
     def rooms(self, seen: Seen) -> Rooms:
         """What open clones will take on each host and have not taken yet; looked up once for all who share a survey."""
         if not isinstance(seen.rooms, Rooms):
-            records = [*self._store.open_of_action(CLONE), *self._store.done_since(CLONE, seen.asked_ms)]
+            records = [record for name in MAKES for record in self._store.open_of_action(name)]
+            records += [record for name in MAKES for record in self._store.done_since(name, seen.asked_ms)]
             seen.rooms = spread.given_away(seen, records)
             seen.rooms.names.update(self._renamed_since(seen))
         return seen.rooms
@@ -207,7 +222,7 @@ class Placing:
         self._doors.may(who, type(action), now, vm=to, host=host)
         place.refuse_name(to, seen.vms, "choose another --to")
         self._refuse_locked_name(to)
-        made = [str(record["object"]) for record in self._store.done_since(CLONE, seen.asked_ms)]
+        made = [str(one["object"]) for name in MAKES for one in self._store.done_since(name, seen.asked_ms)]
         if to in [*made, *self._renamed_since(seen)]:
             raise Refused("already_exists", f"{to} exists by now", "choose another --to")
 
@@ -238,6 +253,26 @@ class Placing:
             want, seen.surveys, seen.missing, self._able(action, seen), rooms.reserved, ignore,
             closed=self._closed(seen, who),
         )  # fmt: skip
+
+    def _choose_for_build(self, action: Action, seen: Seen, who: Who, now: Now, rooms: Rooms | None) -> tuple[str, str]:
+        """(host, why): that of the VM that is built anew; otherwise as for a clone, of nothing where it is of none."""
+        name, rooms = str(getattr(action, "name")), self.rooms(seen) if rooms is None else rooms
+        if getattr(action, "rebuild"):
+            whole = action.asks_whole_fleet()
+            host, name = self._questions.locate(who, name, seen, full_name=True, whole_fleet=whole)
+            place.refuse_double_life(name, host, seen.vms)
+            return host, "the VM is there"
+        self._refuse_locked(action)
+        rooms.refuse_name(name)
+        self._doors.may(who, type(action), now, vm=name, host=getattr(action, "on"))
+        if getattr(action, "image"):
+            self._may_copy(action, seen, who, now)
+        choice = place.choose(
+            spread.wanted(action), images.with_nothing(seen.surveys), seen.missing, self._able(action, seen),
+            rooms.reserved, bool(getattr(action, "ignore_missing")), closed=self._closed(seen, who),
+            hint="`maglica vm build --rebuild` gives a VM that exists a new disk",
+        )  # fmt: skip
+        return choice.host, choice.why
 
     def _choose_for_image(self, action: Action, seen: Seen, who: Who) -> tuple[Choice, Action]:
         # Names and checksums are compared with what everybody has; an image goes only where its asker may be.

@@ -74,9 +74,9 @@ class Profiles:
 
     def _usual(self, values: Mapping[str, Any]) -> str | None:
         """The profile of the image, or that of all."""
-        if values["customize"] == "none":
+        if values.get("customize") == "none" or values.get("barebones"):
             return None
-        image = str(values["image"])
+        image = str(values["image"] or "")
         fitting = [name for name, patterns in self._images.items() if any(fnmatchcase(image, one) for one in patterns)]
         if len(fitting) > 1:
             raise Refused(

@@ -9,6 +9,7 @@ import heapq
 from collections.abc import Iterable
 
 from maglica import declare
+from maglica.actions.vm.build import DISK, MEMORY, VmBuild
 from maglica.client_worker import place
 from maglica.client_worker.place import Choice, Reserved, Seen, Survey, Wanted
 from maglica.declare import Action
@@ -61,9 +62,16 @@ def given_away(seen: Seen, records: Iterable[Job]) -> Rooms:
     return rooms
 
 
+def makes_new(action: Action) -> bool:
+    """Whether it makes a VM that was not there before."""
+    return not action.values().get("rebuild")
+
+
 def wanted(action: Action) -> Wanted:
-    """What a clone wants, in placement's words."""
-    values = action.values()
+    """What a clone or a VM that is built wants, in placement's words."""
+    if isinstance(action, VmBuild) and not action.image:
+        return _of_nothing(action)
+    values = (action.as_clone(action.image) if isinstance(action, VmBuild) and action.image else action).values()
     return Wanted(
         image=values["image"],
         hostname=values["hostname"],
@@ -75,6 +83,21 @@ def wanted(action: Action) -> Wanted:
         pool=values.get("pool"),
         # They are sparse; what a guest writes to them later is like what it writes to its other disks.
         extra_bytes=place.LINKED_BYTES * (len(values.get("disks") or ()) + bool(values.get("swap"))),
+    )
+
+
+def _of_nothing(build: VmBuild) -> Wanted:
+    """How large an archive is nobody knows before it is there: it is taken for as much as `ARCHIVE_BYTES`."""
+    return Wanted(
+        image=place.NOTHING,
+        hostname=build.name,
+        on=build.on,
+        vcpus=build.vcpus or 1,
+        memory_bytes=build.memory or MEMORY,
+        mode="full",
+        macs=tuple(build.mac or ()),
+        pool=build.pool,
+        extra_bytes=min(build.disk or DISK, place.ARCHIVE_BYTES) if build.archive else place.LINKED_BYTES,
     )
 
 

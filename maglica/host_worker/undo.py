@@ -56,6 +56,26 @@ def settle_removed(hypervisor: Hypervisor, path: str, original: str, uuid: str) 
     dependants.release(hypervisor, behind)
 
 
+def settle_replaced(hypervisor: Hypervisor, path: str, original: str, uuid: str, job: str) -> None:
+    """A disk that was set aside for a new one: deleted when that is there and the definition is the job's; put back
+    otherwise."""
+    if not os.path.exists(path):
+        return
+    mark = hypervisor.mark_of(uuid) or {}
+    if mark.get("job") != job or not os.path.exists(original):
+        _put_back(path, original)
+        os.unlink(path)
+        return
+    behind = look.chain(path)[1:]
+    os.unlink(path)
+    dependants.release(hypervisor, behind)
+
+
+def halt(hypervisor: Hypervisor, uuid: str) -> None:
+    """A VM that the job started on a disk that it made: it is on no other."""
+    hypervisor.halt(uuid)
+
+
 def _put_back(path: str, original: str) -> None:
     """Give a file its old name as well; a link fails where a rename would replace somebody else's file."""
     try:
@@ -172,7 +192,9 @@ def await_transfer(hypervisor: Hypervisor, name: str, uuid: str) -> None:
 
 # Safe whatever became of the job: a file that holds its id is no part of what it made in the end, and what is settled
 # is settled as the domain says.
-HARMLESS = frozenset({"remove_part", "settle_removed", "remove_in_guest", "settle_disk", "settle_renamed"})
+HARMLESS = frozenset(
+    {"remove_part", "settle_removed", "settle_replaced", "remove_in_guest", "settle_disk", "settle_renamed"}
+)
 
 UNDOS: dict[str, Callable[..., None]] = {
     function.__name__: function
@@ -181,6 +203,8 @@ UNDOS: dict[str, Callable[..., None]] = {
         remove_file,
         release_base,
         settle_removed,
+        settle_replaced,
+        halt,
         remove_volumes,
         delete_volume,
         abort_block_job,

@@ -31,7 +31,7 @@ FOR_OPERATORS = {
     "image copy", "image export", "image import", "image remove", "image label", "image promote", "image rollback",
     "image seal", "image upgrade",
     "job cancel", "job recover", "job retry", "job settle",
-    "vm clone", "vm destroy", "vm flatten", "vm remove", "vm restart", "vm vnc",
+    "vm build", "vm clone", "vm destroy", "vm flatten", "vm remove", "vm restart", "vm vnc",
     "vm start", "vm stop",
     "nic attach", "nic detach", "nic link", "snapshot create", "snapshot remove", "snapshot revert",
     "vm attach-disk", "vm attach-iso", "vm autostart", "vm describe", "vm detach-disk", "vm eject", "vm managedsave",
@@ -54,6 +54,7 @@ SAMPLES: dict[str, Any] = {
 TOGETHER: dict[str, dict[str, Any]] = {
     "nic attach": {"network": "default"},
     "vm attach-disk": {"size": "1G"},
+    "vm build": {"archive": "https://images.example.jp/base.tar.gz"},
 }
 
 ROLE = {"ci": RoleSection(base="operator", vms="ci-*", hosts="host1")}

@@ -69,6 +69,53 @@ def test_a_file_is_known_by_its_inode(hypervisor: Hypervisor, folder: Path) -> N
     assert part.read_text() == "ours", "the part has an undo of its own"
 
 
+def of_a_job(hypervisor: Hypervisor, job: str) -> str:
+    """The uuid of the one domain, whose definition bears the id of that job from now on."""
+    ((found, _),) = hypervisor.domains()
+    hypervisor.set_mark(found.name, {"kind": "build", "job": job})
+    return found.uuid
+
+
+def test_an_old_disk_goes_when_the_new_one_is_the_domains(hypervisor: Hypervisor, folder: Path) -> None:
+    aside, original = folder / "web1.img.job1.replaced", folder / "web1.img"
+    aside.write_text("old")
+    original.write_text("new")
+    uuid = of_a_job(hypervisor, "job1")
+    for _ in range(2):
+        undo.settle_replaced(hypervisor, str(aside), str(original), uuid, "job1")
+        assert [path.name for path in folder.iterdir()] == ["web1.img"]
+        assert original.read_text() == "new"
+
+
+def test_an_old_disk_comes_back_where_the_definition_was_put_back(hypervisor: Hypervisor, folder: Path) -> None:
+    aside, original = folder / "web1.img.job1.replaced", folder / "web1.img"
+    aside.write_text("old")
+    uuid = of_a_job(hypervisor, "an earlier one")
+    for _ in range(2):
+        undo.settle_replaced(hypervisor, str(aside), str(original), uuid, "job1")
+        assert [path.name for path in folder.iterdir()] == ["web1.img"]
+        assert original.read_text() == "old"
+
+
+def test_an_old_disk_is_never_deleted_while_there_is_no_other(hypervisor: Hypervisor, folder: Path) -> None:
+    """The new one was removed, and the definition could not be put back: whatever it says, the old one is all there
+    is."""
+    aside, original = folder / "web1.img.job1.replaced", folder / "web1.img"
+    aside.write_text("old")
+    undo.settle_replaced(hypervisor, str(aside), str(original), of_a_job(hypervisor, "job1"), "job1")
+    assert original.read_text() == "old"
+
+
+def test_an_old_disk_does_not_take_the_place_of_a_strangers(hypervisor: Hypervisor, folder: Path) -> None:
+    aside, original = folder / "web1.img.job1.replaced", folder / "web1.img"
+    aside.write_text("old")
+    original.write_text("theirs")
+    uuid = of_a_job(hypervisor, "an earlier one")
+    with pytest.raises(FileExistsError):
+        undo.settle_replaced(hypervisor, str(aside), str(original), uuid, "job1")
+    assert (aside.read_text(), original.read_text()) == ("old", "theirs")
+
+
 def test_a_disk_set_aside_comes_back_while_its_domain_is_there(hypervisor: Hypervisor, folder: Path) -> None:
     aside, original = folder / "web1.img.job1.removed", folder / "web1.img"
     aside.write_text("disk")

@@ -41,27 +41,9 @@ def check_gateway(action: str, ip: str, gateway: str, option: str) -> None:
         )
 
 
-@action(
-    where=Where.PLACED,
-    changes=True,
-    whole_fleet=True,
-    slot="disk",
-    limit=2 * 3600,
-    locks=("vm:{hostname}",),
-    undone_by="vm remove",
-    example="maglica vm clone --image=el9.original --hostname=web1.example.jp",
-)
-class VmClone(Action):
-    """Clone an image into a new VM that answers to its own name."""
+class Inside(Action):
+    """What is done inside a new guest before it boots for the first time."""
 
-    image: str = arg(kinds.IMAGE, "the image to clone, NAME:VERSION or NAME:LABEL", values_of="image")
-    hostname: str = arg(kinds.HOSTNAME, "name of the new VM, and host name inside it")
-    on: str | None = arg(
-        kinds.HOST, "the host to put it on; the best suited one by default", default=None, values_of="host"
-    )
-    start: bool = arg(kinds.BOOL, "boot it when it is ready", default=True)
-    vcpus: int | None = arg(kinds.VCPUS, "virtual CPUs; as the image has by default", default=None)
-    memory: int | None = arg(kinds.MEMORY, "memory; as the image has by default", default=None)
     ip: str | None = arg(
         kinds.INTERFACE,
         "static address of the first network card, DHCP by default; with --count 10.0.0.{n}/24 or a range of them",
@@ -71,21 +53,6 @@ class VmClone(Action):
     dns: list[str] | None = arg(kinds.IPS, "name servers, with --ip", default=None)
     ssh_key: str | None = arg(kinds.SSH_KEYS, "file with public keys that may log in as root", default=None)
     root_password_hash: str | None = arg(kinds.CRYPT, "root's password as a hash", default=None, secret=True)
-    mac: list[str] | None = arg(kinds.MACS, "MAC address of each network card; random by default", default=None)
-    mode: str = arg(
-        kinds.choice(AUTO, *MODES),
-        "how the disks are made: sharing blocks, as overlays that depend on the image, as snapshots, as copies;"
-        " auto = the cheapest that is possible",
-        default=AUTO,
-    )
-    pool: str | None = arg(
-        kinds.NAME, "the storage pool for the disks; the one with most room by default", default=None
-    )
-    customize: str = arg(
-        kinds.choice("guestfs", "cloud-init", "none"),
-        "give the guest an identity of its own, let its cloud-init do it, or leave its disks as they are",
-        default="guestfs",
-    )
     customize_profile: str | None = arg(
         kinds.NAME, "a profile of the client worker's settings; its default one by default, none for none", default=None
     )
@@ -100,6 +67,57 @@ class VmClone(Action):
     timezone: str | None = arg(customizing.TIMEZONE, "time zone of the guest", default=None)
     profile: dict[str, Any] | None = arg(
         customizing.PROFILE, "the content of the profile", default=None, secret=True, internal=True
+    )
+
+    def check(self) -> None:
+        if self.ip is None and (self.gateway or self.dns):
+            raise Refused("wrong_input", f"{self.NAME}: --gateway and --dns belong to --ip", "add --ip=ADDRESS/PREFIX")
+        if self.ip is not None and self.gateway is not None:
+            check_gateway(self.NAME, self.ip, self.gateway, "--ip")
+
+    def asked_inside(self) -> list[str]:
+        """The options that ask for something inside the guest."""
+        idle = [self.FIELDS[name].option for name in INSIDE if self.__dict__[name]]
+        if self.customize_profile == "none":
+            idle.remove("--customize-profile")
+        return idle
+
+
+@action(
+    where=Where.PLACED,
+    changes=True,
+    whole_fleet=True,
+    slot="disk",
+    limit=2 * 3600,
+    locks=("vm:{hostname}",),
+    undone_by="vm remove",
+    example="maglica vm clone --image=el9.original --hostname=web1.example.jp",
+)
+class VmClone(Inside):
+    """Clone an image into a new VM that answers to its own name."""
+
+    image: str = arg(kinds.IMAGE, "the image to clone, NAME:VERSION or NAME:LABEL", values_of="image")
+    hostname: str = arg(kinds.HOSTNAME, "name of the new VM, and host name inside it")
+    on: str | None = arg(
+        kinds.HOST, "the host to put it on; the best suited one by default", default=None, values_of="host"
+    )
+    start: bool = arg(kinds.BOOL, "boot it when it is ready", default=True)
+    vcpus: int | None = arg(kinds.VCPUS, "virtual CPUs; as the image has by default", default=None)
+    memory: int | None = arg(kinds.MEMORY, "memory; as the image has by default", default=None)
+    mac: list[str] | None = arg(kinds.MACS, "MAC address of each network card; random by default", default=None)
+    mode: str = arg(
+        kinds.choice(AUTO, *MODES),
+        "how the disks are made: sharing blocks, as overlays that depend on the image, as snapshots, as copies;"
+        " auto = the cheapest that is possible",
+        default=AUTO,
+    )
+    pool: str | None = arg(
+        kinds.NAME, "the storage pool for the disks; the one with most room by default", default=None
+    )
+    customize: str = arg(
+        kinds.choice("guestfs", "cloud-init", "none"),
+        "give the guest an identity of its own, let its cloud-init do it, or leave its disks as they are",
+        default="guestfs",
     )
     wait: str | None = arg(
         kinds.CONDITION, "done only when the guest is that far: it runs, has an address, answers", default=None
@@ -132,13 +150,8 @@ class VmClone(Action):
     ignore_missing: bool = arg(kinds.BOOL, "go on although a host does not answer", default=False)
 
     def check(self) -> None:
-        if self.ip is None and (self.gateway or self.dns):
-            raise Refused("wrong_input", "vm clone: --gateway and --dns belong to --ip", "add --ip=ADDRESS/PREFIX")
-        if self.ip is not None and self.gateway is not None:
-            check_gateway("vm clone", self.ip, self.gateway, "--ip")
-        idle = [self.FIELDS[name].option for name in INSIDE if self.__dict__[name]]
-        if self.customize_profile == "none":
-            idle.remove("--customize-profile")
+        super().check()
+        idle = self.asked_inside()
         if self.customize == "none" and idle:
             raise Refused(
                 "wrong_input",

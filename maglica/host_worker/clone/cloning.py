@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import random
 import uuid
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from maglica.actions.vm.clone import VmClone
@@ -29,7 +30,7 @@ from maglica.host_worker.work import Work
 
 
 def clone(want: VmClone, host: Host, work: Work) -> dict[str, Any]:
-    todo, more, definition = _plan(want, host, work.job)
+    todo, more, definition = decide(want, host, work.job)
     shown = {**todo.shown(), **extras.shown(more)}
     work.will({"export": exporting.path(want, host), **shown} if want.format else shown)
     with work.step("copy", f"{todo.mode} to pool {todo.pool}"):
@@ -42,7 +43,7 @@ def clone(want: VmClone, host: Host, work: Work) -> dict[str, Any]:
     if want.customize == "cloud-init":
         seed, guest = seeding.make(want, todo, work)
     if want.format:
-        return exporting.export(want, todo, paths, _guest(guest), host, work)
+        return exporting.export(want, todo, paths, guest_of(guest), host, work)
     final = {copy.target: copy.path for copy in todo.copies} if host.hypervisor.has_files else paths
     told = {**_told(want, todo, final, guest, host, work), "saved_bytes": made.saved_bytes}
     with work.step("define", sign=None if want.start else sign("defined", told, uuid=todo.uuid)):
@@ -72,14 +73,19 @@ def _started(want: VmClone, todo: ClonePlan, told: dict[str, Any], host: Host, w
     return {**told, "ips": _known_addresses(want, host), **came, "seconds": work.seconds()}
 
 
-def _plan(want: VmClone, host: Host, job: str) -> tuple[ClonePlan, list[Extra], str]:
-    """Look again on this host, right before acting: what placement saw may have changed."""
+def decide(
+    want: VmClone, host: Host, job: str, *, instead_of: Mapping[str, str] | None = None
+) -> tuple[ClonePlan, list[Extra], str]:
+    """Look again on this host, right before acting: what placement saw may have changed.
+
+    `instead_of`: the disks of the VM of that name, target -> path, that the clone's will take the place of.
+    """
     hypervisor = host.hypervisor
     state = hypervisor.state(want.image)
     if state in ACTIVE:
         raise Refused("wrong_state", f"{want.image} is {state}", "an image has to be shut off to be cloned")
     known = {domain.name: domain for domain, _ in hypervisor.domains()}
-    if want.hostname in known:
+    if want.hostname in known and instead_of is None:
         raise Refused("already_exists", f"{want.hostname} exists on {host.name}", "choose another --hostname")
     _refuse_customisation(want, host)
     definition = hypervisor.definition(want.image)
@@ -104,7 +110,7 @@ def _plan(want: VmClone, host: Host, job: str) -> tuple[ClonePlan, list[Extra], 
     folder = next((pool["path"] for pool in pools if pool["name"] == todo.pool), None)
     more = extras.plan(want, image, todo, folder, hypervisor.has_files)
     extras.refuse_networks(want, image, hypervisor.networks() if want.networks else [])
-    _refuse_taken_files(todo, more, host)
+    _refuse_taken_files(todo, more, host, (instead_of or {}).values())
     if want.customize == "cloud-init":
         seeding.refuse(want, todo, host)
     if want.format and os.path.lexists(exporting.path(want, host)):
@@ -125,10 +131,10 @@ def _refuse_customisation(want: VmClone, host: Host) -> None:
         raise Refused("environment_error", f"{host.name} has no real disks to export ({host.hypervisor.uri})")
 
 
-def _refuse_taken_files(todo: ClonePlan, more: list[Extra], host: Host) -> None:
+def _refuse_taken_files(todo: ClonePlan, more: list[Extra], host: Host, own: Iterable[str]) -> None:
     taken = [copy.path for copy in todo.copies] + [one.path for one in more]
     taken += [todo.nvram[1]] if todo.nvram else []
-    for path in taken:
+    for path in set(taken) - set(own):
         if _exists(path, todo.pool, host):
             raise Refused("already_exists", f"the file {path} exists", "remove it, or choose another --hostname")
     for copy in todo.copies:
@@ -165,7 +171,7 @@ def _told(
         "pool": todo.pool,
         "profile": want.customize_profile if want.profile else None,
         "disks": [{"target": copy.target, "path": paths[copy.target], "format": copy.format} for copy in todo.copies],
-        "guest": _guest(guest),
+        "guest": guest_of(guest),
         "emulated": todo.emulated,
         "seconds": work.seconds(),
     }
@@ -189,7 +195,8 @@ def _known_addresses(want: VmClone, host: Host) -> list[str]:
         return []
 
 
-def _guest(report: dict[str, Any] | None) -> dict[str, Any] | None:
+def guest_of(report: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What a result tells of the guest that an appliance has reported of."""
     if report is None:
         return None
     told = ("os", "network", "host_keys", "verified", "appliance", "note", "seconds")

@@ -187,7 +187,7 @@ def rewrite(text: str, edits: Edits) -> str:
         entry.text = edits.uuid  # libvirt refuses another one than the domain's
     for generation in root.findall("genid"):
         generation.text = None  # libvirt makes a new one: it tells Windows guests that they are a copy
-    _resources(root, edits)
+    _resources(root, edits.vcpus, edits.memory_bytes)
     for nic, mac in zip(root.findall("./devices/interface"), edits.macs, strict=True):
         _child(nic, "mac").set("address", mac)
         _drop(nic, "target")  # the host's name of the tap device belongs to the image
@@ -212,6 +212,20 @@ def rewrite(text: str, edits: Edits) -> str:
     return ET.tostring(root, encoding="unicode")
 
 
+def refit(
+    text: str, disks: dict[str, tuple[str, str]], vcpus: int | None, memory_bytes: int | None, mark: dict[str, str]
+) -> str:
+    """The definition of a machine that gets other disks (target -> path, format), and stays what it is otherwise."""
+    root = ET.fromstring(text)
+    for disk in root.findall("./devices/disk"):
+        target = disk.find("target")
+        if target is not None and target.get("dev") in disks:
+            _redirect(disk, *disks[target.get("dev", "")])
+    _resources(root, vcpus, memory_bytes)
+    _mark(root, mark)
+    return ET.tostring(root, encoding="unicode")
+
+
 def _set(root: ET.Element, tag: str, text: str) -> None:
     _child(root, tag).text = text
 
@@ -227,19 +241,19 @@ def _drop(parent: ET.Element, *tags: str) -> None:
             parent.remove(element)
 
 
-def _resources(root: ET.Element, edits: Edits) -> None:
-    if edits.vcpus is not None:
+def _resources(root: ET.Element, vcpus: int | None, memory_bytes: int | None) -> None:
+    if vcpus is not None:
         vcpu = _child(root, "vcpu")
-        vcpu.text = str(edits.vcpus)
+        vcpu.text = str(vcpus)
         vcpu.attrib.pop("current", None)
         _drop(root, "vcpus")
         for topology in root.findall("./cpu/topology"):
             root.find("cpu").remove(topology)  # type: ignore[union-attr]  # it was just found in it
-    if edits.memory_bytes is not None:
+    if memory_bytes is not None:
         for tag in ("memory", "currentMemory"):
             element = _child(root, tag)
             element.set("unit", "KiB")
-            element.text = str(edits.memory_bytes // 1024)
+            element.text = str(memory_bytes // 1024)
 
 
 def _set_nvram(root: ET.Element, path: str) -> None:

@@ -25,7 +25,16 @@ from functools import partial
 from typing import Any, NoReturn
 
 from maglica.errors import Failed, MaglicaError, Refused
-from maglica.host_worker.guest import altering, customize, growing, inspection, preparing, serving
+from maglica.host_worker.guest import (
+    altering,
+    customize,
+    filling,
+    growing,
+    hooks,
+    inspection,
+    preparing,
+    serving,
+)
 from maglica.host_worker.guest.host_keys import HostKeys
 from maglica.host_worker.guest.inspection import Layout, kind_of, read_text
 from maglica.host_worker.guest.model import (
@@ -54,7 +63,7 @@ NEEDED_MOUNTS = re.compile(r"/(boot|etc|lib|root|usr|var)?(/|$)")
 PLANS = {"rename": altering.rename, "readdress": altering.readdress}
 """The verbs that change no more than that of a machine; all others plan a machine of its own."""
 
-WRITE = ("customise", "seal", "upgrade", "grow", *PLANS)
+WRITE = ("customise", "build", "seal", "upgrade", "grow", *PLANS)
 """The verbs that change the disks."""
 
 GRACE = 3.0
@@ -155,19 +164,23 @@ def _hear_parent(tasks: queue.SimpleQueue[dict[str, Any]]) -> None:
 
 
 def run(task: Mapping[str, Any], steps: Steps) -> dict[str, Any]:
-    """`task`: {"verb": …, "disks": [[path, format]…], "request": {…} | None}; the verbs are customise, verify, inspect,
-    seal, upgrade, grow, rename and readdress."""
-    verb = task["verb"]
+    """`task`: {"verb": …, "disks": [[path, format]…], "request": {…} | None}; the verbs are customise, build, verify,
+    inspect, seal, upgrade, grow, rename and readdress. `build` has besides {"build": {"archive", "grow", "hooks"}}."""
+    verb, more = task["verb"], task.get("build") or {}
     request = GuestRequest.from_map(task["request"]) if task["request"] else None
     with steps.step("launch"):
-        guest = open_disks(task["disks"], read_only=verb not in WRITE, network=verb == "upgrade")
+        network = verb == "upgrade" or bool(more.get("hooks"))
+        guest = open_disks(task["disks"], read_only=verb not in WRITE, network=network)
     try:
+        if more.get("archive"):
+            filling.fill(guest, more["archive"], steps.step)
+        grown = growing.grow(guest, steps.step) if verb == "grow" or more.get("grow") else {}
         if verb == "grow":
-            report = growing.grow(guest, steps.step)
+            report = grown
         else:
             with steps.step("inspect"):
                 layout = inspection.layout(guest)
-            report = work(guest, layout, verb, request, steps)
+            report = work(guest, layout, verb, request, steps, more)
         with steps.step("close"):
             # Reports what could not be written; close() alone would not.
             guest.shutdown()
@@ -176,20 +189,36 @@ def run(task: Mapping[str, Any], steps: Steps) -> dict[str, Any]:
     return {**report, "seconds": steps.seconds}
 
 
-def work(guest: Any, layout: Layout, verb: str, request: GuestRequest | None, steps: Steps) -> dict[str, Any]:
-    """One operating system of a launched and inspected appliance, from mounting it to the second reading."""
+def work(
+    guest: Any,
+    layout: Layout,
+    verb: str,
+    request: GuestRequest | None,
+    steps: Steps,
+    more: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """One operating system of a launched and inspected appliance, from mounting it to the second reading. `more`: what
+    `build` does besides."""
     with HostKeys() as keys:
-        if request and verb == "customise" and layout.system.family == "debian":
+        if request and verb in ("customise", "build") and layout.system.family == "debian":
             # Most of these need some, and to make them takes as long as to read the disk.
             keys.begin(customize.HOST_KEY_KINDS, customize.key_comment(request))
-        return _work(guest, layout, verb, request, steps, keys)
+        return _work(guest, layout, verb, request, steps, keys, more or {})
 
 
 def _work(
-    guest: Any, layout: Layout, verb: str, request: GuestRequest | None, steps: Steps, keys: HostKeys
+    guest: Any,
+    layout: Layout,
+    verb: str,
+    request: GuestRequest | None,
+    steps: Steps,
+    keys: HostKeys,
+    more: Mapping[str, Any],
 ) -> dict[str, Any]:
     with steps.step("read"):
-        mount = partial(_mount, guest, layout, wanted=customize.folders(request))
+        # A script of somebody's own may write anywhere.
+        wanted = [point for point, _ in layout.mounts] if more.get("hooks") else customize.folders(request)
+        mount = partial(_mount, guest, layout, wanted=wanted)
         mount(read_only=verb not in WRITE)
         facts = gather(guest, layout.system, request)
     if verb in ("seal", "upgrade"):
@@ -204,9 +233,16 @@ def _work(
         return {**report, "network": customize.network_tool(facts) if facts.system.family else None}
     plan = PLANS.get(verb, customize.plan)(facts, request)
     report |= {"network": plan.network, "host_keys": plan.host_keys}
-    if verb in WRITE and plan.edits:
+    if verb in WRITE and (plan.edits or more):
         with steps.step("edit"):
             _apply_all(guest, plan, keys)
+        if more.get("hooks"):
+            assert request is not None
+            report["hooks"] = hooks.run(guest, more["hooks"], request.hostname, steps.step)
+            for edit in customize.machine_id(gather(guest, layout.system, request))[0]:
+                apply(guest, edit)  # packages that were installed may have made one
+        if more.get("archive"):
+            filling.boot(guest, steps.step)
         with steps.step("verify"):
             _reopen(guest, mount)
             _check(guest, plan.expectations)

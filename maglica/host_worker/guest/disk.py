@@ -41,6 +41,15 @@ class Terms(NamedTuple):
     mark: str = ""  # in the environment of all that is started
 
 
+class Building(NamedTuple):
+    """What is done to a disk besides making its system a machine of its own: filled from an archive, or made as large
+    as it can be; and scripts that run in it."""
+
+    archive: str | None = None  # a path; not packed
+    grow: bool = False
+    hooks: tuple[str, ...] = ()
+
+
 def customise(disks: Sequence[Disk], request: GuestRequest, terms: Terms) -> dict[str, Any]:
     """Change the disks (all of one machine, which must not run) as `request` says, and read them again.
 
@@ -72,6 +81,13 @@ def alter(verb: str, disks: Sequence[Disk], request: GuestRequest, terms: Terms)
     empty when all was so already. Arguments, answer and errors as in `customise`.
     """
     return _in_a_child(task(verb, disks, request), terms)
+
+
+def build(disks: Sequence[Disk], request: GuestRequest, what: Building, terms: Terms) -> dict[str, Any]:
+    """As `customise`; before that the disk gets its content, and after it scripts are run and the boot loader is
+    installed. Returns also `hooks`: the exit status and the output of each.
+    """
+    return _in_a_child({**task("build", disks, request), "build": what._asdict()}, terms)
 
 
 def prepare(disks: Sequence[Disk], terms: Terms, *, upgrade: bool) -> dict[str, Any]:

@@ -18,14 +18,17 @@ LIST = {
 }
 """Prints a line for each package that is installed: its name, a blank, its version."""
 
-DEBIAN = f"""export DEBIAN_FRONTEND=noninteractive LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
-exec > {LOG} 2>&1 < /dev/null
-made=
+NO_SERVICES = f"""made=
 if [ ! -e {POLICY} ]; then
     printf '#!/bin/sh\\nexit 101\\n' > {POLICY} && chmod 755 {POLICY} && made=yes
 fi
 trap '[ -z "$made" ] || rm -f {POLICY}' EXIT
-set -e
+"""
+"""Until the shell ends Debian's packages start no service: invoke-rc.d(8)."""
+
+DEBIAN = f"""export DEBIAN_FRONTEND=noninteractive LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
+exec > {LOG} 2>&1 < /dev/null
+{NO_SERVICES}set -e
 apt-get -y -o Acquire::Retries=2 -o APT::Update::Error-Mode=any update
 apt-get -y -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold dist-upgrade
 apt-get -y clean

@@ -46,6 +46,16 @@ class Identity(Connection):
 
         self._tell(order)
 
+    def halt(self, uuid: str) -> None:
+        """Pull the plug of the domain of that uuid, if it runs; nothing where there is none."""
+
+        def order(connection: Any) -> None:
+            domain = self._by_uuid(connection, uuid)
+            if domain and domain.isActive():
+                domain.destroy()
+
+        self._tell(order)
+
     def forget(self, uuid: str) -> None:
         """Undefine the domain of that uuid, which is off, and delete nothing; nothing where there is none."""
 

@@ -54,7 +54,7 @@ class Plan(NamedTuple):
 def run(want: ImageImport, host: Host, work: Work) -> dict[str, Any]:
     todo = _plan(want, host, work.job)
     work.will(todo.shown(want))
-    got = _fetch(want, todo, host, work)
+    got = fetched(want.source, want.checksum, todo.fetched, host, work)
     format, size = _inspect(want, todo, work)
     _convert(todo, format, work)
     content = checksum(todo.part, "qcow2", host, work)
@@ -91,7 +91,7 @@ def _plan(want: ImageImport, host: Host, job: str) -> Plan:
         raise Refused(
             "environment_error", f"{host.name} has no UEFI firmware for {machine.machine}", "install ovmf there"
         )
-    bridge = _is_bridge(want.network, host)
+    bridge = is_bridge(want.network, host)
     pools = look.pools(hypervisor, host.settings, host.storage)
     pool = modes.roomiest(pools, want.pool or host.settings.pool, size)
     path = os.path.join(str(pool["path"]), f"{plan.stem(want.name)}.qcow2")
@@ -112,7 +112,8 @@ def refuse_known(name: str, host: Host) -> None:
         )
 
 
-def _is_bridge(network: str, host: Host) -> bool:
+def is_bridge(network: str, host: Host) -> bool:
+    """Whether it is a bridge of the host's own, and no network of libvirt's; refused when it is neither."""
     known = host.hypervisor.networks()
     if network == "none" or network in known:
         return False
@@ -125,24 +126,25 @@ def _is_bridge(network: str, host: Host) -> bool:
     )
 
 
-def _fetch(want: ImageImport, todo: Plan, host: Host, work: Work) -> Fetched:
-    with work.step("fetch", want.source) as step:
-        work.undo("remove_part", path=todo.fetched)
+def fetched(source: str, checksum: str | None, path: str, host: Host, work: Work) -> Fetched:
+    """The step that gets a file from elsewhere, unpacked, under a name that holds the job's id."""
+    with work.step("fetch", source) as step:
+        work.undo("remove_part", path=path)
         got = fetch.fetch(
-            want.source, todo.fetched, folder=host.settings.import_dir, checksum=want.checksum,
-            reserve=host.settings.pool_reserve, progress=work.progress, check=work.check,
+            source, path, folder=host.settings.import_dir, checksum=checksum, reserve=host.settings.pool_reserve,
+            progress=work.progress, check=work.check,
         )  # fmt: skip
         if got.compression == "zst":
-            _unpack_zst(todo, work)
+            _unpack_zst(path, work)
         step["note"] = f"{got.bytes} bytes{', ' + got.compression if got.compression else ''}, sha256:{got.sha256}"
     return got
 
 
-def _unpack_zst(todo: Plan, work: Work) -> None:
-    packed = f"{todo.path}.{work.job}.zst"
+def _unpack_zst(path: str, work: Work) -> None:
+    packed = f"{path}.zst"
     work.undo("remove_part", path=packed)
-    os.rename(todo.fetched, packed)
-    ended = work.run([*LIMITED, "zstd", "-d", "-q", "--sparse", "--memory=512MB", "-o", todo.fetched, "--", packed])
+    os.rename(path, packed)
+    ended = work.run([*LIMITED, "zstd", "-d", "-q", "--sparse", "--memory=512MB", "-o", path, "--", packed])
     if ended.exit_status and "o space left" not in ended.stderr:
         words = (ended.stderr or "zstd failed").splitlines()[-1]
         raise Refused("wrong_input", f"it cannot be unpacked (zst): {words}", "is it whole?")
