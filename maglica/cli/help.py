@@ -13,7 +13,7 @@ from maglica.declare import Action, Alias, Arg
 WIDTH = 79
 LEFT = 26  # columns of the options' names
 PLACEHOLDERS = {
-    "ssh-key": "FILE", "password-hash": "HASH", "text": "TEXT", "choice": "WORD",
+    "ssh-key": "FILE", "script": "FILE", "scripts": "FILE", "password-hash": "HASH", "text": "TEXT", "choice": "WORD",
     "write": "PATH:CONTENT", "upload": "LOCAL:REMOTE", "user": "NAME[:…]",
     "command-line": "LINE", "account": "USER", "owner": "USER[:GROUP]",
 }  # fmt: skip

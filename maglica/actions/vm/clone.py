@@ -44,11 +44,7 @@ def check_gateway(action: str, ip: str, gateway: str, option: str) -> None:
 class Inside(Action):
     """What is done inside a new guest before it boots for the first time."""
 
-    ip: str | None = arg(
-        kinds.INTERFACE,
-        "static address of the first network card, DHCP by default; with --count 10.0.0.{n}/24 or a range of them",
-        default=None,
-    )
+    ip: str | None = arg(kinds.INTERFACE, "static address of the first network card, DHCP by default", default=None)
     gateway: str | None = arg(kinds.IP, "default gateway, with --ip", default=None)
     dns: list[str] | None = arg(kinds.IPS, "name servers, with --ip", default=None)
     ssh_key: str | None = arg(kinds.SSH_KEYS, "file with public keys that may log in as root", default=None)
@@ -104,6 +100,11 @@ class VmClone(Inside):
     start: bool = arg(kinds.BOOL, "boot it when it is ready", default=True)
     vcpus: int | None = arg(kinds.VCPUS, "virtual CPUs; as the image has by default", default=None)
     memory: int | None = arg(kinds.MEMORY, "memory; as the image has by default", default=None)
+    ip: str | None = arg(
+        kinds.INTERFACE,
+        "static address of the first network card, DHCP by default; with --count 10.0.0.{n}/24 or a range of them",
+        default=None,
+    )
     mac: list[str] | None = arg(kinds.MACS, "MAC address of each network card; random by default", default=None)
     mode: str = arg(
         kinds.choice(AUTO, *MODES),
