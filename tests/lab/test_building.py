@@ -44,6 +44,7 @@ def test_a_bare_machine_is_made_and_made_anew(lab: Lab, cloud: Cloud, clean: obj
     assert "<memory unit='KiB'>524288</memory>" in lab.on("host1", "virsh dumpxml bare1")
 
     cloud.vm.start(name="bare1")
+    assert [one["type"] for one in cloud.vm.display(name="bare1")["displays"]] == ["vnc"], "to be installed by hand"
     with pytest.raises(MaglicaError, match="bare1 is running") as runs:
         cloud.vm.build(name="bare1", rebuild=True)
     assert runs.value.code == "wrong_state"
@@ -129,7 +130,7 @@ def test_an_archive_becomes_a_guest_that_boots(
 
     made = cloud.vm.build(
         name="ar1.example.jp", archive=archive, on="host1", disk="2G", memory="256M", hook=MARK.format("archive"),
-        write=["/etc/motd:Built."], user="alice:sudo", postboot="hostname; cat /root/built /etc/motd; exit 0",
+        write=["/etc/motd:Built."], user="alice", postboot="hostname; cat /root/built /etc/motd; exit 0",
         wait_timeout="10m",
     )  # fmt: skip
     assert made["guest"]["verified"] is True

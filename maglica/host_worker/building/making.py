@@ -18,7 +18,7 @@ from maglica.host_worker.building import postboot, replacing
 from maglica.host_worker.building.replacing import Old
 from maglica.host_worker.clone import cloning, customising, plan
 from maglica.host_worker.clone.plan import ClonePlan, Copy
-from maglica.host_worker.disk import copying, modes
+from maglica.host_worker.disk import copying
 from maglica.host_worker.disk.bases import Base
 from maglica.host_worker.domain import domain_xml, look, new_domain, readiness
 from maglica.host_worker.domain.inward import AGENT
@@ -31,6 +31,8 @@ from maglica.host_worker.host import Host
 from maglica.host_worker.image import fetch, importing
 from maglica.host_worker.signs import sign
 from maglica.host_worker.work import Work, must
+
+LONGER = 3600.0  # seconds beyond [host_worker] customize_timeout for an archive, and for each script
 
 
 class Site(NamedTuple):
@@ -107,8 +109,8 @@ def _of_nothing(want: VmBuild, old: Old | None, host: Host, job: str) -> Site:
     known = 0
     if want.archive and fetch.local(want.archive):
         known = os.path.getsize(fetch.find(want.archive, host.settings.import_dir))
-    pool = modes.roomiest(look.pools(hypervisor, host.settings, host.storage), want.pool or host.settings.pool, known)
-    path = replacing.path_for(want.name, str(pool["path"]), old, target)
+    pools = look.pools(hypervisor, host.settings, host.storage)
+    pool, path = replacing.place(want, old, target, pools, host.settings.pool, known)
     if os.path.lexists(path) and not (old and path in old.disks.values()):
         raise Refused("already_exists", f"the file {path} exists on {host.name}", "remove it, or choose another name")
     if old is None:
@@ -172,22 +174,23 @@ def _fill(want: VmBuild, site: Site, host: Host, work: Work) -> dict[str, Any] |
         # The paths stay: what a warm appliance left in doubt is copied anew under the same names.
         return customising.customise(site.disks, paths, request, host, work)[1]
     if want.archive is None:
-        return _work_inside(Building(grow=bool(want.disk), hooks=_hooks(want)), site, request, host, work)
+        return _work_inside(_building(want), site, request, host, work)
     packed = f"{site.disks.copies[0].path}.{work.job}.fetched"
     importing.fetched(want.archive, want.checksum, packed, host, work)
-    report = _work_inside(Building(archive=packed, hooks=_hooks(want)), site, request, host, work)
+    report = _work_inside(_building(want)._replace(archive=packed, grow=False), site, request, host, work)
     os.unlink(packed)
     return report
 
 
-def _hooks(want: VmBuild) -> tuple[str, ...]:
-    return tuple(want.hook or ())
+def _building(want: VmBuild) -> Building:
+    return Building(grow=bool(want.disk), hooks=tuple(want.hook or ()), agent=want.postboot is not None)
 
 
 def _work_inside(what: Building, site: Site, request: GuestRequest, host: Host, work: Work) -> dict[str, Any]:
     disks = [Disk(copy.part, copy.format) for copy in site.disks.copies]
     with work.step("build") as step:
-        report = guest_disk.build(disks, request, what, host.terms(work, work.left))
+        at_most = host.settings.customize_timeout + LONGER * (bool(what.archive) + len(what.hooks))
+        report = guest_disk.build(disks, request, what, host.terms(work, at_most))
         took = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in report["seconds"].items())
         step["note"] = f"an appliance of its own: {took}"
     return {**report, "appliance": "cold", "note": "it is built"}
@@ -233,6 +236,7 @@ def _definition(want: VmBuild, site: Site, rests_on: list[Base], mark: dict[str,
         name=want.name, uuid=disks.uuid, machine=site.machine, kvm=not disks.emulated, vcpus=want.vcpus or 1,
         memory_bytes=want.memory or MEMORY, disk=disks.copies[0].path, mac=disks.macs[0] if disks.macs else None,
         network=want.network or NETWORK, bridge=site.bridge, efi=False, console_log=_console_log(want.name), mark=mark,
+        screen=want.barebones,
     )  # fmt: skip
     return new_domain.definition(new)
 

@@ -7,13 +7,13 @@ can be put back, and an old disk is deleted only when the new one is there.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from maglica.actions.vm.build import VmBuild
 from maglica.errors import Refused
 from maglica.host_worker.clone import plan
-from maglica.host_worker.disk import dependants
+from maglica.host_worker.disk import dependants, modes
 from maglica.host_worker.domain import domain_xml, guarding, look, record, saved
 from maglica.host_worker.domain.domain_xml import Domain
 from maglica.host_worker.domain.look import ACTIVE
@@ -151,8 +151,17 @@ def told(old: Old, targets: Iterable[str]) -> dict[str, Any]:
     return {"replaces": [old.disks[target] for target in targets]}
 
 
-def path_for(name: str, folder: str, old: Old | None, target: str) -> str:
-    """Where the disk will lie: in the place of the old one, or under the VM's name in a pool's folder."""
-    if old is not None and os.path.splitext(old.disks[target])[1] == ".qcow2":
-        return old.disks[target]
-    return os.path.join(folder, f"{plan.stem(name)}.qcow2")
+def place(
+    want: VmBuild, old: Old | None, target: str, pools: Sequence[dict[str, Any]], pool: str | None, needed: int
+) -> tuple[dict[str, Any], str]:
+    """(pool, path) of the disk: where the old one lies, or under the VM's name in the pool with most room.
+
+    `pools` as `look.pools` gives them, `pool`: the one of the settings, `needed` bytes at once.
+    """
+    if old is not None and want.pool is None and old.disks[target].endswith(".qcow2"):
+        folder = os.path.dirname(old.disks[target])
+        for one in pools:
+            if one["path"] == folder and int(one["room_bytes"]) >= needed:
+                return one, old.disks[target]
+    chosen = modes.roomiest(pools, want.pool or pool, needed)
+    return chosen, os.path.join(str(chosen["path"]), f"{plan.stem(want.name)}.qcow2")

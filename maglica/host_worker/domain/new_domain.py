@@ -35,6 +35,7 @@ class New(NamedTuple):
     efi: bool
     console_log: str
     mark: dict[str, str]
+    screen: bool = False  # whether it has a display (VNC, on the host's loopback): somebody will install it by hand
 
 
 def machine(capabilities: str) -> Machine:
@@ -86,6 +87,9 @@ def _devices(devices: ET.Element, new: New) -> None:
     ET.SubElement(console, "target", type="serial", port="0")
     channel = ET.SubElement(devices, "channel", type="unix")
     ET.SubElement(channel, "target", type="virtio", name="org.qemu.guest_agent.0")
+    if new.screen:
+        ET.SubElement(devices, "graphics", type="vnc", port="-1", autoport="yes", listen="127.0.0.1")
+        ET.SubElement(ET.SubElement(devices, "video"), "model", type="vga")
     ET.SubElement(devices, "memballoon", model="virtio")
     rng = ET.SubElement(devices, "rng", model="virtio")
     ET.SubElement(rng, "backend", model="random").text = "/dev/urandom"

@@ -241,6 +241,8 @@ def _work(
             report["hooks"] = hooks.run(guest, more["hooks"], request.hostname, steps.step)
             for edit in customize.machine_id(gather(guest, layout.system, request))[0]:
                 apply(guest, edit)  # packages that were installed may have made one
+        if more.get("agent"):
+            hooks.refuse_without_agent(guest)
         if more.get("archive"):
             filling.boot(guest, steps.step)
         with steps.step("verify"):

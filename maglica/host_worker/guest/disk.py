@@ -48,6 +48,7 @@ class Building(NamedTuple):
     archive: str | None = None  # a path; not packed
     grow: bool = False
     hooks: tuple[str, ...] = ()
+    agent: bool = False  # whether QEMU's guest agent has to be in it at the end
 
 
 def customise(disks: Sequence[Disk], request: GuestRequest, terms: Terms) -> dict[str, Any]:

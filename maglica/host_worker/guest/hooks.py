@@ -9,13 +9,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from maglica.errors import Failed
+from maglica.errors import Failed, Refused
 from maglica.host_worker.guest import filling
 from maglica.host_worker.guest.growing import Step
+from maglica.host_worker.guest.inspection import kind_of
 from maglica.host_worker.guest.upgrading import NO_SERVICES
 
 SCRIPT = "/var/tmp/maglica-hook"
 KEPT = 4000  # characters of what each printed
+
+
+AGENTS = ("/usr/sbin/qemu-ga", "/usr/bin/qemu-ga")
+
+
+def refuse_without_agent(guest: Any) -> None:
+    """Refuse a system that nobody could speak to when it has booted, before it is waited for in vain."""
+    if all(kind_of(guest, path) is None for path in AGENTS):
+        raise Refused(
+            "environment_error", "the system has no QEMU guest agent, which runs --postboot",
+            "install the package qemu-guest-agent in it, by a --hook too; or use --run-at-first-boot",
+        )  # fmt: skip
 
 
 def run(guest: Any, hooks: Sequence[str], hostname: str, step: Step) -> list[dict[str, Any]]:
