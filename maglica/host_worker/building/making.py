@@ -85,6 +85,9 @@ def build(want: VmBuild, host: Host, work: Work) -> dict[str, Any]:
 def _of_image(want: VmBuild, old: Old | None, host: Host, job: str) -> Site:
     assert want.image is not None
     clone = want.as_clone(want.image)
+    if old:  # what it can be waited for depends on its own definition, which stays
+        clone = type(clone)(**{**clone.values(), "wait": None})
+        _refuse_unable(want, old, host)
     disks, _, text = cloning.decide(clone, host, job, instead_of=old.files if old else None)
     if want.disk is not None and want.disk < disks.copies[0].capacity_bytes:
         raise Refused(
@@ -122,8 +125,7 @@ def _of_nothing(want: VmBuild, old: Old | None, host: Host, job: str) -> Site:
             raise Refused("environment_error", f"{host.name} keeps no consoles in {os.path.dirname(console)}")
     else:
         macs = old.macs
-        _refuse_postboot(want, old.domain.agent)
-        readiness.refuse(want.wait, old.domain, host)
+        _refuse_unable(want, old, host)
     copy = Copy(target, "", "", f"{path}.{job}.part", path, "qcow2", size, 0)
     disks = ClonePlan(
         image="", name=want.name, uuid=old.domain.uuid if old else str(uuid.uuid4()), macs=macs, mode="new", why="",
@@ -131,6 +133,12 @@ def _of_nothing(want: VmBuild, old: Old | None, host: Host, job: str) -> Site:
         copies=[copy], nvram=None, emulated=host.acceleration == "tcg", job=job,
     )  # fmt: skip
     return Site(disks, old, None, machine, bridge)
+
+
+def _refuse_unable(want: VmBuild, old: Old, host: Host) -> None:
+    """Refuse to wait for what the VM's definition does not allow."""
+    _refuse_postboot(want, old.domain.agent)
+    readiness.refuse(want.wait, old.domain, host)
 
 
 def _refuse_postboot(want: VmBuild, agent: bool) -> None:
