@@ -25,9 +25,14 @@ LOG = "/var/tmp/maglica-build.log"
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MODULES = "/usr/lib/grub/i386-pc"
 DROP_IN, DEFAULTS = "/etc/default/grub.d", "/etc/default/grub"
-CONSOLE = (
-    'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX console=tty0 console=ttyS0"\nGRUB_DISABLE_OS_PROBER=true\nGRUB_TIMEOUT=1\n'
-)
+# A machine may have no screen: GRUB's menu and the kernel speak on the serial port as well, and in text alone.
+CONSOLE = """GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX console=tty0 console=ttyS0"
+GRUB_TERMINAL="serial console"
+GRUB_SERIAL_COMMAND="serial --unit=0 --speed=115200"
+GRUB_GFXPAYLOAD_LINUX=text
+GRUB_DISABLE_OS_PROBER=true
+GRUB_TIMEOUT=1
+"""
 HINT_ROOT = "it is made inside of the root file system: tar -C ROOT --xattrs --acls -czf base.tar.gz ."
 HINT_BARE = "--barebones makes an empty machine to be installed; `image import` takes whole disks"
 
