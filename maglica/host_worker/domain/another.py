@@ -19,7 +19,7 @@ from maglica.host_worker.clone.plan import address_mark
 from maglica.host_worker.disk import layering
 from maglica.host_worker.disk.layering import Layer
 from maglica.host_worker.disk.modes import Source
-from maglica.host_worker.domain import domain_xml, look, renaming, starting, stopping
+from maglica.host_worker.domain import domain_xml, look, renaming, saved, starting, stopping
 from maglica.host_worker.domain.domain_xml import Domain
 from maglica.host_worker.domain.look import ACTIVE
 from maglica.host_worker.domain.renaming import Move
@@ -150,10 +150,8 @@ def _look(want: VmRename | VmChangeAddress, what: str, host: Host, job: str, *, 
         raise Refused("wrong_state", f"{name} is {state}", hint)
     if domain_xml.is_image(domain, state in ACTIVE):
         raise Refused("protected", f"{name} is an image", "clones are made of it: what it is called and holds stays")
+    saved.refuse_change(domain, hypervisor, runs=state in ACTIVE)
     details = hypervisor.details(name)
-    if details["managed_save"]:
-        hint = "start it, or throw that state away: it goes on where it was saved, as what it was"
-        raise Refused("wrong_state", f"{name} {what}: its state was saved", hint)
     if details["snapshots"]:
         told = f"{name} {what}: it has {details['snapshots']} snapshots, which know it as it was"
         raise Refused("wrong_state", told, "remove them first")

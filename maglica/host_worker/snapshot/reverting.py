@@ -22,7 +22,6 @@ from maglica.host_worker.work import Work
 def revert(want: SnapshotRevert, host: Host, work: Work) -> dict[str, Any]:
     hypervisor = host.hypervisor
     subject = plugging.look(want.name, host)
-    plugging.refuse_saved(subject, host)
     one = chosen(want.name, want.label, host)
     if why := planning.reverting(one, hypervisor.libvirt_release()):
         raise Refused(
