@@ -10,6 +10,7 @@ import os
 
 from maglica.errors import Failed, MaglicaError
 from maglica.host_worker import commands
+from maglica.host_worker.domain import contention, domain_xml
 from maglica.host_worker.hypervisor import Hypervisor
 
 log = logging.getLogger("maglica.host_worker")
@@ -56,6 +57,9 @@ def start_again(hypervisor: Hypervisor, uuid: str) -> None:
     Nobody can have started it elsewhere by our means meanwhile: the job holds the VM's lock until its end is told.
     """
     try:
+        found = hypervisor.layout_of(uuid)
+        if found and found[0] is None:
+            contention.refuse(domain_xml.read(found[1]).name, found[1], hypervisor)
         hypervisor.start_again(uuid)
     except MaglicaError as error:
         log.warning("the VM %s, which ran before, cannot be started again: %s", uuid, error)

@@ -73,5 +73,6 @@ def restart(found: Shape, text: str, want: Offline, disks: list[str], host: Host
     except MaglicaError:
         if hypervisor.state(name) not in ACTIVE:
             hypervisor.redefine(found.uuid, found.stored)
-            hypervisor.start(name)
+            with starting.to_be_written(name, disks, host):
+                hypervisor.start(name)
         raise

@@ -26,16 +26,18 @@ def vm_start(want: VmStart, host: Host, work: Work) -> dict[str, Any]:
         work.will({"wait for": want.wait})
         wait = readiness.prepare(want.wait, want.wait_timeout, want.name, host)
         return {**_unchanged(want.name, state), **_waited(wait, host, work)}
-    disks = starting.look(want.name, host, ignore_changed_base=want.ignore_changed_base, job=work.job)
+    kept = host.hypervisor.has_managed_save(want.name)
+    # What goes on does so with the devices that it had.
+    text = host.hypervisor.saved_definition(want.name, None) if kept and not want.discard else None
+    disks = starting.look(want.name, host, ignore_changed_base=want.ignore_changed_base, job=work.job, text=text)
     domain = domain_xml.read(host.hypervisor.definition(want.name))
     old = domain.mark.get(saved.MARK) if want.discard else saved.refuse(domain, disks)
-    kept = host.hypervisor.has_managed_save(want.name)
     how: dict[str, Any] = {"restored": True} if kept and not want.discard else {}
     forgotten = {"forget": old} if old else {}
     work.will({"start": want.name, **how, **forgotten, **({"wait for": want.wait} if want.wait else {})})
     wait = readiness.prepare(want.wait, want.wait_timeout, want.name, host)
     shown = None if wait else _runs(want.name, host)
-    with starting.to_be_written(want.name, disks, host), work.step("start", sign=shown):
+    with starting.to_be_written(want.name, disks, host, text), work.step("start", sign=shown):
         work.point_of_no_return()
         host.hypervisor.start(want.name, fresh=kept and want.discard)
     if old:  # a later start would forget it as well: what runs now has written to the disks
