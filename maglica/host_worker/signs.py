@@ -7,7 +7,7 @@ done; not seen, what it made is taken back. Each function looks and changes noth
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from maglica.errors import MaglicaError, Refused
@@ -85,10 +85,12 @@ def is_flat(hypervisor: Hypervisor, paths: list[str]) -> bool:
     return all(os.path.exists(path) and qcow2.backing(path) is None for path in paths)
 
 
-def marked(hypervisor: Hypervisor, uuid: str, mark: dict[str, str]) -> bool:
-    """The very domain's definition bears all of this in our mark."""
+def marked(hypervisor: Hypervisor, uuid: str, mark: dict[str, str], gone: Sequence[str] = ()) -> bool:
+    """The very domain's definition bears all of this in our mark, and none of what was to go."""
     found = hypervisor.mark_of(uuid)
-    return found is not None and all(found.get(name) == value for name, value in mark.items())
+    if found is None or any(name in found for name in gone):
+        return False
+    return all(found.get(name) == value for name, value in mark.items())
 
 
 def is_sized(hypervisor: Hypervisor, name: str, live: bool, stored: bool, **wanted: int) -> bool:

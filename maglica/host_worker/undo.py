@@ -164,6 +164,14 @@ def pin(hypervisor: Hypervisor, name: str, where: str, vcpus: dict[str, list[int
         pass
 
 
+def autostart(hypervisor: Hypervisor, name: str, wanted: bool) -> None:
+    """Whether a domain was started together with its host before the job changed that."""
+    try:
+        hypervisor.set_autostart(name, wanted)
+    except Refused:
+        pass  # it is gone
+
+
 def await_transfer(hypervisor: Hypervisor, name: str, uuid: str) -> None:
     """Memory that libvirt was told to write: it does so to the end, and then it is seen what came of the job."""
     if hypervisor.has_domain(uuid) and hypervisor.transfer(name):
@@ -188,6 +196,7 @@ UNDOS: dict[str, Callable[..., None]] = {
         redefine,
         merge_overlay,
         pin,
+        autostart,
         settle_saved,
         await_transfer,
         settle_snapshot,

@@ -6,7 +6,7 @@ from typing import Any
 
 from maglica.actions.vm.power import VmAutostart, VmDestroy, VmRestart, VmStart, VmStop
 from maglica.errors import Refused
-from maglica.host_worker.domain import differing, domain_xml, readiness, saved, standing, starting, stopping
+from maglica.host_worker.domain import differing, domain_xml, guarding, readiness, saved, standing, starting, stopping
 from maglica.host_worker.domain.look import ACTIVE
 from maglica.host_worker.host import Host
 from maglica.host_worker.signs import sign
@@ -93,9 +93,11 @@ def vm_destroy(want: VmDestroy, host: Host, work: Work) -> dict[str, Any]:
 def vm_autostart(want: VmAutostart, host: Host, work: Work) -> dict[str, Any]:
     """A crash in the middle leaves it as it was or as it shall be."""
     told = {"name": want.name, "host": host.name, "autostart": not want.off}
+    domain = domain_xml.read(host.hypervisor.definition(want.name))
+    if not want.off:
+        guarding.refuse_retired(domain)
     if host.hypervisor.autostarts(want.name) is not want.off:
         return {**told, "changed": False}
-    domain = domain_xml.read(host.hypervisor.definition(want.name))
     if domain_xml.is_image(domain, False) and not want.off:
         raise Refused("protected", f"{want.name} is an image", "images are cloned, not started")
     standing.refuse_transient(want.name, host)
