@@ -16,7 +16,13 @@ from maglica.host_worker import commands
 from maglica.host_worker.device import plugging
 from maglica.host_worker.disk import dependants, qcow2, volumes
 from maglica.host_worker.domain import look, saved
-from maglica.host_worker.domain.settling import settle_disk, settle_name, settle_renamed, start_again
+from maglica.host_worker.domain.settling import (
+    settle_disk,
+    settle_name,
+    settle_renamed,
+    settle_volume,
+    start_again,
+)
 from maglica.host_worker.hypervisor import Hypervisor
 from maglica.host_worker.inside import files
 from maglica.host_worker.journal import Journal
@@ -180,7 +186,9 @@ def await_transfer(hypervisor: Hypervisor, name: str, uuid: str) -> None:
 
 # Safe whatever became of the job: a file that holds its id is no part of what it made in the end, and what is settled
 # is settled as the domain says.
-HARMLESS = frozenset({"remove_part", "settle_removed", "remove_in_guest", "settle_disk", "settle_renamed"})
+HARMLESS = frozenset(
+    {"remove_part", "settle_removed", "remove_in_guest", "settle_disk", "settle_renamed", "settle_volume"}
+)
 
 UNDOS: dict[str, Callable[..., None]] = {
     function.__name__: function
@@ -208,6 +216,7 @@ UNDOS: dict[str, Callable[..., None]] = {
         settle_disk,
         settle_renamed,
         settle_name,
+        settle_volume,
         start_again,
     )
 }

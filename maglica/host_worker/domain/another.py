@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from maglica.actions.vm.identity import VmChangeAddress, VmRename
 from maglica.errors import Failed, MaglicaError, Refused
 from maglica.host_worker.clone.plan import address_mark
-from maglica.host_worker.disk import layering
+from maglica.host_worker.disk import layering, volumes
 from maglica.host_worker.disk.layering import Layer
 from maglica.host_worker.disk.modes import Source
 from maglica.host_worker.domain import domain_xml, look, renaming, saved, starting, stopping
@@ -27,7 +27,7 @@ from maglica.host_worker.guest import disk as guest_disk
 from maglica.host_worker.guest.model import GuestRequest, Network
 from maglica.host_worker.host import Host
 from maglica.host_worker.signs import sign
-from maglica.host_worker.work import Work
+from maglica.host_worker.work import Work, must
 
 
 class Found(NamedTuple):
@@ -172,9 +172,16 @@ def _moves(found: Found, want: VmRename, host: Host) -> list[Move]:
         if source.file
     ]
     moved = renaming.moves(found.text, own, want.to)
+    for source in found.sources:
+        if source.volume is not None:
+            pool = (source.disk.path or "").partition("/")[0] if source.disk.source == "volume" else None
+            move = renaming.volume_move(source.path, source.volume, pool, want.name, want.to)
+            moved += [move] if move else []
     for move in moved:
-        if os.path.lexists(move.new):
-            raise Refused("already_exists", f"the file {move.new} exists", "remove it, or choose another --to")
+        taken = volumes.uuid(move.logical[0], move.logical[2]) if move.logical else None
+        if taken or os.path.lexists(move.new):
+            what = "logical volume" if move.logical else "file"
+            raise Refused("already_exists", f"the {what} {move.new} exists", "remove it, or choose another --to")
     return moved
 
 
@@ -205,9 +212,14 @@ def _inside(
 
 
 def _name(moved: Sequence[Move], found: Found, work: Work) -> list[Move]:
-    """Give the files their second names; those that have one now. A link fails where a rename would replace."""
+    """Give the files their second names, and logical volumes their new ones; the files that have two now. A link fails
+    where a rename would replace.
+    """
     named = []
     for move in moved:
+        if move.logical:
+            _name_volume(*move.logical, found, work)
+            continue
         if not os.path.exists(move.old):
             continue  # a log that was never written, variables that were never set
         inode = os.stat(move.old).st_ino
@@ -218,6 +230,15 @@ def _name(moved: Sequence[Move], found: Found, work: Work) -> list[Move]:
             raise Failed("environment_error", f"cannot name {move.new}: {error.strerror}") from None
         named.append(move)
     return named
+
+
+def _name_volume(group: str, old: str, new: str, found: Found, work: Work) -> None:
+    """A logical volume has one name at a time: the undo gives the very one its old name back."""
+    known = volumes.uuid(group, old)
+    if known is None:
+        raise Failed("unknown_entity", f"the logical volume {group}/{old} has just gone")
+    work.undo("settle_volume", group=group, old=old, new=new, volume=known, uuid=found.domain.uuid, job=work.job)
+    must(work.run(volumes.rename(group, old, new)), f"logical volume {group}/{old}")
 
 
 def _sign(told: dict[str, Any], found: Found, work: Work) -> dict[str, Any]:

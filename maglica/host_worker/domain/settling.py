@@ -10,6 +10,7 @@ import os
 
 from maglica.errors import Failed, MaglicaError
 from maglica.host_worker import commands
+from maglica.host_worker.disk import volumes
 from maglica.host_worker.domain import contention, domain_xml
 from maglica.host_worker.hypervisor import Hypervisor
 
@@ -42,6 +43,16 @@ def settle_renamed(hypervisor: Hypervisor, old: str, new: str, inode: int, uuid:
             os.unlink(gone)
     except FileNotFoundError:
         pass
+
+
+def settle_volume(hypervisor: Hypervisor, group: str, old: str, new: str, volume: str, uuid: str, job: str) -> None:
+    """A logical volume that was to have another name, known by its own uuid: it is called as its domain calls it."""
+    gone, kept = (old, new) if altered(hypervisor, uuid, job) else (new, old)
+    if volumes.uuid(group, gone) != volume:
+        return
+    ended = commands.run(volumes.rename(group, gone, kept), timeout=volumes.TIMEOUT)
+    if ended.exit_status:
+        raise Failed("environment_error", f"lvrename {group}/{gone} {kept}: {ended.stderr.strip()}")
 
 
 def settle_name(hypervisor: Hypervisor, uuid: str, name: str, text: str, job: str) -> None:
