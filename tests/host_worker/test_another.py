@@ -167,7 +167,7 @@ def test_a_network_that_is_more_than_a_card_is_left_alone(text: str) -> None:
         altering.readdress(facts(**{INTERFACES.replace("/", "__"): text}), request())
 
 
-def test_a_machine_with_two_cards_is_left_alone() -> None:
+def test_of_two_cards_one_has_to_be_said() -> None:
     with pytest.raises(Refused, match="2 network cards"):
         altering.readdress(facts(), GuestRequest("localhost", (MAC, MAC[:-1] + "2"), request().network))
 
