@@ -122,6 +122,23 @@ def is_tuned(
     return all(values.items() <= one.items() for one in found)
 
 
+def is_pinned(hypervisor: Hypervisor, name: str, wanted: dict[str, dict[str, Any]]) -> bool:
+    """Threads of a domain may run where they shall: for `live` and `config`, `vcpus` by their numbers, `emulator`."""
+    try:
+        found = {where: hypervisor.pins(name, where) for where in wanted}
+    except MaglicaError as error:
+        if error.code == "host_down":
+            raise
+        return False
+    for where, (each, emulator, _) in found.items():
+        known = {str(number): sorted(cpus) for number, cpus in enumerate(each)}
+        if any(known.get(number) != sorted(cpus) for number, cpus in wanted[where]["vcpus"].items()):
+            return False
+        if wanted[where]["emulator"] is not None and sorted(emulator) != sorted(wanted[where]["emulator"]):
+            return False
+    return True
+
+
 def disk_holds(hypervisor: Hypervisor, path: str, format: str, size_bytes: int, without: str = "") -> bool:
     """A disk is as large as that for its guest, or a little larger; `without`: what was to be merged into it."""
     found = qcow2.header(path) if format == "qcow2" else None
@@ -203,6 +220,7 @@ SIGNS: dict[str, Callable[..., bool]] = {
         is_current_snapshot,
         holds,
         is_tuned,
+        is_pinned,
         disk_holds,
     )
 }

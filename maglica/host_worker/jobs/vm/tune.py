@@ -116,7 +116,12 @@ def vm_pin(want: VmPin, host: Host, work: Work) -> dict[str, Any]:
     for where, one in todo.items():
         old = {str(number): pinned for number, pinned in one["old"].items()}
         work.undo("pin", name=want.name, where=where, vcpus=old, emulator=one["emulator"])
-    with work.step("pin"):
+    wanted = {
+        where: {"vcpus": dict.fromkeys(map(str, one["old"]), one["goal"]),
+                "emulator": one["goal"] if want.emulator else None}
+        for where, one in todo.items()
+    }  # fmt: skip
+    with work.step("pin", sign=sign("is_pinned", result, name=want.name, wanted=wanted)):
         for where, one in todo.items():
             aim: list[int] = one["goal"]
             hypervisor.pin(want.name, where, dict.fromkeys(one["old"], aim), aim if want.emulator else None)
