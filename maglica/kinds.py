@@ -486,6 +486,16 @@ def _sought(value: Any) -> str:
 
 SOUGHT = Kind("sought", "a MAC or IP address, a UUID or its first 8 digits, or a path with a slash", "str", _sought)
 INTERFACE = Kind("address", "an address with its prefix, such as 192.0.2.10/24", "str", _interface)
+DHCP = "dhcp"
+
+
+def _addressing(value: Any) -> str:
+    return DHCP if _one_line(value).lower() == DHCP else _interface(value)
+
+
+ADDRESSING = Kind("address", "an address with its prefix, such as 192.0.2.10/24, or dhcp", "str", _addressing)
+# netdevice(7): 15 characters, no slash, no blank; nothing that a file's name or line could be broken by.
+IFNAME = Kind("interface", "a network interface such as eth1", "str", _matching(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}"))
 
 
 def _text_of_file(value: Any) -> str:

@@ -23,7 +23,10 @@ from maglica.policy import MOST
 VERSION = 2  # hosts know their cluster, say hello to every start of the client worker and hear numbered beats
 OLDEST = 1  # the release before this one speaks it
 VERSIONS = tuple(range(OLDEST, VERSION + 1))
-FEATURES = ("reads", "jobs", "cancel", "beats", "cluster", "actions", "parts", "groups", "retry", "policies", "streams")
+FEATURES = (
+    "reads", "jobs", "cancel", "beats", "cluster", "actions", "parts", "groups", "retry", "policies", "streams",
+    "lives",
+)  # fmt: skip
 
 MAX_BYTES = 256 * 1024  # of one request; 16 MiB of Python objects in the worst case
 PART_BYTES = 128 * 1024  # of a piece of a host's answer that is longer than a request may be

@@ -52,6 +52,7 @@ SAMPLES: dict[str, Any] = {
     "ip": "192.0.2.1",
     "ip-list": "192.0.2.53,192.0.2.54",
     "address": "192.0.2.10/24",
+    "interface": "eth1",
     "ssh-key": KEY,
     "password-hash": HASH,
     "write": ["/etc/motd:hello"],

@@ -59,6 +59,7 @@ class HostSurvey(Action):
     """Tell what placement and look-up need to know: domains, images, memory, processors, pools."""
 
     room: bool = arg(kinds.BOOL, "tell it all; no = the names and states of domains, which is quick", default=True)
+    lives: bool = arg(kinds.BOOL, "tell also what each VM has, or would have, for itself", default=False)
 
 
 @action(where=Where.EVERY, hidden=True)

@@ -80,6 +80,7 @@ class Gather:
 # What a survey holds, and each domain, pool and disk in it; `place.py` counts on it.
 ROLL: dict[str, type] = {"name": str, "state": str}
 DOMAIN: dict[str, type] = {**ROLL, "vcpus": int, "memory_bytes": int, "macs": list, "disks": list}
+LIVES: dict[str, type] = {"macs": list, "alone": list, "along": list}
 ROOM: dict[str, type] = {"active": int, "vcpus": int, "memory_free_bytes": int, "pools": list}
 
 
@@ -92,7 +93,7 @@ def makes_sense(action: Action, value: Value) -> bool:
 
 def _is_survey(value: Value, *, room: bool) -> bool:
     domains = value.get("domains")
-    if not _maps(domains, DOMAIN if room else ROLL):
+    if not _maps(domains, DOMAIN if room else ROLL) or not all(map(_lives, domains or [])):
         return False
     return not room or (
         _has(value, ROOM)
@@ -100,6 +101,14 @@ def _is_survey(value: Value, *, room: bool) -> bool:
         and all(_maps(domain["disks"], {"allocation_bytes": int}) for domain in domains or [])
         and all(isinstance(mac, str) for domain in domains or [] for mac in domain["macs"])
     )
+
+
+def _lives(domain: Value) -> bool:
+    """Where it is told what a VM has for itself, these are lists of words."""
+    if "lives" not in domain:
+        return True
+    lives = domain["lives"]
+    return _has(lives, LIVES) and all(isinstance(word, str) for name in LIVES for word in lives[name])
 
 
 def _maps(values: Any, fields: dict[str, type]) -> bool:

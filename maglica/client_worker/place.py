@@ -3,6 +3,7 @@
 A survey is what `host survey` of one host gave:
 `{"active": int, "vcpus": int, "memory_free_bytes": int, "domains": [{"name", "state", "image", …}],
   "pools": [{"name", "free_bytes", "files": not volumes}], "pool": str | None, "driver": str}`.
+A domain has `lives` when it was asked for: what `contention.told` of its host says it has for itself.
 A domain that can be cloned has `modes`, in the order in which that host tries them: `{"mode", "auto": whether
 --mode=auto may take it, "needed_bytes", "pools": those that can take such a clone, "why_not"}`.
 """
@@ -49,6 +50,22 @@ class Choice(NamedTuple):
     refused: dict[str, str]
 
 
+class Holder(NamedTuple):
+    """A VM that lives and has something for itself. `kind`: `macs`, `alone` or `along`."""
+
+    host: str
+    name: str
+    state: str
+    kind: str
+
+
+class Lives(NamedTuple):
+    """`of`: what each VM has or would have, by its host and name; `holders`: who that lives has it."""
+
+    of: dict[tuple[str, str], dict[str, list[str]]]
+    holders: dict[str, list[Holder]]
+
+
 # Where each VM is, by its full name: the hosts that have one of that name, and its state there.
 Index = dict[str, list[tuple[str, str]]]
 
@@ -65,6 +82,11 @@ class Seen:
     def vms(self) -> Index:
         """Made when it is needed first: a survey that makes no sense is told to whoever needs it."""
         return index(self.surveys)
+
+    @cached_property
+    def lives(self) -> Lives:
+        """What VMs have for themselves, as far as the hosts were asked for it and know how to tell."""
+        return lives(self.surveys)
 
 
 OTHER_NAME = "choose another --hostname"
@@ -259,6 +281,21 @@ def index(surveys: dict[str, Survey]) -> Index:
     return found
 
 
+def lives(surveys: dict[str, Survey]) -> Lives:
+    """What all VMs have for themselves, by what it is: made once, also when a thousand of them are started."""
+    found = Lives({}, {})
+    for host, survey in surveys.items():
+        for domain in survey["domains"]:
+            own = domain.get("lives")
+            if own:
+                name, state = str(domain["name"]), str(domain["state"])
+                found.of[host, name] = own
+                for kind in ("macs", "alone", "along") if state != "shut-off" else ():
+                    for word in own[kind]:
+                        found.holders.setdefault(word, []).append(Holder(host, name, state, kind))
+    return found
+
+
 def locate(
     name: str,
     surveys: dict[str, Survey],
@@ -299,6 +336,23 @@ def refuse_double_life(name: str, host: str, vms: Index) -> None:
                 f"{name} is {state} on {other}; a VM must not run on two hosts",
                 f"stop {name}@{other} first, or rename one of them",
             )
+
+
+def refuse_contended(name: str, host: str, known: Lives) -> None:
+    """Refuse to bring a VM to life on a host while one that lives on another has a MAC address of it, or a disk on
+    storage that they share. What other VMs of its own host have is looked at there, right before it is started.
+    """
+    own = known.of.get((host, name))
+    wanted = [(word, kind) for kind in ("macs", "alone", "along") for word in own[kind]] if own else []
+    for word, kind in wanted:
+        for holder in known.holders.get(word, []):
+            if holder.host != host and (kind == "macs" or "alone" in (kind, holder.kind)):
+                what = f"the MAC address {word}" if kind == "macs" else f"its disk {word}"
+                raise Refused(
+                    "wrong_state",
+                    f"{name} cannot live on {host}: {holder.name} is {holder.state} on {holder.host}, and has {what}",
+                    "stop that one first, or give one of them its own",
+                )
 
 
 def _not_found(

@@ -77,6 +77,7 @@ class Placing:
             host, name = self._questions.locate(who, name, seen, full_name=action.DESTRUCTIVE, whole_fleet=whole)
             if action.WHOLE_FLEET:
                 place.refuse_double_life(name, host, seen.vms)
+                place.refuse_contended(name, host, seen.lives)
             action, why = renamed(action, name), "the VM is there"
             if action.NAME == RENAME and getattr(action, "to") != name:
                 self._check_new_name(action, host, seen, who, now)

@@ -43,14 +43,14 @@ class Questions:
         self._version = version
         self.timeout = timeout
         self._gathers: dict[int, Gather] = {}
-        self._unplaced: list[tuple[bool, Seeing]] = []  # they wait for the next survey; whether it is about room too
+        self._unplaced: list[tuple[bool, bool, Seeing]] = []  # they wait for the next survey; what it is about, too
         self._next_survey = now.mono  # when that may be asked
 
     def subscribed(self, name: str) -> None:
         """A host began to listen: what it was asked before it did is asked again."""
         for question in self._gathers.values():
             if name in question.waiting:
-                self._outbox.publish(name, self._question(question))
+                self._outbox.publish(name, self._question(question, name))
 
     def tick(self, now: Now) -> None:
         """Give up waiting, and ask for those who wait for a survey."""
@@ -70,12 +70,12 @@ class Questions:
 
     # --------------------------------------------------------------------------------------------- asking
 
-    def survey(self, then: Seeing, *, room: bool) -> None:
+    def survey(self, then: Seeing, *, room: bool, lives: bool = False) -> None:
         """Have all hosts asked what they have, together with whoever else wants to know.
 
-        `room`: whether it has to be known as well how much room they have.
+        `room`: whether it has to be known as well how much room they have; `lives`: what VMs have for themselves.
         """
-        self._unplaced.append((room, then))
+        self._unplaced.append((room, lives, then))
 
     def _survey_together(self, now: Now) -> None:
         """Ask all hosts what they have, once for everybody who came since that was asked last.
@@ -92,11 +92,11 @@ class Questions:
         def surveyed(done: Gather, now: Now) -> None:
             self._next_survey = now.mono
             seen = place.Seen(done.answers, done.missing, asked_ms)
-            for _, then in together:
+            for *_, then in together:
                 then(seen, now)
 
-        room = any(room for room, _ in together)
-        self.ask_all(declare.build("host survey", {"room": room}), now, self.timeout, surveyed)
+        about = {"room": any(room for room, *_ in together), "lives": any(lives for _, lives, _ in together)}
+        self.ask_all(declare.build("host survey", about), now, self.timeout, surveyed)
 
     def look_up(self, now: Now, timeout: float, then: Then, *, only: str = "") -> None:
         """Ask all hosts, or `only` one of them, which domains they have."""
@@ -129,23 +129,20 @@ class Questions:
         deadline = now.mono + timeout
         question = Gather(secrets.randbits(48), action, hosts, silent or {}, now.mono, deadline, then, plan=plan)
         self._gathers[question.number] = question
-        told = self._question(question)
         for host in hosts:
             if self.able(host, action):
-                self._outbox.publish(host, told)
+                self._outbox.publish(host, self._question(question, host))
             else:
                 question.error(host, self._too_old(host, action))
         self._settle(question, now)
 
-    @staticmethod
-    def _question(question: Gather) -> Message:
+    def _question(self, question: Gather, host: str) -> Message:
         action = question.action
-        return {
-            "op": "plan" if question.plan else "read",
-            "ask": question.number,
-            "action": action.NAME,
-            "args": action.values(),
-        }
+        args = action.values()
+        known = self._fleet.hosts.get(host)
+        if action.NAME == "host survey" and not (args["lives"] and known and "lives" in known.features):
+            del args["lives"]  # the release before this one does not know it
+        return {"op": "plan" if question.plan else "read", "ask": question.number, "action": action.NAME, "args": args}
 
     # -------------------------------------------------------------------------------------------- answers
 

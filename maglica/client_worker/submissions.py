@@ -76,8 +76,8 @@ class Submissions:
         if known:
             self._see(known, caller.who, now)
             _refuse_other(known, self._profiles.fill(action))
-        room, count = action.WHERE == Where.PLACED, 0 if wanted.dry_run else 1
-        self._admit(message, known, count, room, caller, now, lambda seen, now: self._place(wanted, seen, now))
+        count = 0 if wanted.dry_run else 1
+        self._admit(message, known, count, action, caller, now, lambda seen, now: self._place(wanted, seen, now))
 
     def _copy_everywhere(self, action: Action, message: Message, caller: Caller, now: Now) -> None:
         """One job for every host that has no such image, as a group. Which these are is known when they have told."""
@@ -173,10 +173,10 @@ class Submissions:
         if known:
             self._see(known, caller.who, now)
             groups.refuse_other(known, wanted)
-        placed = declare.find(wanted.action).action.WHERE in (Where.PLACED, Where.MANY)
+        action = declare.find(wanted.action).action
         dry_run = bool(message.get("dry_run"))
         self._admit(
-            message, known, 0 if dry_run else max(1, len(wanted.members)), placed, caller, now,
+            message, known, 0 if dry_run else max(1, len(wanted.members)), action, caller, now,
             lambda seen, now: self._place_group(wanted, expand, dry_run, seen, now),
         )  # fmt: skip
 
@@ -208,9 +208,8 @@ class Submissions:
             again.refuse(found, self._store.retries(found["id"]), lost=lost)
         wanted = Submission(key, again.action(found["action"], found["args"]), who, owner, reason, retry_of=found["id"])
         verdict = {"as": "retry", "reason": reason, "by": who.name, "owner": owner} if lost else None
-        room = wanted.action.WHERE == Where.PLACED
         self._admit(
-            message, known, 1, room, caller, now,
+            message, known, 1, wanted.action, caller, now,
             lambda seen, now: self._place_again(found["id"], wanted, verdict, seen, now),
         )  # fmt: skip
 
@@ -221,14 +220,14 @@ class Submissions:
         message: Message,
         known: Job | Group | None,
         count: int,
-        room: bool,
+        action: Action | type[Action],
         caller: Caller,
         now: Now,
         then: Seeing,
     ) -> None:
         """Answer what is known already; otherwise go on, once for each key, with what all hosts have.
 
-        `room`: whether it has to be known as well how much room they have.
+        `action`: what it is about says what has to be known of them.
         """
         key, route = message["key"], caller.route
         asked = self._askers.get(key)
@@ -243,7 +242,9 @@ class Submissions:
             if count:
                 self._store.refuse_when_low()
             self._askers[key] = Askers(caller.who.public, message, [route])
-            self._questions.survey(then, room=room)
+            room = action.WHERE in (Where.PLACED, Where.MANY)
+            lives = action.WHOLE_FLEET and action.WHERE != Where.PLACED  # something may come to life
+            self._questions.survey(then, room=room, lives=lives)
 
     def _known(self, key: str) -> Job | Group | None:
         """What was submitted under that key."""

@@ -7,7 +7,7 @@ done; not seen, what it made is taken back. Each function looks and changes noth
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from maglica.errors import MaglicaError, Refused
@@ -85,10 +85,12 @@ def is_flat(hypervisor: Hypervisor, paths: list[str]) -> bool:
     return all(os.path.exists(path) and qcow2.backing(path) is None for path in paths)
 
 
-def marked(hypervisor: Hypervisor, uuid: str, mark: dict[str, str]) -> bool:
-    """The very domain's definition bears all of this in our mark."""
+def marked(hypervisor: Hypervisor, uuid: str, mark: dict[str, str], gone: Sequence[str] = ()) -> bool:
+    """The very domain's definition bears all of this in our mark, and none of what was to go."""
     found = hypervisor.mark_of(uuid)
-    return found is not None and all(found.get(name) == value for name, value in mark.items())
+    if found is None or any(name in found for name in gone):
+        return False
+    return all(found.get(name) == value for name, value in mark.items())
 
 
 def is_sized(hypervisor: Hypervisor, name: str, live: bool, stored: bool, **wanted: int) -> bool:
@@ -118,6 +120,23 @@ def is_tuned(
             raise
         return False
     return all(values.items() <= one.items() for one in found)
+
+
+def is_pinned(hypervisor: Hypervisor, name: str, wanted: dict[str, dict[str, Any]]) -> bool:
+    """Threads of a domain may run where they shall: for `live` and `config`, `vcpus` by their numbers, `emulator`."""
+    try:
+        found = {where: hypervisor.pins(name, where) for where in wanted}
+    except MaglicaError as error:
+        if error.code == "host_down":
+            raise
+        return False
+    for where, (each, emulator, _) in found.items():
+        known = {str(number): sorted(cpus) for number, cpus in enumerate(each)}
+        if any(known.get(number) != sorted(cpus) for number, cpus in wanted[where]["vcpus"].items()):
+            return False
+        if wanted[where]["emulator"] is not None and sorted(emulator) != sorted(wanted[where]["emulator"]):
+            return False
+    return True
 
 
 def disk_holds(hypervisor: Hypervisor, path: str, format: str, size_bytes: int, without: str = "") -> bool:
@@ -201,6 +220,7 @@ SIGNS: dict[str, Callable[..., bool]] = {
         is_current_snapshot,
         holds,
         is_tuned,
+        is_pinned,
         disk_holds,
     )
 }

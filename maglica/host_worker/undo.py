@@ -16,7 +16,13 @@ from maglica.host_worker import commands
 from maglica.host_worker.device import plugging
 from maglica.host_worker.disk import dependants, qcow2, volumes
 from maglica.host_worker.domain import look, saved
-from maglica.host_worker.domain.settling import settle_disk, settle_name, settle_renamed, start_again
+from maglica.host_worker.domain.settling import (
+    settle_disk,
+    settle_name,
+    settle_renamed,
+    settle_volume,
+    start_again,
+)
 from maglica.host_worker.hypervisor import Hypervisor
 from maglica.host_worker.inside import files
 from maglica.host_worker.journal import Journal
@@ -184,6 +190,14 @@ def pin(hypervisor: Hypervisor, name: str, where: str, vcpus: dict[str, list[int
         pass
 
 
+def autostart(hypervisor: Hypervisor, name: str, wanted: bool) -> None:
+    """Whether a domain was started together with its host before the job changed that."""
+    try:
+        hypervisor.set_autostart(name, wanted)
+    except Refused:
+        pass  # it is gone
+
+
 def await_transfer(hypervisor: Hypervisor, name: str, uuid: str) -> None:
     """Memory that libvirt was told to write: it does so to the end, and then it is seen what came of the job."""
     if hypervisor.has_domain(uuid) and hypervisor.transfer(name):
@@ -193,7 +207,15 @@ def await_transfer(hypervisor: Hypervisor, name: str, uuid: str) -> None:
 # Safe whatever became of the job: a file that holds its id is no part of what it made in the end, and what is settled
 # is settled as the domain says.
 HARMLESS = frozenset(
-    {"remove_part", "settle_removed", "settle_replaced", "remove_in_guest", "settle_disk", "settle_renamed"}
+    {
+        "remove_part",
+        "settle_removed",
+        "settle_replaced",
+        "remove_in_guest",
+        "settle_disk",
+        "settle_renamed",
+        "settle_volume",
+    }
 )
 
 UNDOS: dict[str, Callable[..., None]] = {
@@ -212,6 +234,7 @@ UNDOS: dict[str, Callable[..., None]] = {
         redefine,
         merge_overlay,
         pin,
+        autostart,
         settle_saved,
         await_transfer,
         settle_snapshot,
@@ -223,6 +246,7 @@ UNDOS: dict[str, Callable[..., None]] = {
         settle_disk,
         settle_renamed,
         settle_name,
+        settle_volume,
         start_again,
     )
 }

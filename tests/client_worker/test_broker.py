@@ -1208,6 +1208,55 @@ def test_a_vm_does_not_live_on_two_hosts(three: Three, ignore: bool) -> None:
     assert asked.job["host"] == "host2"
 
 
+@pytest.mark.parametrize("action", ["vm start", "vm resume", "vm restore", "vm restart", "vm pmwakeup"])
+def test_what_a_vm_of_another_host_has_for_itself_is_asked_before_one_comes_to_life(opened: Open, action: str) -> None:
+    office = opened()
+    one, two = Worker(office, "host1", {"web1": "running"}), Worker(office, "host2", {"db1": "running"})
+    old = Worker(office, "host3")
+    one.hello(features=["lives"])
+    two.hello(features=["lives"])
+    old.hello()
+    mine: dict[str, list[str]] = {"macs": ["52:54:00:00:00:01"], "alone": [], "along": []}
+    one.lives, two.lives = {"web1": mine}, {"db1": mine}
+    asked = office.submit(action, name="web1")
+    office.turn()
+    told = {name: office.questions(name) for name in ("host1", "host2", "host3")}
+    assert [question["args"] for questions in told.values() for question in questions] == [
+        {"room": False, "lives": True}, {"room": False, "lives": True}, {"room": False},
+    ]  # fmt: skip
+    for worker in (one, two, old):
+        worker.answer(told[worker.name][0], worker.survey())
+    office.turn()
+    assert (asked.error.code, "db1 is running on host2, and has the MAC address" in asked.error.message) == (
+        "wrong_state", True,
+    )  # fmt: skip
+    two.vms["db1"] = "shut-off"
+    asked = office.submit(action, name="web1")
+    office.serve(one, two, old)
+    assert asked.job["host"] == "host1"
+
+
+def test_what_brings_nothing_to_life_does_not_ask_for_it(opened: Open) -> None:
+    office = opened()
+    host = Worker(office, "host1", {"web1": "running"})
+    host.hello(features=["lives"])
+    office.submit("vm stop", name="web1")
+    office.turn()
+    assert [question["args"] for question in office.questions("host1")] == [{"room": False}]
+
+
+@pytest.mark.parametrize("lives", [None, [], {"macs": []}, {"macs": [1], "alone": [], "along": []}])
+def test_a_host_that_tells_nonsense_of_what_vms_have_is_named(opened: Open, lives: Any) -> None:
+    office = opened()
+    host = Worker(office, "host1", {"web1": "shut-off"})
+    host.hello(features=["lives"])
+    host.lives = {"web1": lives}
+    asked = office.submit("vm start", name="web1")
+    office.serve(host)
+    assert asked.error.code == "host_down"
+    assert "its answer makes no sense" in asked.error.message
+
+
 def test_a_shortened_name_becomes_the_full_one(three: Three) -> None:
     office, *hosts = three
     asked = office.submit("vm stop", name="db1")

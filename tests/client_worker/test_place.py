@@ -466,3 +466,42 @@ def test_a_vm_that_is_off_everywhere_may_be_brought_to_life_anywhere() -> None:
     fleet = {"host1": survey(domain("twin")), "host2": survey(domain("twin"))}
     for host in fleet:
         place.refuse_double_life("twin", host, place.index(fleet))
+
+
+def holding(name: str, state: str = "shut-off", **lives: list[str]) -> dict[str, Any]:
+    return domain(name, state, lives={"macs": [], "alone": [], "along": [], **lives})
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "state", "words"),
+    [
+        ({"macs": ["m"]}, {"macs": ["x", "m"]}, "running", "the MAC address m"),
+        ({"macs": ["m"]}, {"macs": ["m"]}, "paused", "the MAC address m"),
+        ({"macs": ["m"]}, {"macs": ["m"]}, "shut-off", None),
+        ({"alone": ["d"]}, {"alone": ["d"]}, "running", "its disk d"),
+        ({"alone": ["d"]}, {"along": ["d"]}, "crashed", "its disk d"),
+        ({"along": ["d"]}, {"alone": ["d"]}, "running", "its disk d"),
+        ({"along": ["d"]}, {"along": ["d"]}, "running", None),
+        ({"alone": ["d"]}, {"alone": ["d"]}, "shut-off", None),
+    ],
+)
+def test_nothing_comes_to_life_with_what_one_that_lives_elsewhere_has(
+    mine: dict[str, list[str]], theirs: dict[str, list[str]], state: str, words: str | None
+) -> None:
+    fleet = {"host1": survey(holding("web1", **mine)), "host2": survey(holding("db1", state, **theirs))}
+    if words is None:
+        return place.refuse_contended("web1", "host1", place.lives(fleet))
+    with pytest.raises(Refused) as refused:
+        place.refuse_contended("web1", "host1", place.lives(fleet))
+    assert refused.value.code == "wrong_state"
+    assert refused.value.message == f"web1 cannot live on host1: db1 is {state} on host2, and has {words}"
+    assert "stop that one first" in refused.value.hint
+
+
+def test_what_its_own_host_has_is_looked_at_there_and_a_host_that_cannot_tell_is_believed() -> None:
+    both = survey(holding("web1", macs=["m"]), holding("db1", "running", macs=["m"]))
+    place.refuse_contended("web1", "host1", place.lives({"host1": both}))
+    old = {"host1": survey(domain("web1")), "host2": survey(holding("db1", "running", macs=["m"]))}
+    place.refuse_contended("web1", "host1", place.lives(old))
+    old = {"host1": survey(holding("web1", macs=["m"])), "host2": survey(domain("db1", "running"))}
+    place.refuse_contended("web1", "host1", place.lives(old))

@@ -167,7 +167,7 @@ def test_a_network_that_is_more_than_a_card_is_left_alone(text: str) -> None:
         altering.readdress(facts(**{INTERFACES.replace("/", "__"): text}), request())
 
 
-def test_a_machine_with_two_cards_is_left_alone() -> None:
+def test_of_two_cards_one_has_to_be_said() -> None:
     with pytest.raises(Refused, match="2 network cards"):
         altering.readdress(facts(), GuestRequest("localhost", (MAC, MAC[:-1] + "2"), request().network))
 
@@ -352,7 +352,7 @@ def test_a_saved_state_and_snapshots_are_in_the_way(ward: Ward) -> None:
     connection.lookupByName("web2").snapshotCreateXML("<domainsnapshot><name>s</name></domainsnapshot>", 0)
     assert "it has 1 snapshots" in ward.refusal("vm rename", name="web2", to="db1", customize="none").message
     connection.lookupByName("web1").managedSave(0)
-    assert "its state was saved" in ward.refusal("vm rename", name="web1", to="db1", customize="none").message
+    assert "memory of web1 was saved" in ward.refusal("vm rename", name="web1", to="db1", customize="none").message
 
 
 def test_killed_at_any_step_a_rename_is_done_or_was_never_begun(ward: Ward) -> None:

@@ -147,7 +147,7 @@ def test_what_would_go_on_from_a_saved_state(ward: Ward) -> None:
     ward.hypervisor._connect().lookupByName("web1").managedSave()
     error = ward.refusal("vm set-vcpus", name="web1", vcpus=2)
     assert error.code == "wrong_state"
-    assert "web1 has a saved state" in error.message
+    assert "the memory of web1 was saved" in error.message
 
 
 # ------------------------------------------------------------------------------------------------- set-memory

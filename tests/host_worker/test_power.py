@@ -10,7 +10,7 @@ import pytest
 
 from maglica import declare
 from maglica.config import HostWorkerSection
-from maglica.errors import Failed, Refused
+from maglica.errors import Failed
 from maglica.host_worker import signs, undo
 from maglica.host_worker.domain import domain_xml, saved
 from maglica.host_worker.hypervisor import STATES
@@ -184,17 +184,6 @@ def test_memory_that_no_longer_fits_the_disks_is_worth_nothing(real: Ward, tmp_p
     assert f"its disk {disk} was written after it was saved" in error.message
     assert real.do("vm start", name="web1") == told("running")
     assert not os.path.exists(path)
-
-
-def test_disks_are_not_changed_behind_memory_that_is_kept(real: Ward) -> None:
-    saved.refuse_kept("web1", real.hypervisor)
-    for keeps, lets_go_on in (("vm save", "vm restore"), ("vm managedsave", "vm start")):
-        real.do(keeps, name="web1")
-        with pytest.raises(Refused, match="the memory of web1 was saved") as refused:
-            saved.refuse_kept("web1", real.hypervisor)
-        assert lets_go_on in refused.value.hint
-        real.do(lets_go_on, name="web1")
-        saved.refuse_kept("web1", real.hypervisor)
 
 
 def test_a_file_that_is_gone_or_not_whole_is_not_restored(real: Ward) -> None:

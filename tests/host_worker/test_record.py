@@ -9,7 +9,7 @@ import pytest
 from maglica import declare
 from maglica.declare import Action, Where
 from maglica.errors import Refused
-from maglica.host_worker import jobs, signs
+from maglica.host_worker import jobs, signs, undo
 from maglica.host_worker.domain import record
 from tests.host_worker.test_jobs_vm import Ward, ward
 from tests.host_worker.worlds import IMAGE
@@ -95,6 +95,29 @@ def test_a_crash_after_the_change_is_seen(ward: Ward) -> None:
     assert not signs.seen(nobody, ward.hypervisor)
 
 
+def begin(ward: Ward) -> None:
+    """The next job is one that the journal knows."""
+    ward.journal.begin(f"job{ward.jobs + 1}", 1, "vm set-state", "web2")
+
+
+def shows(ward: Ward) -> bool:
+    """Whether the whole effect of the job at work can be seen."""
+    (kept,) = [entry.sign for entry in ward.journal.entries() if entry.id == ward.work.job]
+    return kept is not None and signs.seen(kept, ward.hypervisor)
+
+
+def test_a_crash_before_something_was_taken_away_is_seen(ward: Ward) -> None:
+    ward.do("vm owner", name="web2", owner="alice")
+    seen = []
+
+    def look() -> None:
+        seen.append(shows(ward))
+
+    begin(ward)
+    ward.do("vm owner", name="web2", owner="", changed=look)
+    assert seen == [False, True]
+
+
 DESTRUCTIVE = [
     action
     for name, action in sorted(declare.load_all().items())
@@ -133,6 +156,53 @@ def test_what_is_retired_is_off_and_stays_off(ward: Ward) -> None:
     assert "vm set-state web2 --state=online" in error.hint
     ward.do("vm set-state", name="web2", state="maintenance")
     assert ward.do("vm start", name="web2")["state"] == "running"
+
+
+def test_what_is_retired_does_not_come_up_with_its_host(ward: Ward) -> None:
+    ward.do("vm autostart", name="web2")
+    told = ward.do("vm set-state", name="web2", state="retired")
+    assert (told["record_state"], told["autostart"], told["changed"]) == ("retired", False, True)
+    assert not ward.hypervisor.autostarts("web2")
+    error = ward.refusal("vm autostart", name="web2")
+    assert (error.code, error.message) == ("wrong_state", "web2 is retired: it is kept, but not started")
+    assert ward.do("vm autostart", name="web2", off=True)["changed"] is False
+    ward.hypervisor.set_autostart("web2", True)  # by somebody else
+    told = ward.do("vm set-state", name="web2", state="retired")
+    assert (told["autostart"], told["changed"], ward.hypervisor.autostarts("web2")) == (False, True, False)
+    assert ward.do("vm set-state", name="web2", state="online")["autostart"] is False
+    assert ward.do("vm autostart", name="web2")["changed"] is True
+    assert ward.do("vm set-state", name="web2", state="maintenance")["autostart"] is True
+
+
+def test_killed_at_any_step_it_is_retired_and_stays_off_or_neither(ward: Ward) -> None:
+    class Killed(BaseException):
+        """As sudden as a power cut."""
+
+    ended = []
+    for at in range(1, 9):
+        ward.do("vm set-state", name="web2", state="online")
+        ward.hypervisor.set_autostart("web2", True)
+        count = 0
+
+        def die(at: int = at) -> None:
+            nonlocal count
+            count += 1
+            if count == at:
+                raise Killed
+
+        begin(ward)
+        try:
+            ward.do("vm set-state", name="web2", state="retired", changed=die)
+        except Killed:
+            if not shows(ward):
+                assert undo.take_back(ward.work.job, ward.journal, ward.hypervisor) == []
+            retired = ward.domain("web2").mark.get("state") == "retired"
+            assert ward.hypervisor.autostarts("web2") is not retired, at
+            ended.append(retired)
+            continue
+        assert ended == [False, False, False, True]
+        return
+    raise AssertionError("it never got through")
 
 
 def test_a_clone_of_it_begins_anew(ward: Ward) -> None:

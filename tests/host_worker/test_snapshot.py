@@ -218,16 +218,6 @@ def test_refusals(ward: Ward, action: str, args: dict[str, Any], code: str, word
     assert error.hint
 
 
-def test_memory_that_was_saved_counts_on_the_disks(ward: Ward) -> None:
-    ward.do("vm managedsave", name="web1")
-    for action, args in (
-        ("snapshot create", {"label": "a"}),
-        ("vm detach-disk", {"target": "vda"}),
-    ):
-        error = ward.refusal(action, name="web1", **args)
-        assert (error.code, "memory of web1 was saved" in error.message) == ("wrong_state", True)
-
-
 def test_a_label_is_used_once(ward: Ward) -> None:
     ward.do("snapshot create", name="web2", label="a")
     error = ward.refusal("snapshot create", name="web2", label="a")

@@ -247,6 +247,25 @@ def test_what_is_not_pinned(ward: Ward, args: dict[str, Any], code: str, words: 
     assert words in error.message
 
 
+@pytest.mark.parametrize("args", [{"vcpus": "0"}, {"emulator": True}])
+def test_killed_before_or_after_it_pinned(ward: Ward, args: dict[str, Any]) -> None:
+    """Its sign is seen when the last thread is where it shall be, and not before."""
+    told: list[bool] = []
+
+    def look() -> None:
+        (kept,) = [entry.sign for entry in ward.journal.entries() if entry.id == ward.work.job]
+        told.append(kept is not None and signs.seen(kept, ward.hypervisor))
+
+    ward.journal.begin(f"job{ward.jobs + 1}", 1, "vm pin", "web1")
+    result = ward.do("vm pin", name="web1", cpus="2,4", apply="live", changed=look, **args)
+    assert told == [False, True]
+    (entry,) = [entry for entry in ward.journal.entries() if entry.id == ward.work.job]
+    assert entry.sign
+    assert entry.sign["result"] == result
+    gone = {**entry.sign, "args": {**entry.sign["args"], "name": "nosuch"}}
+    assert not signs.seen(gone, ward.hypervisor)
+
+
 def test_pinning_is_taken_back(ward: Ward) -> None:
     before = pins(ward, "web1")
     for args in ({"cpus": "0"}, {"cpus": "0", "emulator": True}):

@@ -6,12 +6,22 @@ import importlib.util
 import json
 import os
 import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from maglica.errors import Failed
+from maglica.host_worker import commands, undo
 from maglica.host_worker.disk import volumes
 from maglica.host_worker.disk.modes import Volume
+from maglica.host_worker.domain import domain_xml, renaming
+from maglica.host_worker.domain.renaming import Move
+from maglica.host_worker.hypervisor import Hypervisor
+from tests.host_worker.worlds import world
 
 IMAGE = Volume("vg0", "el9.original", "thin")
 JOB = "1b7q2k0m4z"
@@ -43,6 +53,104 @@ def test_the_commands() -> None:
 
 def test_no_lvm_and_no_volume_is_no_volume() -> None:
     assert volumes.at("/nosuch") is None
+
+
+@pytest.mark.parametrize(
+    ("path", "volume", "pool", "expected"),
+    [
+        (
+            "/dev/vg0/web1-vda", ("vg0", "web1-vda"), None,
+            Move("/dev/vg0/web1-vda", "/dev/vg0/db-1-vda", None, ("vg0", "web1-vda", "db-1-vda")),
+        ),
+        (
+            "/dev/mapper/vg--0-web1--vda", ("vg-0", "web1-vda"), None,
+            Move("/dev/mapper/vg--0-web1--vda", "/dev/mapper/vg--0-db--1--vda", None, ("vg-0", "web1-vda", "db-1-vda")),
+        ),
+        (
+            "/dev/vg0/web1", ("vg0", "web1"), "lvm",
+            Move("/dev/vg0/web1", "/dev/vg0/db-1", ("lvm", "web1", "db-1"), ("vg0", "web1", "db-1")),
+        ),
+        ("/dev/dm-3", ("vg0", "web1"), None, None),
+        ("/dev/vg0/web10", ("vg0", "web10"), None, None),
+        ("/dev/web1/data", ("web1", "data"), None, None),
+    ],
+)  # fmt: skip
+def test_a_volume_that_bears_the_name_follows(
+    path: str, volume: tuple[str, str], pool: str | None, expected: Move | None
+) -> None:
+    assert renaming.volume_move(path, Volume(*volume, None), pool, "web1", "db-1") == expected
+
+
+def test_a_definition_calls_its_volumes_by_their_new_names() -> None:
+    text = """<domain><name>web1</name><devices>
+    <disk type='block'><source dev='/dev/vg0/web1-vda'/></disk>
+    <disk type='volume'><source pool='lvm' volume='web1-vdb'/></disk></devices></domain>"""
+    moved = [
+        renaming.volume_move("/dev/vg0/web1-vda", Volume("vg0", "web1-vda", None), None, "web1", "db1"),
+        renaming.volume_move("/dev/vg0/web1-vdb", Volume("vg0", "web1-vdb", None), "lvm", "web1", "db1"),
+    ]
+    new = renaming.renamed(text, "db1", [move for move in moved if move], {})
+    assert 'dev="/dev/vg0/db1-vda"' in new
+    assert 'pool="lvm" volume="db1-vdb"' in new
+
+
+CONFIG = """global {{ activation = 0 }}
+devices {{ use_devicesfile = 0 global_filter = [ "a|^{device}$|", "r|.*|" ] }}
+backup {{ backup = 0 archive = 0 }}
+"""
+
+
+@pytest.fixture
+def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A real volume group with the volume web1-vda: what LVM writes down of it. Nothing is activated, for which a
+    kernel would need device-mapper.
+    """
+    if os.geteuid() or not shutil.which("lvm") or not os.path.exists("/dev/loop-control"):
+        pytest.skip("needs root, lvm2 and loop devices")
+    disk = tmp_path / "pv.img"
+    with disk.open("wb") as file:
+        file.truncate(64 << 20)
+
+    def run(*argv: str) -> str:
+        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+
+    device = run("losetup", "-f", "--show", str(disk))
+    try:
+        (tmp_path / "lvm.conf").write_text(CONFIG.format(device=device))
+        monkeypatch.setenv("LVM_SYSTEM_DIR", str(tmp_path))
+        name = f"mgtest{os.getpid()}"
+        run("vgcreate", name, device)
+        run("lvcreate", "-an", "-Zn", "-Wn", "-L", "8M", "-n", "web1-vda", name)
+        yield name
+    finally:
+        run("losetup", "-d", device)
+
+
+def test_a_renamed_volume_is_called_as_its_domain_calls_it(group: str, tmp_path: Path) -> None:
+    """LVM is real, the domain is one of the test driver."""
+    known = volumes.uuid(group, "web1-vda")
+    assert known
+    assert volumes.uuid(group, "db1-vda") is None
+    with pytest.raises(Failed, match="lvs nosuch/web1"):
+        volumes.uuid("nosuch", "web1")
+    hypervisor = Hypervisor(world(tmp_path, off=("web1",)))
+    try:
+        uuid = domain_xml.read(hypervisor.definition("web1")).uuid
+        args = {"group": group, "old": "web1-vda", "new": "db1-vda", "volume": known, "uuid": uuid, "job": JOB}
+        undo.UNDOS["settle_volume"](hypervisor, **args)  # killed before it was renamed
+        assert volumes.uuid(group, "web1-vda") == known
+        assert commands.run(volumes.rename(group, "web1-vda", "db1-vda"), timeout=30).exit_status == 0
+        for _ in range(2):
+            undo.UNDOS["settle_volume"](hypervisor, **args)
+            assert (volumes.uuid(group, "web1-vda"), volumes.uuid(group, "db1-vda")) == (known, None)
+        hypervisor.set_mark("web1", {"altered": JOB})  # the definition is the new one
+        for _ in range(2):
+            undo.UNDOS["settle_volume"](hypervisor, **args)
+            assert (volumes.uuid(group, "web1-vda"), volumes.uuid(group, "db1-vda")) == (None, known)
+        undo.UNDOS["settle_volume"](hypervisor, **{**args, "volume": "another"})
+        assert volumes.uuid(group, "db1-vda") == known
+    finally:
+        hypervisor.close()
 
 
 @pytest.mark.slow

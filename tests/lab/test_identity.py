@@ -74,3 +74,29 @@ def test_a_guest_that_was_renamed_and_readdressed_says_so(lab: Lab, cloud: Cloud
         cloud.vm.rename(name="db2.example.jp", to="db3")
     assert json.loads(lab.cli("vm", "info", "db2", "-o", "json").stdout)["item"]["ips"]
     cloud.vm.remove(name="db2.example.jp", force=True)
+
+
+def test_one_card_of_two_gets_an_address_and_gives_it_back(lab: Lab, cloud: Cloud, clean: object) -> None:
+    """The other card asks by DHCP all the time."""
+    cloud.vm.clone(image="tiny.original", hostname="web3", on="host1", start=False, customize="none")
+    cloud.nic.attach(name="web3", network="default")
+    first, second = [nic["mac"] for nic in cloud.vm.info(name="web3")["nics"]]
+    with pytest.raises(MaglicaError, match=f"web3 has 2 network cards: {first}, {second}"):
+        cloud.vm.change_address(name="web3", address="192.168.101.88/24")
+    address = {"name": "web3", "interface": "eth1", "mac": second}
+    told = cloud.vm.change_address(**address, address="192.168.101.88/24")
+    assert (told["changed"], told["guest"]["verified"], told["guest"]["network"]) == (True, True, "ifupdown")
+
+    def leases() -> str:
+        return lab.on("host1", "virsh net-dhcp-leases default")
+
+    cloud.vm.start(name="web3")
+    lab.console("host1", "web3", "maglica-guest:", 120)
+    until(lambda: first in leases(), 60, "the first card has its lease")
+    knock = "timeout 2 bash -c '</dev/tcp/192.168.101.88/9' 2>&1"
+    until(lambda: "refused" in lab.on("host1", knock, check=False), 30, "somebody is there who refuses")
+    assert second not in leases()
+    told = cloud.vm.change_address(**address, address="dhcp", offline=True)
+    assert (told["was"], told["changed"], told["state"]) == ("192.168.101.88", True, "running")
+    until(lambda: second in leases(), 90, "the second card has a lease")
+    cloud.vm.remove(name="web3", force=True)

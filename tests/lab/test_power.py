@@ -155,3 +155,39 @@ def test_what_waits_in_the_definition(lab: Lab, cloud: Cloud, guest: str) -> Non
     assert cloud.vm.autostart(name=guest, off=True)["changed"] is True
     with pytest.raises(MaglicaError, match="no channel for QEMU's guest agent"):
         cloud.vm.pmsuspend(name=guest)
+
+
+TWIN = """<domain type='qemu'><name>{name}</name><memory unit='MiB'>32</memory><os><type>hvm</type></os><devices>
+{disk}<interface type='network'><mac address='{mac}'/><source network='default'/></interface></devices></domain>"""
+
+
+def test_two_that_have_the_same_do_not_live_at_a_time(lab: Lab, cloud: Cloud, guest: str) -> None:
+    """A MAC address on the same host and on the other one; and a disk by another name of the same file."""
+    (mac,) = [nic["mac"] for nic in cloud.vm.info(name=guest)["nics"]]
+    disk = f"<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{POOL}/other-name'/>"
+    disk += "<target dev='vda' bus='virtio'/></disk>"
+    twins = {"twin-here": ("host1", mac, ""), "twin-there": ("host2", mac, "")}
+    twins["twin-disk"] = ("host1", "52:54:00:aa:bb:cc", disk)
+    lab.on("host1", f"ln {POOL}/{guest}.qcow2 {POOL}/other-name")
+    try:
+        for name, (host, own, piece) in twins.items():
+            text = TWIN.format(name=name, mac=own, disk=piece)
+            lab.on(
+                host, f"cat > /tmp/{name}.xml <<'END'\n{text}\nEND\nvirsh define /tmp/{name}.xml; rm /tmp/{name}.xml"
+            )
+            with pytest.raises(Refused) as refused:
+                cloud.vm.start(name=name)
+            what = "has its disk" if piece else f"has the MAC address {mac}"
+            assert what in refused.value.message
+            assert guest in refused.value.message
+            assert refused.value.code == "wrong_state"
+        cloud.vm.suspend(name=guest)
+        lab.on("host2", "virsh start twin-there")
+        with pytest.raises(Refused, match=f"twin-there is running on host2, and has the MAC address {mac}"):
+            cloud.vm.resume(name=guest)
+        lab.on("host2", "virsh destroy twin-there")
+        assert cloud.vm.resume(name=guest)["state"] == "running"
+    finally:
+        lab.on("host1", f"rm {POOL}/other-name")
+        for name, (host, *_) in twins.items():
+            lab.on(host, f"virsh destroy {name}; virsh undefine {name}", check=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from maglica import kinds
 from maglica.actions.vm.clone import check_gateway
 from maglica.declare import Action, Where, action, arg
+from maglica.errors import Refused
 
 
 @action(
@@ -113,10 +114,15 @@ class VmRename(Action):
     example="maglica vm change-address web1.example.jp --address=192.0.2.20/24 --gateway=192.0.2.1 --offline",
 )
 class VmChangeAddress(Action):
-    """Give a VM another static address, in the files of the guest itself."""
+    """Give a network card of a VM another static address, or have it ask by DHCP, in the files of the guest itself."""
 
     name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm")
-    address: str = arg(kinds.INTERFACE, "the address of its network card")
+    address: str = arg(kinds.ADDRESSING, "the address of its network card, or dhcp")
+    mac: str | None = arg(kinds.MAC, "which card, of several; the settings of the others stay", default=None)
+    interface: str | None = arg(
+        kinds.IFNAME, "which card, as the guest calls it, where its files do not name it by its MAC address",
+        default=None,
+    )  # fmt: skip
     gateway: str | None = arg(kinds.IP, "default gateway; as it was by default, where it fits", default=None)
     dns: list[str] | None = arg(kinds.IPS, "name servers; as they were by default", default=None)
     offline: bool = arg(kinds.BOOL, OFFLINE, default=False)
@@ -125,5 +131,8 @@ class VmChangeAddress(Action):
     ignore_missing: bool = arg(kinds.BOOL, "go on although a host does not answer", default=False)
 
     def check(self) -> None:
+        if self.address == kinds.DHCP and (self.gateway is not None or self.dns is not None):
+            told = "vm change-address: --gateway and --dns belong to a static address"
+            raise Refused("wrong_input", told, "the DHCP server tells them; leave them out")
         if self.gateway is not None:
             check_gateway("vm change-address", self.address, self.gateway, "--address")

@@ -20,7 +20,6 @@ from maglica.host_worker.work import Work
 def detach(want: VmDetachDisk, host: Host, work: Work) -> dict[str, Any]:
     subject = plugging.look(want.name, host)
     asked = plugging.places(subject, want.apply)
-    plugging.refuse_saved(subject, host)
     known = subject.either(elements.disks)
     if want.target not in known:
         hint = f"it has {', '.join(sorted(known)) or 'none'}"

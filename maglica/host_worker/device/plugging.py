@@ -50,14 +50,18 @@ class Places(NamedTuple):
         return {"live": self.live, "config": self.config}
 
 
-def look(name: str, host: Host) -> Subject:
-    """The VM of that name; `Refused` for an image, and for a VM without a definition that is stored."""
+def look(name: str, host: Host, *, record_only: bool = False) -> Subject:
+    """The VM of that name; `Refused` for an image, for a VM without a definition that is stored, and while it is off
+    with its memory kept, unless nothing but a record is to be changed.
+    """
     live, config = host.hypervisor.layout(name)
     domain = domain_xml.read(config)
     if domain_xml.is_image(domain, live is not None):
         raise Refused("protected", f"{name} is an image", "its clones get their own devices: `maglica vm clone`")
     if live is not None:
         standing.refuse_transient(name, host)
+    if not record_only:
+        saved.refuse_change(domain, host.hypervisor, runs=live is not None)
     return Subject(domain, live, config)
 
 
@@ -68,13 +72,6 @@ def places(subject: Subject, apply: str) -> Places:
         hint = "use --apply=config, or start it"
         raise Refused("wrong_state", f"{subject.name} is off: nothing of it is live", hint)
     return Places(runs and apply != "config", apply != "live")
-
-
-def refuse_saved(subject: Subject, host: Host) -> None:
-    """Refuse what changes the disks of a VM whose memory was saved: it would go on and write over that."""
-    kept = host.hypervisor.has_managed_save(subject.name) if subject.live is None else False
-    if kept or subject.domain.mark.get(saved.MARK):
-        raise saved.counts_on_disks(subject.name, managed=kept)
 
 
 def unchanged(subject: Subject, host: Host, **told: Any) -> dict[str, Any]:

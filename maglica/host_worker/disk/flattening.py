@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from maglica.errors import Failed, Refused
 from maglica.host_worker.disk import copying, dependants, qcow2
-from maglica.host_worker.domain import domain_xml, look
+from maglica.host_worker.domain import domain_xml, look, saved
 from maglica.host_worker.domain.domain_xml import Domain
 from maglica.host_worker.domain.look import ACTIVE
 from maglica.host_worker.host import Host
@@ -34,6 +34,7 @@ class Flat(NamedTuple):
 def flatten(name: str, host: Host, work: Work, *, bandwidth: int | None) -> dict[str, Any]:
     """`bandwidth`: bytes a second at most."""
     domain, state = domain_xml.read(host.hypervisor.definition(name)), host.hypervisor.state(name)
+    saved.refuse_change(domain, host.hypervisor, runs=state in ACTIVE)
     todo = _look(domain, host)
     if not todo:
         return {"name": name, "host": host.name, "state": state, "changed": False}

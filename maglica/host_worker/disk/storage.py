@@ -38,6 +38,7 @@ class Storage:
         self._promises: dict[str, list[Promise]] = {}
         self._in_use: Counter[str] = Counter()
         self._changing: Counter[str] = Counter()
+        self._coming: set[str] = set()
         self._pools: dict[str, threading.Lock] = {}
 
     # ------------------------------------------------------------------------------------------- what was tried
@@ -128,6 +129,23 @@ class Storage:
         finally:
             with self._lock:
                 self._changing.subtract(paths)
+
+    @contextmanager
+    def bringing_to_life(self, keys: Sequence[str], what: str) -> Iterator[None]:
+        """What a VM that is being started will have for itself (`contention.keys`): no other one is meanwhile that
+        would have it, too.
+        """
+        mine = set(keys)
+        with self._lock:
+            if mine & self._coming:
+                told = f"{what}: another VM that has a disk or a MAC address of it is just being started"
+                raise Refused("locked", told, "look again in a moment which of them runs")
+            self._coming |= mine
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._coming -= mine
 
     def pool(self, name: str) -> threading.Lock:
         """Held by whoever has libvirt or LVM change something in that pool."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from maglica.errors import MaglicaError
+from maglica.errors import Failed, MaglicaError
 from maglica.host_worker import commands
 from maglica.host_worker.disk.modes import Volume
 
@@ -39,6 +39,23 @@ def parse(text: str) -> Volume | None:
         return Volume(str(row["vg_name"]), str(row["lv_name"]), str(row["pool_lv"]) if thin else None)
     except (ValueError, LookupError, TypeError):
         return None
+
+
+def uuid(group: str, name: str) -> str | None:
+    """What a volume is known by whatever it is called; None where there is none of that name. `Failed` when LVM cannot
+    say: that is no answer.
+    """
+    ended = commands.run(["lvs", "--noheadings", "--options", "lv_uuid", "--", f"{group}/{name}"], timeout=TIMEOUT)
+    if ended.exit_status == 0:
+        return ended.stdout.strip() or None
+    if "Failed to find logical volume" in ended.stderr:
+        return None
+    raise Failed("environment_error", f"lvs {group}/{name}: {ended.stderr.strip()}", "look at LVM on that host")
+
+
+def in_mapper(group: str, name: str) -> str:
+    """The node of a volume in /dev/mapper: a hyphen inside of a name is written twice."""
+    return f"/dev/mapper/{group.replace('-', '--')}-{name.replace('-', '--')}"
 
 
 def tag(job: str) -> str:

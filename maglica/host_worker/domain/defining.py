@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from maglica.errors import Failed, MaglicaError, Refused
-from maglica.host_worker.domain import domain_xml, look, qemu_options, remembering, renaming
+from maglica.host_worker.domain import domain_xml, look, qemu_options, remembering, renaming, saved
 from maglica.host_worker.domain.domain_xml import Domain
 from maglica.host_worker.host import Host
 from maglica.host_worker.signs import sign
@@ -48,7 +48,8 @@ def redefine(name: str, text: str, host: Host, work: Work) -> dict[str, Any]:
     old, new = domain_xml.read(old_text), read(name, text)
     if new.uuid not in ("", old.uuid):
         raise Refused("wrong_input", f"{name} has the UUID {old.uuid}, the file says {new.uuid}", "leave it out")
-    if domain_xml.is_image(old, host.hypervisor.state(name) != "shut-off"):
+    runs = host.hypervisor.state(name) != "shut-off"
+    if domain_xml.is_image(old, runs):
         raise Refused("protected", f"{name} is an image", "clones are made of it: what it is stays")
     refuse_used(new, host)
     text = text if new.uuid else renaming.with_uuid(text, old.uuid)
@@ -56,6 +57,7 @@ def redefine(name: str, text: str, host: Host, work: Work) -> dict[str, Any]:
     told = {**_told(domain_xml.read(text), host), "changes": changes, "changed": True}
     if _same(old_text, text):
         return {**told, "changed": False}
+    saved.refuse_change(old, host.hypervisor, runs=runs)
     work.will({"redefine": name, "changes": changes})
     with work.step("redefine"):
         work.undo("redefine", uuid=old.uuid, text=old_text)

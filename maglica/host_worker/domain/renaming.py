@@ -11,6 +11,8 @@ import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from maglica.host_worker.disk import volumes
+from maglica.host_worker.disk.modes import Volume
 from maglica.host_worker.domain.domain_xml import MARK
 
 # What holds a path in a definition, below the elements in which it is the machine's own.
@@ -19,11 +21,14 @@ _CHARACTER_DEVICES = ("serial", "parallel", "console", "channel")
 
 
 class Move(NamedTuple):
-    """A file that follows. `volume`: (pool, old, new) where the definition names it so."""
+    """A file or logical volume that follows. `volume`: (pool, old, new) where the definition names it so. `logical`:
+    (group, old, new) of a logical volume.
+    """
 
     old: str
     new: str
     volume: tuple[str, str, str] | None = None
+    logical: tuple[str, str, str] | None = None
 
     def shown(self) -> dict[str, str]:
         return {"from": self.old, "to": self.new}
@@ -34,6 +39,21 @@ def carried(path: str, old: str, new: str) -> str | None:
     folder, base = os.path.split(path)
     found = re.sub(rf"(?<![A-Za-z0-9]){re.escape(old)}(?![A-Za-z0-9])", lambda _: new, base)
     return os.path.join(folder, found) if found != base else None
+
+
+def volume_move(path: str, volume: Volume, pool: str | None, old: str, new: str) -> Move | None:
+    """How a logical volume follows; None where it does not bear the name, or is called by a node that says none.
+
+    `pool`: the libvirt pool by which the definition calls it.
+    """
+    target = carried(volume.name, old, new)
+    nodes = {f"/dev/{volume.group}/{volume.name}": f"/dev/{volume.group}/{target}"}
+    if target:
+        nodes[volumes.in_mapper(*volume[:2])] = volumes.in_mapper(volume.group, target)
+    if not target or path not in nodes:
+        return None
+    named = (pool, volume.name, target) if pool else None
+    return Move(path, nodes[path], named, (volume.group, volume.name, target))
 
 
 def moves(text: str, disks: Sequence[tuple[str, str | None]], new: str) -> list[Move]:

@@ -56,21 +56,19 @@ def refuse(domain: Domain, disks: Sequence[str]) -> str | None:
     )
 
 
-def refuse_kept(name: str, hypervisor: Hypervisor) -> None:
-    """Refuse what changes the disks of a VM that is off, while its memory is kept: it would write over that."""
-    kept = hypervisor.has_managed_save(name)
-    path = domain_xml.read(hypervisor.definition(name)).mark.get(MARK)
-    if kept or (path and is_whole(path)):
-        raise counts_on_disks(name, managed=kept)
-
-
-def counts_on_disks(name: str, *, managed: bool) -> Refused:
-    """The error for what would change disks that saved memory counts on. `managed`: libvirt keeps it, not a file."""
-    return Refused(
-        "wrong_state",
-        f"the memory of {name} was saved, and counts on its disks as they are",
-        f"`maglica vm {'start' if managed else 'restore'} {name}` lets it go on first",
-    )
+def refuse_change(domain: Domain, hypervisor: Hypervisor, *, runs: bool) -> None:
+    """Every verb that changes the disks or the devices of a VM comes by here: refused while it is off and its memory is
+    kept. That goes on with the devices it had, and writes what it knows of the disks over what somebody else did there.
+    """
+    path = None if runs else domain.mark.get(MARK)
+    managed = not runs and hypervisor.has_managed_save(domain.name)
+    if managed or (path and is_whole(path)):
+        raise Refused(
+            "wrong_state",
+            f"the memory of {domain.name} was saved, and counts on its disks and devices as they are",
+            f"`maglica vm {'start' if managed else 'restore'} {domain.name}` lets it go on first;"
+            f" `maglica vm start {domain.name} --discard` forgets what was saved, and boots",
+        )
 
 
 def forget(hypervisor: Hypervisor, name: str, path: str) -> None:

@@ -10,6 +10,8 @@ import os
 
 from maglica.errors import Failed, MaglicaError
 from maglica.host_worker import commands
+from maglica.host_worker.disk import volumes
+from maglica.host_worker.domain import contention, domain_xml
 from maglica.host_worker.hypervisor import Hypervisor
 
 log = logging.getLogger("maglica.host_worker")
@@ -43,6 +45,16 @@ def settle_renamed(hypervisor: Hypervisor, old: str, new: str, inode: int, uuid:
         pass
 
 
+def settle_volume(hypervisor: Hypervisor, group: str, old: str, new: str, volume: str, uuid: str, job: str) -> None:
+    """A logical volume that was to have another name, known by its own uuid: it is called as its domain calls it."""
+    gone, kept = (old, new) if altered(hypervisor, uuid, job) else (new, old)
+    if volumes.uuid(group, gone) != volume:
+        return
+    ended = commands.run(volumes.rename(group, gone, kept), timeout=volumes.TIMEOUT)
+    if ended.exit_status:
+        raise Failed("environment_error", f"lvrename {group}/{gone} {kept}: {ended.stderr.strip()}")
+
+
 def settle_name(hypervisor: Hypervisor, uuid: str, name: str, text: str, job: str) -> None:
     """A domain that was to have another name: it keeps its own unless the change is to stay."""
     if not altered(hypervisor, uuid, job):
@@ -56,6 +68,9 @@ def start_again(hypervisor: Hypervisor, uuid: str) -> None:
     Nobody can have started it elsewhere by our means meanwhile: the job holds the VM's lock until its end is told.
     """
     try:
+        found = hypervisor.layout_of(uuid)
+        if found and found[0] is None:
+            contention.refuse(domain_xml.read(found[1]).name, found[1], hypervisor)
         hypervisor.start_again(uuid)
     except MaglicaError as error:
         log.warning("the VM %s, which ran before, cannot be started again: %s", uuid, error)

@@ -1,15 +1,16 @@
-"""Before a VM is started: nothing may rest on its disks, and what they rest on has to be as it was."""
+"""Before a VM is started: nothing may rest on its disks, what they rest on has to be as it was, and no other VM that
+lives has its disks or MAC addresses."""
 
 from __future__ import annotations
 
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
-from maglica.errors import Refused
+from maglica.errors import Failed, Refused
 from maglica.host_worker.disk import bases, dependants
-from maglica.host_worker.domain import domain_xml, guarding
+from maglica.host_worker.domain import contention, domain_xml, guarding
 from maglica.host_worker.domain import look as looking
 from maglica.host_worker.domain.domain_xml import Domain
 from maglica.host_worker.host import Host
@@ -17,9 +18,11 @@ from maglica.host_worker.host import Host
 log = logging.getLogger("maglica.host_worker")
 
 
-def look(name: str, host: Host, *, ignore_changed_base: bool, job: str) -> list[str]:
-    """The files that the guest will write to; refused when it must not."""
-    domain = domain_xml.read(host.hypervisor.definition(name))
+def look(name: str, host: Host, *, ignore_changed_base: bool, job: str, text: str | None = None) -> list[str]:
+    """The files that the guest will write to; refused when it must not. `text`: what will run, where that is not the
+    definition."""
+    defined = host.hypervisor.definition(name)
+    domain = domain_xml.read(defined)
     guarding.refuse_image(domain)
     guarding.refuse_retired(domain)
     disks = [source.path for source in looking.sources(host.hypervisor, domain, host.storage)]
@@ -27,13 +30,16 @@ def look(name: str, host: Host, *, ignore_changed_base: bool, job: str) -> list[
     if host.hypervisor.has_files:
         refuse_missing(name, disks)
         _refuse_changed(domain, ignore_changed_base, host, job)
+    contention.refuse(name, text or defined, host.hypervisor)
     return disks
 
 
 def refuse_used(name: str, host: Host) -> None:
-    """Refuse to let a VM go on that has its disks open, when others rest on them by now."""
-    domain = domain_xml.read(host.hypervisor.definition(name))
-    refuse_shared(name, [source.path for source in looking.sources(host.hypervisor, domain, host.storage)], host)
+    """Refuse to let a VM go on that has its disks open, when others rest on them by now, or have them."""
+    text = host.hypervisor.running_definition(name)
+    disks = [source.path for source in looking.sources(host.hypervisor, domain_xml.read(text), host.storage)]
+    refuse_shared(name, disks, host, "cannot go on")
+    contention.refuse(name, text, host.hypervisor, "cannot go on")
 
 
 def refuse_shared(name: str, disks: list[str], host: Host, what: str = "cannot be started") -> None:
@@ -80,9 +86,25 @@ def _refuse_changed(domain: Domain, ignore: bool, host: Host, job: str) -> None:
 
 
 @contextmanager
-def to_be_written(name: str, disks: Sequence[str], host: Host) -> Iterator[None]:
-    """Around the start: no job copies these files meanwhile, and they may be written (again)."""
-    with host.storage.changing(disks, f"{name} cannot be started"):
+def to_be_written(
+    name: str, disks: Sequence[str], host: Host, text: str | None = None, *, lives: bool = True
+) -> Iterator[None]:
+    """Around the start: no job copies these files meanwhile, and they may be written (again). With `lives`, no other VM
+    has come to life with what it has since that was looked at. `text`: what will run, where that is not the definition.
+    """
+    what = f"{name} cannot be started"
+    with host.storage.changing(disks, what), _alone(name, text, host, what) if lives else nullcontext():
         for disk in disks:
             bases.release(disk, unknown=True)
+        yield
+
+
+@contextmanager
+def _alone(name: str, text: str | None, host: Host, what: str) -> Iterator[None]:
+    text = text or host.hypervisor.definition(name)
+    with host.storage.bringing_to_life(contention.keys(text, host.hypervisor), what):
+        try:
+            contention.refuse(name, text, host.hypervisor)
+        except Refused as error:  # something was changed by now
+            raise Failed(error.code, error.message, error.hint) from None
         yield

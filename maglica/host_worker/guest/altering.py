@@ -53,17 +53,23 @@ def rename(facts: GuestFacts, request: GuestRequest) -> Plan:
 
 
 def readdress(facts: GuestFacts, request: GuestRequest) -> Plan:
-    """Another address of the first card. The machine keeps the name that it has: the request's is none of it."""
+    """Another address of a card, or DHCP. The machine keeps the name that it has: the request's is none of it."""
     _refuse_unknown(facts)
     names = facts.text("/etc/hostname").split() or re.findall(
         r"^\s*HOSTNAME=[\"']?([^\s\"']+)", facts.text(SYSCONFIG), re.MULTILINE
     )
     request = replace(request, hostname=names[0]) if names else request
-    _refuse_intricate(facts, request)
-    edits, expected = network.address_part(facts, request)
-    hosts = readdressed_hosts(facts.text(HOSTS), customize.old_names(facts), str(request.network.interface.ip))
-    edits += [WriteFile(HOSTS, hosts)] if hosts else []
-    return _plan(facts, edits, expected, network.network_tool(facts))
+    one_of_several = bool(request.card or request.interface)
+    if not one_of_several:
+        _refuse_intricate(facts, request)
+    done = network.address_part(facts, request)
+    static = request.network.address is not None
+    address = str(request.network.interface.ip) if static else "127.0.1.1"  # Debian's custom
+    old = set(done.was) if one_of_several else None
+    hosts = readdressed_hosts(facts.text(HOSTS), customize.old_names(facts), address, old)
+    edits = [*done.edits, *([WriteFile(HOSTS, hosts)] if hosts else [])]
+    plan = _plan(facts, edits, done.expected, network.network_tool(facts))
+    return replace(plan, was=done.was)
 
 
 def _plan(facts: GuestFacts, edits: list[Edit], expected: list[Expectation] | None = None, tool: str = "none") -> Plan:
@@ -88,12 +94,12 @@ def _refuse_unknown(facts: GuestFacts) -> None:
 def _refuse_intricate(facts: GuestFacts, request: GuestRequest) -> None:
     """What rewrites a clone's network would take away what a grown machine has beside its first card."""
     if len(request.macs) > 1:
-        told = f"it has {len(request.macs)} network cards, and what the others are set to would be lost"
-        raise Refused("environment_error", told, "set the address inside the guest")
+        told = f"it has {len(request.macs)} network cards"
+        raise Refused("ambiguous_name", told, "say which with --mac, or with --interface as the guest calls it")
     for path in facts.find(*network.NETWORK_READ):
         if _MORE.search(facts.text(path)):
             told = f"its network is more than a card ({path}), which would be lost"
-            raise Refused("environment_error", told, "set the address inside the guest")
+            raise Refused("environment_error", told, "--interface=NAME changes that one alone, as the guest calls it")
 
 
 def renamed_hosts(text: str, old: set[str], request: GuestRequest) -> str:
@@ -103,12 +109,15 @@ def renamed_hosts(text: str, old: set[str], request: GuestRequest) -> str:
     return _lines(text, lambda words: [words[0], *_exchanged(words[1:], gone, own)])
 
 
-def readdressed_hosts(text: str, names: set[str], address: str) -> str:
-    """/etc/hosts with the new address in front of the machine's own names; a loopback address stays."""
+def readdressed_hosts(text: str, names: set[str], address: str, old: set[str] | None = None) -> str:
+    """/etc/hosts with the new address in front of the machine's own names; a loopback address stays. `old`: the
+    addresses that are replaced, where others of the machine stay.
+    """
     own = {name for name in names if not name.startswith("localhost")}
 
     def line(words: list[str]) -> list[str]:
         mine = any(word.lower() in own for word in words[1:]) and not words[0].startswith(("127.", "::1"))
+        mine = mine and (old is None or words[0] in old)
         return [address, *words[1:]] if mine and (":" in words[0]) == (":" in address) else words
 
     return _lines(text, line)

@@ -232,7 +232,7 @@ def _work(
         report["machine_id"] = facts.text("/etc/machine-id").strip()
         return {**report, "network": customize.network_tool(facts) if facts.system.family else None}
     plan = PLANS.get(verb, customize.plan)(facts, request)
-    report |= {"network": plan.network, "host_keys": plan.host_keys}
+    report |= {"network": plan.network, "host_keys": plan.host_keys, "was": list(plan.was)}
     if verb in WRITE and (plan.edits or more):
         with steps.step("edit"):
             _apply_all(guest, plan, keys)

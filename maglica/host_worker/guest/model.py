@@ -93,6 +93,8 @@ class GuestRequest:
     root_password_hash: str | None = field(default=None, repr=False)
     custom: Customization = field(default_factory=Customization)
     swap_label: str | None = None  # of the disk that it shall swap to
+    card: str | None = None  # MAC of the one card that a new address is for; its first one by default
+    interface: str | None = None  # what that card is called in the guest
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "macs", tuple(mac.lower() for mac in self.macs))
@@ -131,6 +133,8 @@ class GuestRequest:
             root_password_hash=value["root_password_hash"],
             custom=Customization.from_map(value["custom"]),
             swap_label=value["swap_label"],
+            card=value["card"],
+            interface=value["interface"],
         )
 
 
@@ -385,3 +389,4 @@ class Plan:
     expectations: tuple[Expectation, ...]
     network: str
     host_keys: str
+    was: tuple[str, ...] = ()  # the addresses that a card had before

@@ -11,6 +11,9 @@ import re
 from collections.abc import Callable
 
 from maglica.errors import Refused
+from maglica.host_worker.guest import card
+from maglica.host_worker.guest.card.common import LINKS, Card, Done
+from maglica.host_worker.guest.card.common import of as card_of
 from maglica.host_worker.guest.model import (
     Absent,
     Expectation,
@@ -25,6 +28,7 @@ from maglica.host_worker.guest.net import ifcfg, ifupdown, keyfile, netplan, net
 from maglica.host_worker.guest.net.common import MARK, Part, foreign
 
 RESOLV = "/etc/resolv.conf"
+RESOLVED = "/etc/systemd/resolved.conf.d/maglica.conf"
 RESOLVCONF = ("/sbin/resolvconf", "/usr/sbin/resolvconf")
 DHCLIENT_CONF = ("/etc/dhcp/dhclient.conf", "/etc/dhcp3/dhclient.conf", "/etc/dhclient.conf")
 NET_RULES = ("/etc/udev/rules.d/70-persistent-net.rules*", "/etc/udev/rules.d/z25_persistent-net.rules")
@@ -37,10 +41,20 @@ NETWORK_READ = (
     *keyfile.READ,
     *ifcfg.READ,
     UDEV_RULES,
+    LINKS,
     RESOLV,
     *DHCLIENT_CONF,
 )
-NETWORK_SEE = (*NET_RULES, *ifupdown.SEE, *netplan.SEE, *networkd.SEE, *keyfile.SEE, *ifcfg.SEE, *RESOLVCONF)
+NETWORK_SEE = (*NET_RULES, *ifupdown.SEE, *netplan.SEE, *networkd.SEE, *keyfile.SEE, *ifcfg.SEE, *RESOLVCONF, RESOLVED)
+
+# The address of one card, where others are to stay as they are.
+CARDS: dict[str, Callable[[GuestFacts, GuestRequest, Card], Done]] = {
+    "ifupdown": card.ifupdown.edit,
+    "netplan": card.netplan.edit,
+    "systemd-networkd": card.networkd.edit,
+    "networkmanager": card.keyfile.edit,
+    "ifcfg": card.ifcfg.edit,
+}
 
 TOOLS: dict[str, Callable[[GuestFacts, GuestRequest], Part]] = {
     "ifupdown": ifupdown.edit,
@@ -72,21 +86,32 @@ def plan_network(facts: GuestFacts, request: GuestRequest) -> tuple[str, Part]:
     return tool, (edits, [one for _, some in parts for one in some])
 
 
-def address_part(facts: GuestFacts, request: GuestRequest) -> Part:
-    """The address alone, for a machine that keeps its cards and their names."""
+def address_part(facts: GuestFacts, request: GuestRequest) -> Done:
+    """The address alone, for a machine that keeps its cards and their names; of several, of the one that is meant."""
     tool = network_tool(facts)
-    _refuse_without(tool, request)
-    (cards, expected), (servers, more) = TOOLS[tool](facts, request), _resolver(facts, request, tool)
-    return [*cards, *servers], [*expected, *more]
+    if tool == "none":
+        raise _no_tool("cannot change its address")
+    servers, more = _resolver(facts, request, tool)
+    if facts.has(RESOLVED) and request.network.address is None:
+        servers, more = [Remove(RESOLVED)], [Absent(RESOLVED)]
+    if request.card or request.interface:
+        done = CARDS[tool](facts, request, card_of(request))
+    else:
+        done = Done(*TOOLS[tool](facts, request), ())
+    return Done([*done.edits, *servers], [*done.expected, *more], done.was)
 
 
 def _refuse_without(tool: str, request: GuestRequest) -> None:
     if tool == "none" and request.network.address is not None:
-        raise Refused(
-            "environment_error",
-            "the image has no known network configuration tool, cannot set a static address",
-            "known: ifupdown, netplan, systemd-networkd, NetworkManager, ifcfg files; or leave --ip out",
-        )
+        raise _no_tool("cannot set a static address", "; or leave --ip out")
+
+
+def _no_tool(what: str, more: str = "") -> Refused:
+    return Refused(
+        "environment_error",
+        f"the image has no known network configuration tool, {what}",
+        f"known: ifupdown, netplan, systemd-networkd, NetworkManager, ifcfg files{more}",
+    )
 
 
 def network_tool(facts: GuestFacts) -> str:
@@ -158,7 +183,7 @@ def _resolver(facts: GuestFacts, request: GuestRequest, tool: str) -> Part:
         text += f"search {' '.join(search)}\n" if search else ""
         return [WriteFile(RESOLV, text)], [FileIs(RESOLV, text)]
     if tool == "ifupdown" and "systemd/resolve" in facts.links.get(RESOLV, ""):
-        path = "/etc/systemd/resolved.conf.d/maglica.conf"
+        path = RESOLVED
         text = f"{MARK}[Resolve]\nDNS={' '.join(servers)}\n" + (f"Domains={' '.join(search)}\n" if search else "")
         expected: list[Expectation] = [FileIs(path, text)]
         return [MakeDir(path.rsplit("/", 1)[0]), WriteFile(path, text)], expected

@@ -30,6 +30,19 @@ class Memory(Connection):
         """The same into a file of libvirt's own, from which the next start goes on."""
         self._tell(lambda connection: self._domain(connection, name).managedSave(0), within)
 
+    def saved_definition(self, name: str, path: str | None) -> str | None:
+        """What memory that was saved goes on as: what ran then. Without a path, of the managed save. None where libvirt
+        does not tell.
+        """
+
+        def ask(connection: Any) -> str | None:
+            domain = self._domain(connection, name)
+            if path is None:
+                return or_else(lambda: str(domain.managedSaveGetXMLDesc(0)), None)
+            return or_else(lambda: str(connection.saveImageGetXMLDesc(path, 0)), None)
+
+        return self._ask(ask)
+
     def has_managed_save(self, name: str) -> bool:
         return self._ask(
             lambda connection: bool(or_else(lambda: self._domain(connection, name).hasManagedSaveImage(), 0))

@@ -9,16 +9,13 @@ from maglica.host_worker.hypervisor.connection import STATES, Connection, libvir
 
 
 class Shape(NamedTuple):
-    """A domain as it is: its definition, and what runs of it (None: it is off), as XML. `saved`: its next start goes on
-    from a saved state, whatever the definition says.
-    """
+    """A domain as it is: its definition, and what runs of it (None: it is off), as XML."""
 
     name: str
     uuid: str
     state: str
     stored: str
     live: str | None
-    saved: bool
 
 
 class FileSystem(NamedTuple):
@@ -46,7 +43,6 @@ class Size(Connection):
                 state,
                 str(domain.XMLDesc(flags)),
                 str(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_SECURE)) if domain.isActive() else None,
-                or_else(lambda: bool(domain.hasManagedSaveImage()), False),
             )
 
         return self._ask(ask)

@@ -6,7 +6,7 @@ from typing import Any
 
 from maglica import VERSION, machine
 from maglica.actions.host import HostCheck, HostInfo, HostPing, HostSurvey
-from maglica.host_worker.domain import look
+from maglica.host_worker.domain import contention, look
 from maglica.host_worker.host import Host
 
 
@@ -15,7 +15,9 @@ def host_ping(want: HostPing, host: Host) -> dict[str, Any]:
 
 
 def host_survey(want: HostSurvey, host: Host) -> dict[str, Any]:
-    return look.survey(host.hypervisor, host.settings, host.storage) if want.room else look.roll(host.hypervisor)
+    hypervisor = host.hypervisor
+    told = look.survey(hypervisor, host.settings, host.storage) if want.room else look.roll(hypervisor)
+    return contention.surveyed(told, hypervisor) if want.lives else told
 
 
 def host_check(want: HostCheck, host: Host) -> dict[str, Any]:

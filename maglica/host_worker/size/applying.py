@@ -41,15 +41,10 @@ def wheres(found: Shape, apply: str) -> list[str]:
 
 
 def shape(name: str, host: Host) -> Shape:
-    """What a VM is. Refused for an image, and for what would go on from a saved state."""
+    """What a VM is. Refused for an image, and for what would go on from saved memory, as it was."""
     found = host.hypervisor.shape(name)
     refuse_image(found)
-    if found.saved or saved.MARK in domain_xml.read(found.stored).mark:
-        raise Refused(
-            "wrong_state",
-            f"{name} has a saved state: its next start goes on from that, as large as it was",
-            f"`maglica vm start {name}` or `vm restore` goes on from it, and --discard gives it up",
-        )
+    saved.refuse_change(domain_xml.read(found.stored), host.hypervisor, runs=found.live is not None)
     return found
 
 
@@ -78,5 +73,6 @@ def restart(found: Shape, text: str, want: Offline, disks: list[str], host: Host
     except MaglicaError:
         if hypervisor.state(name) not in ACTIVE:
             hypervisor.redefine(found.uuid, found.stored)
-            hypervisor.start(name)
+            with starting.to_be_written(name, disks, host):
+                hypervisor.start(name)
         raise

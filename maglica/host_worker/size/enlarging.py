@@ -14,7 +14,7 @@ from maglica.actions.vm.size import VmSetDisk
 from maglica.errors import MaglicaError, Refused
 from maglica.host_worker.disk import dependants, qcow2, volumes
 from maglica.host_worker.disk.modes import Source
-from maglica.host_worker.domain import domain_xml, look, saved
+from maglica.host_worker.domain import domain_xml, look
 from maglica.host_worker.guest import disk as guest_disk
 from maglica.host_worker.guest.disk import Disk, Terms
 from maglica.host_worker.host import Host
@@ -44,8 +44,6 @@ def enlarge(want: VmSetDisk, host: Host, work: Work) -> Value:
         raise Refused("environment_error", f"{host.name} has no real disks to make larger")
     if found.live is not None:
         _refuse_live(found, facts)
-    else:
-        saved.refuse_kept(found.name, host.hypervisor)
     will = {"grow disk": facts.target, "path": facts.path, "size_bytes": size, "before_bytes": facts.capacity}
     work.will({**will, "state": found.state, "file system": want.grow})
     with host.storage.changing([facts.path], f"disk {facts.target} of {want.name} cannot grow"):

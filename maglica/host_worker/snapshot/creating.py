@@ -24,7 +24,6 @@ AGENT_WITHIN = 5  # seconds that the agent has for a word
 def create(want: SnapshotCreate, host: Host, work: Work) -> dict[str, Any]:
     hypervisor = host.hypervisor
     subject = plugging.look(want.name, host)
-    plugging.refuse_saved(subject, host)
     label = want.label or time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     known = {one.label: one for one in files.all_of(hypervisor, want.name)}
     if label in known:

@@ -19,7 +19,7 @@ from maglica.host_worker.work import Work
 
 def remove(want: SnapshotRemove, host: Host, work: Work) -> dict[str, Any]:
     hypervisor = host.hypervisor
-    subject = plugging.look(want.name, host)
+    subject = plugging.look(want.name, host, record_only=want.metadata_only)
     known = {one.label: one for one in files.all_of(hypervisor, want.name)}
     told = {"name": want.name, "host": host.name, "label": want.label}
     if want.label not in known:
@@ -27,7 +27,6 @@ def remove(want: SnapshotRemove, host: Host, work: Work) -> dict[str, Any]:
     below = model.below(want.label, list(known.values()))
     doomed = [*(below if want.children else []), want.label]
     if not want.metadata_only:
-        plugging.refuse_saved(subject, host)
         for label in doomed:
             _refuse(want, known[label], list(known.values()), doomed, host)
     work.will({"remove": doomed, "of": want.name, "metadata_only": want.metadata_only})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import xml.etree.ElementTree as ET
 from typing import Any
 
 from maglica.actions.snapshot import SnapshotRevert
@@ -22,7 +23,6 @@ from maglica.host_worker.work import Work
 def revert(want: SnapshotRevert, host: Host, work: Work) -> dict[str, Any]:
     hypervisor = host.hypervisor
     subject = plugging.look(want.name, host)
-    plugging.refuse_saved(subject, host)
     one = chosen(want.name, want.label, host)
     if why := planning.reverting(one, hypervisor.libvirt_release()):
         raise Refused(
@@ -42,14 +42,15 @@ def revert(want: SnapshotRevert, host: Host, work: Work) -> dict[str, Any]:
                 "protected", f"{want.name} cannot go back: {other.domain or other.path} rests on its disk {other.base}",
                 "flatten or remove that one first",
             )  # fmt: skip
+    text = _machine(want, host)
     starts = want.state != "same" or one.memory or one.state in ("running", "paused")
     if starts and subject.live is None:
-        starting.look(want.name, host, ignore_changed_base=False, job=work.job)
+        starting.look(want.name, host, ignore_changed_base=False, job=work.job, text=text)
     work.will({"revert": want.name, "to": want.label, "made_at": one.created_at, "state": want.state, "starts": starts})
     told = {"name": want.name, "host": host.name, "label": want.label, "state": None, "changed": True}
     was = hypervisor.current_snapshot(want.name) == want.label
     seen = None if was else sign("is_current_snapshot", told, uuid=subject.uuid, label=want.label)
-    with starting.to_be_written(want.name, paths, host), work.step("revert", sign=seen):
+    with starting.to_be_written(want.name, paths, host, text, lives=starts), work.step("revert", sign=seen):
         work.point_of_no_return()
         hypervisor.revert_to_snapshot(want.name, want.label, state=want.state, force=want.force, within=work.left)
     return {**told, "state": hypervisor.state(want.name)}
@@ -63,6 +64,15 @@ def chosen(name: str, label: str, host: Host) -> Snapshot:
         hint = f"it has {', '.join(sorted(one.label for one in found)) or 'none'}"
         raise Refused("unknown_entity", f"{name} has no snapshot {label}", hint)
     return one
+
+
+def _machine(want: SnapshotRevert, host: Host) -> str | None:
+    """What the VM was when that snapshot was made, and will be again; None where libvirt has not kept it."""
+    for label, text in host.hypervisor.snapshots(want.name):
+        kept = ET.fromstring(text).find("domain")
+        if label == want.label and kept is not None:
+            return ET.tostring(kept, encoding="unicode")
+    return None
 
 
 def _refuse_lost(want: SnapshotRevert, one: Snapshot, host: Host) -> None:

@@ -28,7 +28,7 @@ ADDRESS_KEYS = re.compile(
 )
 
 
-def _vars(text: str) -> dict[str, str]:
+def values_of(text: str) -> dict[str, str]:
     found = re.findall(r"^\s*(?:export\s+)?([A-Za-z_]\w*)=(.*)$", text, re.MULTILINE)
     return {key: value.strip().strip("\"'") for key, value in found}
 
@@ -40,7 +40,7 @@ def cards(facts: GuestFacts) -> list[str]:
         name = path.rsplit("/ifcfg-", 1)[1]
         if path not in facts.files or name.endswith((".bak", ".old", ".orig", ".rpmsave", ".rpmnew", "~")):
             continue
-        values = _vars(facts.text(path))
+        values = values_of(facts.text(path))
         kind = values.get("TYPE", "Ethernet").lower()
         if kind == "ethernet" and not VIRTUAL.match(values.get("DEVICE", name)):
             found.append(path)
@@ -64,8 +64,8 @@ def edit(facts: GuestFacts, request: GuestRequest) -> Part:
 
 def _stale(facts: GuestFacts, paths: list[str], request: GuestRequest) -> list[str]:
     """Bridges and the like that hold an address of the old machine, and the routes that went with an address."""
-    others = [path for path in _others(facts, paths) if "IPADDR" in _vars(facts.text(path))]
-    was_static = bool(others) or any("IPADDR" in _vars(facts.text(path)) for path in paths)
+    others = [path for path in _others(facts, paths) if "IPADDR" in values_of(facts.text(path))]
+    was_static = bool(others) or any("IPADDR" in values_of(facts.text(path)) for path in paths)
     if was_static or request.network.address is not None:
         return [*others, *facts.find(f"{DIRECTORY}/route*-*", f"{DIRECTORY}/rule*-*")]
     return []
@@ -85,18 +85,18 @@ def _new_file(facts: GuestFacts) -> str:
 
 def _text(path: str, old: str, facts: GuestFacts, request: GuestRequest, *, first: bool) -> str:
     """The file without what binds it to the old card; address settings replaced unless they are a working DHCP."""
-    values = _vars(old)
+    values = values_of(old)
     name = path.rsplit("/ifcfg-", 1)[1]
     static = first and request.network.address is not None
-    keep = [line for line in old.splitlines() if not CARD_KEYS.match(_key(line))]
+    keep = [line for line in old.splitlines() if not CARD_KEYS.match(key_of(line))]
     new: list[str] = []
     useless = first and (not _asks_dhcp(values, facts) or values.get("ONBOOT", "yes").lower() == "no")
     if static or useless or "IPADDR" in values:
-        keep = [line for line in keep if not ADDRESS_KEYS.match(_key(line))]
-        new = [*(_static(request) if static else ["BOOTPROTO=dhcp"]), "ONBOOT=yes"]
+        keep = [line for line in keep if not ADDRESS_KEYS.match(key_of(line))]
+        new = [*(static_lines(request) if static else ["BOOTPROTO=dhcp"]), "ONBOOT=yes"]
     if not static and ("DHCP_HOSTNAME" in values or (facts.system.distro != "fedora" and facts.system.major <= 6)):
         # network-scripts send a name only when told so; NetworkManager always does.
-        keep = [line for line in keep if _key(line) != "DHCP_HOSTNAME"]
+        keep = [line for line in keep if key_of(line) != "DHCP_HOSTNAME"]
         new.append(f"DHCP_HOSTNAME={request.short_name}")
     if "DEVICE" not in values:
         new.insert(0, f"HWADDR={request.macs[0]}" if name == "net0" and request.macs else f"DEVICE={name}")
@@ -109,11 +109,11 @@ def _asks_dhcp(values: dict[str, str], facts: GuestFacts) -> bool:
     """By DHCP, itself or through the bridge or bond it belongs to."""
     above = values.get("BRIDGE") or values.get("MASTER")
     if above:
-        values = _vars(facts.text(f"{DIRECTORY}/ifcfg-{above}"))
+        values = values_of(facts.text(f"{DIRECTORY}/ifcfg-{above}"))
     return values.get("BOOTPROTO", "").lower() == "dhcp" and "IPADDR" not in values
 
 
-def _static(request: GuestRequest) -> list[str]:
+def static_lines(request: GuestRequest) -> list[str]:
     network = request.network
     at = network.interface
     lines = ["BOOTPROTO=none"]
@@ -128,5 +128,5 @@ def _static(request: GuestRequest) -> list[str]:
     return lines + [f"DNS{at}={server}" for at, server in enumerate(network.dns, 1)]
 
 
-def _key(line: str) -> str:
+def key_of(line: str) -> str:
     return line.split("=", 1)[0].removeprefix("export ").strip()

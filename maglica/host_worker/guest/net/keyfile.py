@@ -69,11 +69,11 @@ def _profile(at: int, request: GuestRequest) -> str:
     lines = ["[connection]", f"id=net{at}", f"uuid={own_id}", "type=ethernet", ""]
     lines += ["[ethernet]", f"mac-address={mac.upper()}", ""]
     network = None if at else request.network
-    lines += ["[ipv4]", *_addresses(network, 4), "", "[ipv6]", *_addresses(network, 6)]
+    lines += ["[ipv4]", *addresses(network, 4), "", "[ipv6]", *addresses(network, 6)]
     return MARK + "\n".join(lines) + "\n"
 
 
-def _addresses(network: Network | None, version: int) -> list[str]:
+def addresses(network: Network | None, version: int) -> list[str]:
     if network is None or network.address is None:
         return ["method=auto"]
     if network.interface.version == version:

@@ -49,11 +49,11 @@ def _text(request: GuestRequest, renderer: str | None) -> str:
             # A boot must not wait for a card that may have no cable.
             lines += ["      dhcp4: true", "      optional: true"]
         else:
-            lines += [f"      {line}" for line in _card(request)]
+            lines += [f"      {line}" for line in card_lines(request)]
     return MARK + "\n".join(lines) + "\n"
 
 
-def _card(request: GuestRequest) -> list[str]:
+def card_lines(request: GuestRequest) -> list[str]:
     network = request.network
     if network.address is None:
         return ["dhcp4: true"]

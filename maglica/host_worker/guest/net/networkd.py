@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from maglica.host_worker.guest.model import Absent, Edit, GuestFacts, GuestRequest, Link, MakeDir, Remove
+from maglica.host_worker.guest.model import Absent, Edit, GuestFacts, GuestRequest, Link, MakeDir, Network, Remove
 from maglica.host_worker.guest.net.common import MARK, VIRTUAL, Part, foreign, kept, settings, write
 
 DIRECTORY = "/etc/systemd/network"
@@ -69,12 +69,16 @@ def _text(mac: str, request: GuestRequest, *, first: bool) -> str:
     lines = ["[Match]", f"MACAddress={mac}", ""]
     if not first:
         return MARK + "\n".join([*lines, "[Link]", "RequiredForOnline=no", "", "[Network]", "DHCP=yes"]) + "\n"
-    lines.append("[Network]")
-    if network.address is None:
-        lines += ["DHCP=yes", "", "[DHCP]", "SendHostname=yes"]
-    else:
-        lines.append(f"Address={network.address}")
-        lines += [f"Gateway={network.gateway}"] if network.gateway else []
-        lines += [f"DNS={server}" for server in network.dns]
-        lines += [f"Domains={' '.join(network.search)}"] if network.search else []
+    lines += ["[Network]", *network_lines(network)]
+    lines += ["", "[DHCP]", "SendHostname=yes"] if network.address is None else []
     return MARK + "\n".join(lines) + "\n"
+
+
+def network_lines(network: Network) -> list[str]:
+    """What [Network] says of an address."""
+    if network.address is None:
+        return ["DHCP=yes"]
+    lines = [f"Address={network.address}"]
+    lines += [f"Gateway={network.gateway}"] if network.gateway else []
+    lines += [f"DNS={server}" for server in network.dns]
+    return lines + ([f"Domains={' '.join(network.search)}"] if network.search else [])

@@ -35,12 +35,16 @@ def vm_change_address(want: VmChangeAddress, host: Host, work: Work) -> dict[str
 
 
 def vm_set_state(want: VmSetState, host: Host, work: Work) -> dict[str, Any]:
-    """A crash in the middle leaves the old word or the new one."""
+    """A crash in the middle leaves the old word or the new one, and the autostart that goes with it."""
     state = host.hypervisor.state(want.name)
-    if want.state == record.RETIRED and state in ACTIVE:
+    retires = want.state == record.RETIRED
+    if retires and state in ACTIVE:
         hint = "stop it first: what is retired is kept, and does not run"
         raise Refused("wrong_state", f"{want.name} is {state}", hint)
-    return _say(want.name, lambda mark: record.with_state(mark, want.state), host, work)
+    starts = host.hypervisor.autostarts(want.name)
+    more = {"autostart": starts and not retires}
+    ends = starts and retires
+    return _say(want.name, lambda mark: record.with_state(mark, want.state), host, work, more, end_autostart=ends)
 
 
 def vm_protect(want: VmProtect, host: Host, work: Work) -> dict[str, Any]:
@@ -73,15 +77,28 @@ def vm_owner(want: VmOwner, host: Host, work: Work) -> dict[str, Any]:
     return _say(want.name, lambda mark: record.with_owner(mark, want.owner), host, work)
 
 
-def _say(name: str, edit: Callable[[dict[str, str]], dict[str, str]], host: Host, work: Work) -> dict[str, Any]:
-    """Change the mark, of what runs too: one order, which libvirt obeys wholly or not at all."""
+def _say(
+    name: str, edit: Callable[[dict[str, str]], dict[str, str]], host: Host, work: Work,
+    more: dict[str, Any] | None = None, *, end_autostart: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Change the mark, of what runs too: one order, which libvirt obeys wholly or not at all. `more`: for the result;
+    `end_autostart`: the VM is not to come up with its host any more either.
+    """
     domain = domain_xml.read(host.hypervisor.definition(name))
     new = edit(domain.mark)
     before, after = record.told(domain.mark), record.told(new)
-    told = {"name": name, "host": host.name, **after, "changed": new != domain.mark}
-    if new == domain.mark:
+    told = {"name": name, "host": host.name, **after, **(more or {}), "changed": new != domain.mark or end_autostart}
+    if not told["changed"]:
         return told
-    work.will({"name": name, "record": {key: after[key] for key in after if after[key] != before[key]}})
-    with work.step("record", sign=sign("marked", told, uuid=domain.uuid, mark=new)):
-        host.hypervisor.set_mark(name, new)
+    plan: dict[str, Any] = {"name": name, "record": {key: after[key] for key in after if after[key] != before[key]}}
+    work.will({**plan, **({"autostart": "off"} if end_autostart else {})})
+    if end_autostart:
+        ended = sign("autostarts", told, name=name, wanted=False) if new == domain.mark else None
+        with work.step("autostart", sign=ended):
+            work.undo("autostart", name=name, wanted=True)
+            host.hypervisor.set_autostart(name, False)
+    if new != domain.mark:
+        gone = sorted(domain.mark.keys() - new.keys())
+        with work.step("record", sign=sign("marked", told, uuid=domain.uuid, mark=new, gone=gone)):
+            host.hypervisor.set_mark(name, new)
     return told

@@ -6,7 +6,7 @@ from typing import Any
 
 from maglica.actions.vm.power import VmAutostart, VmDestroy, VmRestart, VmStart, VmStop
 from maglica.errors import Refused
-from maglica.host_worker.domain import differing, domain_xml, readiness, saved, standing, starting, stopping
+from maglica.host_worker.domain import differing, domain_xml, guarding, readiness, saved, standing, starting, stopping
 from maglica.host_worker.domain.look import ACTIVE
 from maglica.host_worker.host import Host
 from maglica.host_worker.signs import sign
@@ -26,16 +26,18 @@ def vm_start(want: VmStart, host: Host, work: Work) -> dict[str, Any]:
         work.will({"wait for": want.wait})
         wait = readiness.prepare(want.wait, want.wait_timeout, want.name, host)
         return {**_unchanged(want.name, state), **_waited(wait, host, work)}
-    disks = starting.look(want.name, host, ignore_changed_base=want.ignore_changed_base, job=work.job)
+    kept = host.hypervisor.has_managed_save(want.name)
+    # What goes on does so with the devices that it had.
+    text = host.hypervisor.saved_definition(want.name, None) if kept and not want.discard else None
+    disks = starting.look(want.name, host, ignore_changed_base=want.ignore_changed_base, job=work.job, text=text)
     domain = domain_xml.read(host.hypervisor.definition(want.name))
     old = domain.mark.get(saved.MARK) if want.discard else saved.refuse(domain, disks)
-    kept = host.hypervisor.has_managed_save(want.name)
     how: dict[str, Any] = {"restored": True} if kept and not want.discard else {}
     forgotten = {"forget": old} if old else {}
     work.will({"start": want.name, **how, **forgotten, **({"wait for": want.wait} if want.wait else {})})
     wait = readiness.prepare(want.wait, want.wait_timeout, want.name, host)
     shown = None if wait else _runs(want.name, host)
-    with starting.to_be_written(want.name, disks, host), work.step("start", sign=shown):
+    with starting.to_be_written(want.name, disks, host, text), work.step("start", sign=shown):
         work.point_of_no_return()
         host.hypervisor.start(want.name, fresh=kept and want.discard)
     if old:  # a later start would forget it as well: what runs now has written to the disks
@@ -91,9 +93,11 @@ def vm_destroy(want: VmDestroy, host: Host, work: Work) -> dict[str, Any]:
 def vm_autostart(want: VmAutostart, host: Host, work: Work) -> dict[str, Any]:
     """A crash in the middle leaves it as it was or as it shall be."""
     told = {"name": want.name, "host": host.name, "autostart": not want.off}
+    domain = domain_xml.read(host.hypervisor.definition(want.name))
+    if not want.off:
+        guarding.refuse_retired(domain)
     if host.hypervisor.autostarts(want.name) is not want.off:
         return {**told, "changed": False}
-    domain = domain_xml.read(host.hypervisor.definition(want.name))
     if domain_xml.is_image(domain, False) and not want.off:
         raise Refused("protected", f"{want.name} is an image", "images are cloned, not started")
     standing.refuse_transient(want.name, host)

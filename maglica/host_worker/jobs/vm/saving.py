@@ -59,7 +59,8 @@ def vm_restore(want: VmRestore, host: Host, work: Work) -> dict[str, Any]:
         raise Refused("wrong_state", f"{want.name} is {state}", "only a VM that is shut off can be restored")
     domain = domain_xml.read(hypervisor.definition(want.name))
     path = _file_of(domain, host)
-    disks = starting.look(want.name, host, ignore_changed_base=False, job=work.job)
+    text = hypervisor.saved_definition(want.name, path)
+    disks = starting.look(want.name, host, ignore_changed_base=False, job=work.job, text=text)
     written = saved.written_since(path, disks)
     if written:
         raise Refused(
@@ -71,7 +72,7 @@ def vm_restore(want: VmRestore, host: Host, work: Work) -> dict[str, Any]:
     states = ["paused"] if want.paused else RUNS[:2]
     result = {"name": want.name, "host": host.name, "state": states[0], "changed": True}
     shown = sign("is_in", result, name=want.name, states=states)
-    with starting.to_be_written(want.name, disks, host), work.step("restore", sign=shown):
+    with starting.to_be_written(want.name, disks, host, text), work.step("restore", sign=shown):
         work.point_of_no_return()
         transfer(partial(hypervisor.restore, path, work.left, paused=want.paused), want.name, host, work)
     with work.step("forget the file", sign=shown):

@@ -43,8 +43,7 @@ def _tune(
     name: str, kind: str, device: str | None, given: list[str], apply: str, host: Host, work: Work
 ) -> dict[str, Any]:
     hypervisor = host.hypervisor
-    found = hypervisor.shape(name)
-    applying.refuse_image(found)
+    found = applying.shape(name, host)
     wheres = applying.wheres(found, apply)
     own = _device(found, kind, device)
     now = {where: hypervisor.tuning(name, kind, own, where) for where in wheres}
@@ -90,8 +89,7 @@ def _device(found: Shape, kind: str, device: str | None) -> str | None:
 def vm_pin(want: VmPin, host: Host, work: Work) -> dict[str, Any]:
     """A crash in the middle leaves it pinned as it was, or as it shall be."""
     hypervisor = host.hypervisor
-    found = hypervisor.shape(want.name)
-    applying.refuse_image(found)
+    found = applying.shape(want.name, host)
     if want.emulator and want.vcpus != "all":
         told = f"--emulator is about QEMU's own threads: --vcpus={want.vcpus} would do nothing"
         raise Refused("wrong_input", told, "leave out one or the other")
@@ -118,7 +116,12 @@ def vm_pin(want: VmPin, host: Host, work: Work) -> dict[str, Any]:
     for where, one in todo.items():
         old = {str(number): pinned for number, pinned in one["old"].items()}
         work.undo("pin", name=want.name, where=where, vcpus=old, emulator=one["emulator"])
-    with work.step("pin"):
+    wanted = {
+        where: {"vcpus": dict.fromkeys(map(str, one["old"]), one["goal"]),
+                "emulator": one["goal"] if want.emulator else None}
+        for where, one in todo.items()
+    }  # fmt: skip
+    with work.step("pin", sign=sign("is_pinned", result, name=want.name, wanted=wanted)):
         for where, one in todo.items():
             aim: list[int] = one["goal"]
             hypervisor.pin(want.name, where, dict.fromkeys(one["old"], aim), aim if want.emulator else None)
