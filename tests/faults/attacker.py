@@ -3,8 +3,8 @@
     python -m tests.faults.attacker ATTACK --port=5556 [--seconds=5] [--peers=1] [--watch=PID --stop-at=600]
 
 It says on stdout, as one JSON line at its end, what it did: bytes sent, connections made, connections that the other
-side closed, and the most memory that the watched process held meanwhile. `--watch` and `--stop-at` end it when that process has grown to so many MiB: an attack that succeeds must
-not take the machine with it.
+side closed, and the most memory that the watched process held meanwhile. `--watch` and `--stop-at` end it when that
+process has grown to so many MiB: an attack that succeeds must not take the machine with it.
 
 Without keys it speaks by itself, because libzmq sends nothing of a message before its last part was given to it. With
 `--key=FILE` libzmq does it, and a message without an end is one of 1.3 GB, whose parts share one buffer.
