@@ -106,7 +106,7 @@ def _plan(want: VmClone, host: Host, job: str) -> tuple[ClonePlan, list[Extra], 
     extras.refuse_networks(want, image, hypervisor.networks() if want.networks else [])
     _refuse_taken_files(todo, more, host)
     if want.customize == "cloud-init":
-        seeding.refuse(want, todo, host)
+        seeding.refuse(want, todo, image.mark, host)
     if want.format and os.path.lexists(exporting.path(want, host)):
         raise Refused(
             "already_exists", f"the file {exporting.path(want, host)} exists", "remove it, or choose another --hostname"
