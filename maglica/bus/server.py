@@ -167,7 +167,7 @@ class Server:
         version, number, _, address, _, mechanism, *credentials = asked[split:]
         public = ""
         if mechanism == b"CURVE" and credentials and self._gate:
-            public = z85.encode(credentials[0]).decode()  # type: ignore[no-untyped-call]
+            public = z85.encode(credentials[0]).decode()
             good = self._gate.admits(public, address.decode(errors="replace"))
         else:
             good = self._key is None
@@ -209,7 +209,7 @@ def _frames(socket: zmq.Socket[bytes], at_most: int) -> Iterable[zmq.Frame]:
 def _property(frame: zmq.Frame, name: str) -> str:
     """What is known of the peer that sent a frame; '' where there is nothing (an open bus)."""
     try:
-        return str(frame.get(name))  # type: ignore[arg-type]
+        return str(frame.get(name))
     except zmq.ZMQError:
         return ""
 
