@@ -100,6 +100,7 @@ def _plan(want: VmClone, host: Host, job: str) -> tuple[ClonePlan, list[Extra], 
         order=host.settings.clone_modes,
         emulated=host.acceleration == "tcg",
         files=hypervisor.has_files,
+        thin_limit=host.settings.thin_limit,
     )
     folder = next((pool["path"] for pool in pools if pool["name"] == todo.pool), None)
     more = extras.plan(want, image, todo, folder, hypervisor.has_files)
