@@ -80,6 +80,11 @@ class HostWorkerSection(Record):
         "what --mode=auto tries, in this order; what is left out has to be asked for",
         default=["reflink", "linked", "thin", "full"],
     )
+    thin_limit: float = arg(
+        kinds.number(1, 100),
+        "how full, in percent, a thin pool or its metadata may be to take another clone",
+        default=90.0,
+    )
     customize_timeout: float = arg(kinds.DURATION, "how long the work inside a guest's disks may take", default=600.0)
     warm_appliances: int = arg(
         kinds.integer(0, 16),

@@ -33,17 +33,19 @@ TRANSLATED_MIB = 64
 AGENT = "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
 
 
-def domain(name: str, memory_mib: int, vcpus: int, disks: Sequence[str], *, agent: bool = False) -> str:
+def domain(
+    name: str, memory_mib: int, vcpus: int, disks: Sequence[str], *, agent: bool = False, machine: str = "pc"
+) -> str:
     """A guest for emulation, with its console at a pty and in a log file that `console_log` names.
 
-    `disks` are paths of qcow2 files: vda, vdb, …; `agent` adds a channel for QEMU's guest agent.
+    `disks` are paths of qcow2 files: vda, vdb, …; `agent` adds a channel for QEMU's guest agent; `machine` is QEMU's.
     """
     targets = "".join(_disk(path, f"vd{chr(ord('a') + number)}") for number, path in enumerate(disks))
     return f"""<domain type='qemu'>
   <name>{escape(name)}</name>
   <memory unit='MiB'>{memory_mib}</memory>
   <vcpu>{vcpus}</vcpu>
-  <os><type arch='x86_64' machine='pc'>hvm</type><boot dev='hd'/></os>
+  <os><type arch='x86_64' machine='{machine}'>hvm</type><boot dev='hd'/></os>
   <features><acpi/><apic/><tcg><tb-cache unit='MiB'>{TRANSLATED_MIB}</tb-cache></tcg></features>
   <clock offset='utc'/>
   <on_poweroff>destroy</on_poweroff>

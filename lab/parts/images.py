@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import debian, definitions, host, kernel, tiny
+from . import cloud, debian, definitions, host, kernel, tiny
 from .names import Host, Lab, cache_folder
 from .shell import LabError
 
 POOL = "/var/lib/libvirt/images"
 TINY_SOURCES = ("cpio", "disk", "kernel", "tiny")
 DEBIAN_SOURCES = ("cpio", "disk", "kernel", "debian")
+CLOUD_SOURCES = (*DEBIAN_SOURCES, "cloud")
 Builder = Callable[[Path, Path], None]  # (the qcow2 to make, the cache folder)
 
 
@@ -37,6 +38,7 @@ class Image:
     vcpus: int
     disks: Sequence[Disk]
     agent: bool = False  # whether it has a channel for QEMU's guest agent
+    machine: str = "pc"  # QEMU's: another one has other buses
 
 
 def known() -> dict[str, Image]:
@@ -55,7 +57,19 @@ def known() -> dict[str, Image]:
         "debian": Image(
             debian.image_name(), 256, 1, [Disk("", debian.build, DEBIAN_SOURCES, debian.inputs)], agent=True
         ),
+        "cloud": Image(
+            debian.image_name().replace(".original", "-cloud.original"),
+            256,
+            1,
+            [Disk("", _build_cloud, CLOUD_SOURCES, debian.inputs)],
+            agent=True,
+            machine="q35",
+        ),
     }
+
+
+def _build_cloud(target: Path, cache: Path) -> None:
+    cloud.build(target, cache, built("debian")[0])
 
 
 def chosen(word: str) -> Image:
@@ -126,6 +140,8 @@ def install(lab: Lab, target: Host, word: str) -> None:
             lab, target, "cp", "--reflink=auto", "--sparse=always", str(source), f"{POOL}/{name}", limit=600
         )
         paths.append(f"{POOL}/{name}")
-    xml = definitions.domain(image.domain, image.memory_mib, image.vcpus, paths, agent=image.agent)
+    xml = definitions.domain(
+        image.domain, image.memory_mib, image.vcpus, paths, agent=image.agent, machine=image.machine
+    )
     host.define(lab, target, "", image.domain, xml)
     host.virsh(lab, target, "pool-refresh default")

@@ -35,7 +35,7 @@ def test_identity() -> None:
     found = seed()
     assert found["meta-data"] == {"instance-id": UUID, "local-hostname": "vm0.example.jp"}
     data = found["user-data"]
-    assert (data["hostname"], data["fqdn"], data["preserve_hostname"]) == ("vm0", "vm0.example.jp", False)
+    assert (data["hostname"], data["fqdn"], data["preserve_hostname"]) == ("vm0.example.jp", "vm0.example.jp", False)
     assert (data["ssh_deletekeys"], data["users"], data["ssh_pwauth"]) == (True, [], False)
     assert found["network-config"]["ethernets"] == {
         "eth0": {"match": {"macaddress": MAC}, "set-name": "eth0", "dhcp4": True},
@@ -63,17 +63,18 @@ def test_all_of_a_customization() -> None:
     files = {one["path"]: (base64.b64decode(one["content"]), one["permissions"]) for one in data["write_files"]}
     assert files == {"/etc/motd": (b"hello\n", "0644"), "/srv/app/conf.d/a.conf": (b"a=1\n", "0600")}
     assert (data["timezone"], data["keyboard"]) == ("Asia/Tokyo", {"layout": "jp"})
-    assert data["runcmd"][1:] == [["/bin/sh", "-c", command] for command in FULL.commands]
+    assert data["runcmd"][2:] == [["/bin/sh", "-c", command] for command in FULL.commands]
     assert "ssh_pwauth" not in data
 
 
-def test_a_line_of_hosts_is_added_once(tmp_path: Path) -> None:
-    (command,) = [one[2] for one in seed(custom=Customization(hosts=FULL.hosts))["user-data"]["runcmd"]]
+def test_lines_of_hosts_are_added_once(tmp_path: Path) -> None:
+    commands = [one[2] for one in seed(custom=Customization(hosts=FULL.hosts))["user-data"]["runcmd"]]
     hosts = tmp_path / "hosts"
     hosts.write_text("127.0.0.1 localhost\n")
-    for _ in range(2):
+    for command in commands * 2:
         subprocess.run(["/bin/sh", "-c", command.replace("/etc/hosts", str(hosts))], check=True)
-    assert hosts.read_text() == f"127.0.0.1 localhost\n{FULL.hosts[0]}\n"
+    assert hosts.read_text() == f"127.0.0.1 localhost\n127.0.1.1\tvm0.example.jp vm0\n{FULL.hosts[0]}\n"
+    assert "runcmd" not in cloud_init.user_data(GuestRequest("vm0", (MAC,))), "a short name needs no other"
 
 
 def test_what_differs_by_family_is_refused() -> None:
@@ -84,8 +85,13 @@ def test_what_differs_by_family_is_refused() -> None:
 # ---- the CD-ROM -------------------------------------------------------------------------------------------------
 
 DOMAIN = """<domain type='kvm'><name>a.original</name><uuid>x</uuid><os><type machine='{machine}'>hvm</type></os>
-<devices><disk type='file' device='disk'><source file='/a.qcow2'/><target dev='{target}' bus='virtio'/></disk></devices>
-</domain>"""
+<devices><disk type='file' device='disk'><source file='/a.qcow2'/><target dev='{target}' bus='{has}'/></disk>{more}
+</devices></domain>"""
+
+
+def original(machine: str = "pc", target: str = "vda", has: str = "virtio", more: str = "") -> str:
+    """An image whose disk `target` is on the bus `has`; `more` devices."""
+    return DOMAIN.format(machine=machine, target=target, has=has, more=more)
 
 
 def rewritten(text: str, seed: str | None, name: str = "vm0") -> str:
@@ -94,17 +100,18 @@ def rewritten(text: str, seed: str | None, name: str = "vm0") -> str:
 
 
 @pytest.mark.parametrize(
-    ("machine", "target", "bus", "name"),
+    ("machine", "target", "has", "bus", "name"),
     [
-        ("pc-q35-7.2", "vda", "sata", "sda"),
-        ("q35", "sda", "sata", "sdb"),
-        ("pc-i440fx-7.2", "hda", "ide", "hdb"),
-        ("pc", "vda", "ide", "hda"),
-        ("virt", "vda", "scsi", "sda"),
+        ("pc-q35-7.2", "vda", "virtio", "scsi", "sda"),
+        ("q35", "sda", "sata", "sata", "sdb"),
+        ("q35", "sda", "scsi", "scsi", "sdb"),
+        ("pc-i440fx-7.2", "hda", "ide", "ide", "hdb"),
+        ("pc", "vda", "virtio", "ide", "hda"),
+        ("virt", "vda", "virtio", "scsi", "sda"),
     ],
 )
-def test_the_seed_is_a_cdrom_of_the_clone(machine: str, target: str, bus: str, name: str) -> None:
-    text = rewritten(DOMAIN.format(machine=machine, target=target), "/pool/vm0-seed.iso")
+def test_the_seed_is_a_cdrom_of_the_clone(machine: str, target: str, has: str, bus: str, name: str) -> None:
+    text = rewritten(original(machine, target, has), "/pool/vm0-seed.iso")
     domain = domain_xml.read(text)
     disk = domain.disks[-1]
     assert (disk.device, disk.path, disk.bus, disk.target) == ("cdrom", "/pool/vm0-seed.iso", bus, name)
@@ -112,9 +119,35 @@ def test_the_seed_is_a_cdrom_of_the_clone(machine: str, target: str, bus: str, n
     assert domain.mark["seed"] == "/pool/vm0-seed.iso"
 
 
+@pytest.mark.parametrize(
+    ("had", "used"),
+    [
+        ([], ("virtio-scsi", "0")),
+        ([("virtio-scsi", "0")], ("virtio-scsi", "0")),
+        ([("lsilogic", "0")], ("virtio-scsi", "1")),  # nothing is on it: nobody knows whether the guest has its driver
+        ([("lsilogic", "0"), ("virtio-transitional", "3")], ("virtio-transitional", "3")),
+    ],
+)
+def test_scsi_is_one_that_kernels_of_clouds_have(had: list[tuple[str, str]], used: tuple[str, str]) -> None:
+    more = "".join(f"<controller type='scsi' index='{index}' model='{model}'/>" for model, index in had)
+    root = ET.fromstring(rewritten(original("q35", more=more), "/pool/vm0-seed.iso"))
+    place = root.find("./devices/disk[@device='cdrom']/address")
+    assert place is not None
+    found = {one.get("index"): one.get("model") for one in root.findall("./devices/controller[@type='scsi']")}
+    assert (found[place.get("controller")], place.get("controller")) == used
+    assert len(found) == len({index for _, index in had} | {used[1]})
+
+
+def test_disks_on_scsi_show_which_the_guest_knows() -> None:
+    more = "<controller type='scsi' index='0' model='lsilogic'/>"
+    root = ET.fromstring(rewritten(original("q35", "sda", "scsi", more), "/pool/vm0-seed.iso"))
+    assert root.find("./devices/disk[@device='cdrom']/address") is None, "libvirt finds a place beside the disk"
+    assert len(root.findall("./devices/controller")) == 1
+
+
 def test_a_clone_of_a_clone_has_not_its_seed() -> None:
     """It would take another machine's name, keys and instance-id."""
-    first = rewritten(DOMAIN.format(machine="pc", target="vda"), "/pool/vm0-seed.iso")
+    first = rewritten(original(), "/pool/vm0-seed.iso")
     second = rewritten(first, None, "vm1")
     assert "seed" not in second
     third = rewritten(first, "/pool/vm1-seed.iso", "vm1")

@@ -9,7 +9,7 @@ import pytest
 from maglica.actions.vm.clone import AUTO, MODES
 from maglica.errors import Refused
 from maglica.host_worker.disk import modes
-from maglica.host_worker.disk.modes import AT_ONCE, Choice, Source, Volume
+from maglica.host_worker.disk.modes import AT_ONCE, Choice, Fullness, Source, Volume
 from maglica.host_worker.domain.domain_xml import Disk
 
 GIB = 1 << 30
@@ -26,8 +26,8 @@ def source(target: str = "vda", size: int = 2 * GIB, **more: Any) -> Source:
     return Source(disk, f"/images/{target}", 4 * size, size, **more)
 
 
-def device(thin: bool = True, group: str = "vg0") -> Source:
-    return source(file=False, volume=Volume(group, "el9.original", "thin" if thin else None))
+def device(thin: bool = True, group: str = "vg0", full: Fullness | None = None) -> Source:
+    return source(file=False, volume=Volume(group, "el9.original", "thin" if thin else None), fullness=full)
 
 
 LVM = pool("lvm", type="logical", path="/dev/vg0", unshared="no files")
@@ -44,7 +44,7 @@ def choose(
     files: bool = True,
 ) -> Choice:
     pools = [pool("p")] if pools is None else pools
-    found = modes.ways(sources or [source()], pools, original=original, order=order, files=files)
+    found = modes.ways(sources or [source()], pools, original=original, order=order, files=files, thin_limit=90)
     return modes.choose(asked, found, pools, wanted, "web1 cannot be cloned")
 
 
@@ -112,6 +112,32 @@ def test_the_setting_says_what_auto_tries() -> None:
         f"{mode}: [host_worker] clone_modes leaves it out" if mode != "thin" else "thin: disk vda is no logical volume"
         for mode in MODES[1:]
     )
+
+
+@pytest.mark.parametrize("full", [Fullness(90.0, 3.0), Fullness(12.5, 99.9), Fullness(100.0, 100.0)])
+def test_a_thin_pool_that_is_nearly_full_takes_no_clone(full: Fullness) -> None:
+    """Neither where it was asked for, nor by itself; and what is missing is room."""
+    error = refusal("thin", [device(full=full)], [pool("p"), LVM])
+    assert error.code == "no_capacity"
+    assert f"thin pool vg0/thin is full to {full.data:g} % (metadata: {full.metadata:g} %)" in error.message
+    assert "lvextend" in error.hint
+    found = choose(AUTO, [device(full=full)], [pool("p"), LVM])
+    assert (found.mode, found.pool["name"]) == ("full", "p")
+    assert "not thin: thin pool vg0/thin is full" in found.why
+    told = [way.told() for way in modes.ways([device(full=full)], [LVM], original=True, order=MODES, files=True,
+                                             thin_limit=90)]  # fmt: skip
+    (thin,) = [way for way in told if way["mode"] == "thin"]
+    assert (thin["pools"], thin["auto"]) == ([], False), "placement passes such a host over"
+
+
+@pytest.mark.parametrize("full", [Fullness(89.9, 89.9), Fullness(0.0, 0.0), None])
+def test_a_thin_pool_with_room(full: Fullness | None) -> None:
+    assert choose("thin", [device(full=full)], [pool("p"), LVM]).mode == "thin"
+
+
+def test_a_full_pool_is_no_reason_where_thin_is_impossible() -> None:
+    error = refusal("thin", [device(group="vg1", full=Fullness(99, 1))], [pool("p"), LVM])
+    assert (error.code, "/dev/vg1" in error.message) == ("environment_error", True)
 
 
 def test_a_snapshot_needs_no_free_room_in_its_group() -> None:

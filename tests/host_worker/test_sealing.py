@@ -30,6 +30,7 @@ LIFE = {
     "/var/cache/apt/archives/a.deb": "x",
     "/var/cache/dnf/appstream/y": "x",
     "/var/lib/cloud/instances/i-9/sem/x": "x",
+    "/etc/cloud/cloud.cfg.d/99-maglica.cfg": "preserve_hostname: true\n",
     "/var/lib/dhcp/dhclient.leases": "lease {}",
 }
 

@@ -17,7 +17,7 @@ import pytest
 from maglica.errors import Failed
 from maglica.host_worker import commands, undo
 from maglica.host_worker.disk import volumes
-from maglica.host_worker.disk.modes import Volume
+from maglica.host_worker.disk.modes import Fullness, Volume
 from maglica.host_worker.domain import domain_xml, renaming
 from maglica.host_worker.domain.renaming import Move
 from maglica.host_worker.hypervisor import Hypervisor
@@ -41,6 +41,16 @@ def test_what_lvs_tells() -> None:
     assert volumes.parse(told(segtype="linear", pool_lv="thin")) == Volume("vg0", "el9.original", None)
     for text in ("", "{}", "[]", '{"report": []}', '{"report": [{"lv": []}]}', "null"):
         assert volumes.parse(text) is None
+
+
+def test_how_full_a_thin_pool_is() -> None:
+    row = {"data_percent": "95.31", "metadata_percent": "10.55"}
+    assert volumes.parse_fullness(json.dumps({"report": [{"lv": [row]}]})) == Fullness(95.31, 10.55)
+    inactive = {"data_percent": "", "metadata_percent": ""}
+    for text in ("", "{}", "null", '{"report": []}', json.dumps({"report": [{"lv": [inactive]}]})):
+        assert volumes.parse_fullness(text) is None
+    assert volumes.fullness(IMAGE._replace(thin_pool=None)) is None
+    assert volumes.fullness(Volume("no-such-group", "x", "thin")) is None
 
 
 def test_the_commands() -> None:
@@ -194,6 +204,18 @@ def test_all_of_it_on_a_kernel_with_device_mapper() -> None:
         assert volumes.parse(run(*volumes.list_command("/dev/vg0/fat"))) == Volume("vg0", "fat", None)
         run("dd", "if=/dev/zero", "of=/dev/vg0/fat", "bs=4096", "count=1")
         before = names()
+
+        # What LVM tells of its pool grows with what is written.
+        def full() -> Fullness:
+            run("sync")
+            found = volumes.parse_fullness(run(*volumes.fullness_command("vg0", "thin")))
+            assert found is not None
+            return found
+
+        assert full().data < 5
+        assert 0 < full().metadata < 50
+        run("dd", "if=/dev/zero", "of=/dev/vg0/el9.original", "bs=1M", "count=100", "oflag=direct")
+        assert 49 < full().data < 55
 
         # A clone that comes to its end, and is removed.
         run(*volumes.snapshot(IMAGE, "web1.job1.part", "job1"))

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from tests.host_worker.guest_trees import TREES, make_disk, write_tree
 
 LONG = bool(os.environ.get("MAGLICA_TEST_LONG"))
 CLONES = 50 if LONG else 6
+KILLS = 20
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3600 if LONG else 900)]
 MARK = f"test:{os.getpid()}"
 FOLDERS = f"maglica-guest-test-{os.getpid()}-*"
@@ -167,7 +168,7 @@ def test_clones_in_a_row_are_as_if_each_had_an_appliance_of_its_own(
     assert "$6$" not in caplog.text
     assert "$6$" not in str(seen)
     assert b"$6$saltsalt" not in kept
-    for number, files in enumerate(cold(image, monkeypatch)):
+    for number, files in enumerate(cold(image, range(CLONES), monkeypatch)):
         assert compared(files_of(image.folder, f"warm{number}")) == compared(files), number
 
 
@@ -184,12 +185,14 @@ def opened(path: str) -> list[str]:
     return found
 
 
-def cold(image: Image, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    """The files of clones of the same requests, each on drives of its own that were never exchanged."""
+def cold(image: Image, wanted: Sequence[int], monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """The files of clones of these requests, each on drives of its own that were never exchanged; ten at a time, to
+    launch an appliance costs more than to customise ten clones in it.
+    """
     monkeypatch.setenv("LIBGUESTFS_BACKEND", "direct")
     monkeypatch.setenv("LIBGUESTFS_BACKEND_SETTINGS", "force_tcg")
-    for first in range(0, CLONES, 10):
-        numbers = range(first, min(first + 10, CLONES))
+    for first in range(0, len(wanted), 10):
+        numbers = wanted[first : first + 10]
         clones = [image.clone(f"cold{number}") for number in numbers]
         guest = guest_child.open_disks([(disk.path, disk.format) for two in clones for disk in two], read_only=False)
         try:
@@ -333,6 +336,47 @@ def test_whatever_dies_or_hangs_leaves_a_doubt_and_nothing_else(image: Image, ap
         assert time.monotonic() - began < 60
         assert left_over() == [], (words, how, step)
         assert appliances.standing() == []
+
+
+@pytest.mark.skipif(not LONG, reason="twenty appliances are launched; MAGLICA_TEST_LONG=1 runs it")
+def test_killed_at_any_moment_a_disk_is_right_or_thrown_away(
+    image: Image, appliances: WarmAppliances, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Moment and victim are others each time. What comes back as customised, although something died right then, is
+    file by file what a cold appliance makes.
+    """
+    (wanted,) = (compared(files) for files in cold(image, [2], monkeypatch))
+    chance = random.Random(time.time())
+    doubts = 0
+    for number in range(KILLS):
+        began = stand_ready(image, appliances, f"before{number}")
+        words = chance.choice(["qemu-storage-daemon", "qemu-system", "guest.child"])
+        # A little longer than a clone takes: some come too late for this one.
+        moment = chance.uniform(0, 1.1) * (time.monotonic() - began)
+        killer = threading.Timer(moment, os.kill, (process(words), signal.SIGKILL))
+        killer.start()
+        try:
+            report = appliances.customise(image.order(image.clone(f"killed{number}"), request(2)), SETTINGS)
+        except Doubtful:
+            doubts += 1
+            assert (left_over(), appliances.standing()) == ([], []), (words, moment)
+        else:
+            assert report["verified"] is True
+            assert compared(files_of(image.folder, f"killed{number}")) == wanted, (words, moment)
+        killer.join()
+    assert doubts, "none of them came in time"
+
+
+def stand_ready(image: Image, appliances: WarmAppliances, name: str) -> float:
+    """An appliance stands that has served more than its first clone; when the last of them began (monotonic)."""
+    try:
+        appliances.customise(image.order(image.clone(f"{name}-first"), request(1)), SETTINGS)
+    except Doubtful:
+        # What was killed when its clone was done already is noticed now.
+        appliances.customise(image.order(image.clone(f"{name}-again"), request(1)), SETTINGS)
+    began = time.monotonic()
+    appliances.customise(image.order(image.clone(f"{name}-next"), request(2)), SETTINGS)
+    return began
 
 
 def test_an_idle_one_that_hangs_is_noticed_before_it_gets_a_disk(image: Image, appliances: WarmAppliances) -> None:

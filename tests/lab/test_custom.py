@@ -126,6 +126,9 @@ def test_a_customised_debian_is_booted_sealed_and_upgraded(
     # What the disk holds was read again by the job itself, and what dpkg says after the upgrade is from there as well.
     assert (upgraded["verified"], upgraded["os"]["family"]) == (True, "debian")
     assert lab.on("host1", "sha256sum /var/lib/libvirt/images/cu@1.qcow2") == before, "the old version stays as it was"
+    assert cloud.image.info(name="cu:2")["cloud_init"] is False
+    with pytest.raises(MaglicaError, match="cu:2 has no cloud-init"):
+        cloud.vm.clone(image="cu:2", hostname="cu9", customize="cloud-init")
     with pytest.raises(MaglicaError, match="cu:1 exists"):
         cloud.image.upgrade(name="cu:2", as_="cu:1")
     cloud.vm.remove(name=NAME)

@@ -64,7 +64,7 @@ def find(want: VmBuild, host: Host) -> Old | None:
         raise Refused("wrong_state", f"{want.name} is {state}: its disk cannot be replaced", "stop it first")
     guarding.refuse_protected(want.name, "vm build --rebuild", host)
     guarding.refuse_retired(domain)
-    saved.refuse_kept(want.name, hypervisor)
+    saved.refuse_change(domain, hypervisor, runs=False)
     if count := hypervisor.details(want.name)["snapshots"]:
         raise Refused(
             "wrong_state", f"{want.name} has {count} snapshots, which are of its old disk", "remove them first"

@@ -106,13 +106,14 @@ def decide(
         order=host.settings.clone_modes,
         emulated=host.acceleration == "tcg",
         files=hypervisor.has_files,
+        thin_limit=host.settings.thin_limit,
     )
     folder = next((pool["path"] for pool in pools if pool["name"] == todo.pool), None)
     more = extras.plan(want, image, todo, folder, hypervisor.has_files)
     extras.refuse_networks(want, image, hypervisor.networks() if want.networks else [])
     _refuse_taken_files(todo, more, host, (instead_of or {}).values())
     if want.customize == "cloud-init":
-        seeding.refuse(want, todo, host)
+        seeding.refuse(want, todo, image.mark, host)
     if want.format and os.path.lexists(exporting.path(want, host)):
         raise Refused(
             "already_exists", f"the file {exporting.path(want, host)} exists", "remove it, or choose another --hostname"

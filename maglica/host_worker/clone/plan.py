@@ -86,15 +86,18 @@ def clone(
     order: Sequence[str],
     emulated: bool,
     files: bool,
+    thin_limit: float = 100.0,
 ) -> ClonePlan:
     """Decide where every disk goes and what the clone will be.
 
-    `pools` as `look.pools` gives them; `pool` is the setting, `order` that of the modes; `files` says whether disks are
-    files of this host (the test driver has none). Raises `Refused` when something does not fit.
+    `pools` as `look.pools` gives them; `pool` is the setting, `order` that of the modes, `thin_limit` that of thin
+    pools in percent; `files` says whether disks are files of this host (the test driver has none). Raises `Refused`
+    when something does not fit.
     """
     _refuse_foreign_disks(image)
     macs = _macs(want, image, fresh_macs)
-    found = modes.ways(sources, pools, original=domain_xml.is_image(image, False), order=order, files=files)
+    original = domain_xml.is_image(image, False)
+    found = modes.ways(sources, pools, original=original, order=order, files=files, thin_limit=thin_limit)
     chosen = modes.choose(want.mode, found, pools, want.pool or pool, f"{want.hostname} cannot be cloned")
     copies = [_copy(source, want, chosen, job, only=len(sources) == 1) for source in sources]
     nvram = (image.nvram, domain_xml.own_path(image.nvram, image.name, want.hostname)) if image.nvram else None

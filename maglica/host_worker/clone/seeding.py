@@ -1,13 +1,15 @@
 """The seed of a clone that cloud-init customises: a small ISO image beside its disks, attached as a CD-ROM.
 
-Nothing opens the clone's disks, so that no appliance is needed; and nobody looks whether the image has cloud-init: who
-asks for it says so, and the first boot shows it.
+Nothing opens the clone's disks, so that no appliance is needed. Whether the image has cloud-init is known where its
+disks were opened to make it (`image seal`, `image upgrade`); of any other, who asks for it says so, and the first boot
+shows it.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +31,13 @@ def path_of(todo: ClonePlan) -> str:
     return os.path.join(os.path.dirname(todo.copies[0].path), f"{todo.name}-seed.iso")
 
 
-def refuse(want: VmClone, todo: ClonePlan, host: Host) -> None:
-    """Refuse what cannot be, before anything is copied."""
+def refuse(want: VmClone, todo: ClonePlan, mark: Mapping[str, str], host: Host) -> None:
+    """Refuse what cannot be, before anything is copied. `mark` is the image's."""
+    if mark.get("cloud_init") == "no":
+        raise Refused(
+            "wrong_input", f"{todo.image} has no cloud-init, which could take a seed: it had none when it was made",
+            "use --customize=guestfs, or an image that has it",
+        )  # fmt: skip
     if not host.hypervisor.has_files or not todo.copies:
         raise Refused(
             "environment_error", f"{host.name} has no real disks ({host.hypervisor.uri})", "use --customize=none"

@@ -29,6 +29,13 @@ class Volume(NamedTuple):
     thin_pool: str | None
 
 
+class Fullness(NamedTuple):
+    """How full a thin pool is, in percent. Either of them full, all volumes in it fail to write."""
+
+    data: float
+    metadata: float
+
+
 class Source(NamedTuple):
     """A disk of the image with its sizes in bytes; `path` is resolved, also for volumes of a pool."""
 
@@ -39,6 +46,7 @@ class Source(NamedTuple):
     file: bool = True  # a regular file; otherwise a device
     rests_on: str | None = None  # the file behind it
     volume: Volume | None = None
+    fullness: Fullness | None = None  # of the thin pool that the volume is in, where it is known
 
 
 class Way(NamedTuple):
@@ -50,6 +58,7 @@ class Way(NamedTuple):
     needed_bytes: int
     pools: tuple[str, ...]
     why_not: str
+    full: bool = False  # nothing but room is missing
 
     def told(self) -> dict[str, Any]:
         """As a survey tells it."""
@@ -78,14 +87,17 @@ def ways(
     original: bool,
     order: Sequence[str],
     files: bool,
+    thin_limit: float = 100.0,
 ) -> list[Way]:
     """All modes, those that `auto` tries first, in its `order`.
 
     `pools` are those that may be used, each with `unshared`: why the image's blocks cannot be shared by files in it, or
     ''. `original`: it is marked or named as an image, and so kept from being started while something rests on it.
-    `files`: disks are files and devices of this machine (the test driver has none).
+    `files`: disks are files and devices of this machine (the test driver has none). `thin_limit`: percent to which a
+    thin pool may be full to take another clone.
     """
     found = {mode: _way(mode, sources, pools, original, files) for mode in MODES}
+    found["thin"] = _unless_full(found["thin"], sources, thin_limit)
     for mode, way in found.items():
         if mode not in order:
             found[mode] = way._replace(auto=False, why_not=way.why_not or "[host_worker] clone_modes leaves it out")
@@ -152,6 +164,20 @@ def _thin(sources: Sequence[Source], pools: Sequence[dict[str, Any]]) -> Way:
     return Way("thin", bool(names), needed, names, why)
 
 
+def _unless_full(way: Way, sources: Sequence[Source], limit: float) -> Way:
+    """A snapshot takes next to nothing, and its clone fills the pool: in one that is nearly full it is not made."""
+    if not way.pools:
+        return way
+    for source in sources:
+        if source.volume and source.fullness and max(source.fullness) >= limit:
+            why = (
+                f"thin pool {source.volume.group}/{source.volume.thin_pool} is full to {source.fullness.data:g} %"
+                f" (metadata: {source.fullness.metadata:g} %), [host_worker] thin_limit is {limit:g} %"
+            )
+            return Way("thin", False, way.needed_bytes, (), why, full=True)
+    return way
+
+
 def choose(asked: str, found: Sequence[Way], pools: Sequence[dict[str, Any]], wanted: str | None, what: str) -> Choice:
     """The first way that can be gone, and among the pools for it that have the room the one with most.
 
@@ -164,6 +190,9 @@ def choose(asked: str, found: Sequence[Way], pools: Sequence[dict[str, Any]], wa
     for way in found:
         if way.mode != asked and not (asked == AUTO and way.auto):
             reasons[way.mode] = way.why_not
+            continue
+        if way.full:
+            short[way.mode] = reasons[way.mode] = way.why_not
             continue
         fitting = [pool for pool in pools if pool["name"] in way.pools and wanted in (None, pool["name"])]
         if not fitting:
@@ -213,6 +242,8 @@ def _none(asked: str, reasons: dict[str, str], short: dict[str, str], what: str)
     """`short`: those ways for which nothing but room is missing; then only they matter."""
     if short:
         hint = "make room in it, or choose another --pool, or another host with --on"
+        if list(short) == ["thin"]:
+            hint = "`lvextend` enlarges a thin pool and its metadata; or remove volumes from it, or take another --mode"
     else:
         hint = "--mode=auto takes what is possible" if asked != AUTO else "`maglica host info` shows a host's pools"
     told = short or (reasons if asked == AUTO else {asked: reasons.get(asked, "")})

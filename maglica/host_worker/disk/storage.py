@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from maglica.errors import Refused
 from maglica.host_worker.disk import reflink, volumes
-from maglica.host_worker.disk.modes import Source, Volume
+from maglica.host_worker.disk.modes import Fullness, Source, Volume
+
+FULLNESS_FOR = 2.0
+"""Seconds for which it is believed how full a thin pool is: all that a survey asks is one question."""
 
 
 class Promise:
@@ -35,6 +39,7 @@ class Storage:
         self._lock = threading.Lock()
         self._unshared: dict[tuple[object, ...], str] = {}
         self._volumes: dict[tuple[str, int], Volume | None] = {}
+        self._fullness: dict[tuple[str, str | None], tuple[float, Fullness | None]] = {}
         self._promises: dict[str, list[Promise]] = {}
         self._in_use: Counter[str] = Counter()
         self._changing: Counter[str] = Counter()
@@ -72,6 +77,15 @@ class Storage:
         if key not in self._volumes:
             self._volumes[key] = volumes.at(path)
         return self._volumes[key]
+
+    def fullness(self, volume: Volume) -> Fullness | None:
+        """How full a volume's thin pool is, as it was at most two seconds ago; None where nobody can tell."""
+        key = (volume.group, volume.thin_pool)
+        seen, found = self._fullness.get(key, (0.0, None))
+        if not seen or time.monotonic() > seen + FULLNESS_FOR:
+            found = volumes.fullness(volume)
+            self._fullness[key] = (time.monotonic(), found)
+        return found
 
     # --------------------------------------------------------------------------------------- what is promised
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from maglica.errors import Failed, MaglicaError
 from maglica.host_worker import commands
-from maglica.host_worker.disk.modes import Volume
+from maglica.host_worker.disk.modes import Fullness, Volume
 
 TIMEOUT = 30.0  # seconds that LVM may take to answer: it waits for whoever holds the group
 FIELDS = "vg_name,lv_name,lv_uuid,pool_lv,segtype,lv_tags"
@@ -56,6 +56,30 @@ def uuid(group: str, name: str) -> str | None:
 def in_mapper(group: str, name: str) -> str:
     """The node of a volume in /dev/mapper: a hyphen inside of a name is written twice."""
     return f"/dev/mapper/{group.replace('-', '--')}-{name.replace('-', '--')}"
+
+
+def fullness(volume: Volume) -> Fullness | None:
+    """How full the thin pool of a volume is now; None: it is not thin, or nobody can tell."""
+    if volume.thin_pool is None:
+        return None
+    try:
+        ended = commands.run(fullness_command(volume.group, volume.thin_pool), timeout=TIMEOUT)
+    except MaglicaError:
+        return None
+    return parse_fullness(ended.stdout) if ended.exit_status == 0 else None
+
+
+def fullness_command(group: str, pool: str) -> list[str]:
+    return ["lvs", "--reportformat", "json", "--options", "data_percent,metadata_percent", "--", f"{group}/{pool}"]
+
+
+def parse_fullness(text: str) -> Fullness | None:
+    """What `lvs` told of a thin pool; one that is not active tells nothing."""
+    try:
+        row: dict[str, Any] = json.loads(text)["report"][0]["lv"][0]
+        return Fullness(float(row["data_percent"]), float(row["metadata_percent"]))
+    except (ValueError, LookupError, TypeError):
+        return None
 
 
 def tag(job: str) -> str:

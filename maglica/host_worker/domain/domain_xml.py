@@ -9,6 +9,8 @@ import os
 import xml.etree.ElementTree as ET
 from typing import NamedTuple
 
+from maglica.host_worker.domain import seed_drive
+
 NAMESPACE = "urn:maglica:1"
 
 # The types of storage pools whose volumes are plain files.
@@ -203,7 +205,7 @@ def rewrite(text: str, edits: Edits) -> str:
         _add_disk(root, one)
     drop_seed(root)
     if edits.seed:
-        _add_seed(root, edits.seed)
+        seed_drive.add(root, edits.seed)
     _own_files(root, image, edits.name)
     _free_ports(root)
     if edits.emulated and root.get("type") == "kvm":
@@ -304,21 +306,6 @@ def _connect(nic: ET.Element, network: str) -> None:
     nic.set("type", "network")
     _drop(nic, "source", "virtualport", "portForward", "ip", "backend")
     nic.insert(1, ET.Element("source", {"network": network}))
-
-
-def _add_seed(root: ET.Element, path: str) -> None:
-    """A CD-ROM on a bus that the machine has, under a name that is free."""
-    kind = root.find("./os/type")
-    machine = (kind.get("machine") or "") if kind is not None else ""
-    bus = "sata" if "q35" in machine else "ide" if machine.startswith(("pc", "isapc")) else "scsi"
-    names = ["hda", "hdb", "hdc", "hdd"] if bus == "ide" else [f"sd{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
-    taken = {target.get("dev") for target in root.findall("./devices/disk/target")}
-    free = [name for name in names if name not in taken]
-    disk = ET.SubElement(_child(root, "devices"), "disk", {"type": "file", "device": "cdrom"})
-    ET.SubElement(disk, "driver", {"name": "qemu", "type": "raw"})
-    ET.SubElement(disk, "source", {"file": path})
-    ET.SubElement(disk, "target", {"dev": free[0] if free else names[-1], "bus": bus})
-    ET.SubElement(disk, "readonly")
 
 
 def own_path(path: str, image: str, name: str) -> str:

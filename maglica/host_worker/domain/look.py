@@ -117,6 +117,7 @@ def _surveyed(
             original=original,
             order=settings.clone_modes,
             files=hypervisor.has_files,
+            thin_limit=settings.thin_limit,
         )
         told["modes"] = [way.told() for way in ways]
     return told
@@ -150,6 +151,7 @@ def _source(hypervisor: Hypervisor, domain: Domain, disk: Disk, storage: Storage
     links = [path] if device else chain(path)
     capacity, allocation = sizes(hypervisor, domain.name, disk)
     allocation += sum(_allocated(link) for link in links[1:])  # a copy takes what is behind it as well
+    volume = storage.volume(path) if device else None
     return Source(
         disk,
         path,
@@ -157,7 +159,8 @@ def _source(hypervisor: Hypervisor, domain: Domain, disk: Disk, storage: Storage
         allocation,
         file=not device,
         rests_on=links[1] if len(links) > 1 else None,
-        volume=storage.volume(path) if device else None,
+        volume=volume,
+        fullness=storage.fullness(volume) if volume else None,
     )
 
 

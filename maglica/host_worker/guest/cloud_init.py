@@ -13,7 +13,7 @@ import shlex
 from typing import Any
 
 from maglica.errors import Refused
-from maglica.host_worker.guest.customization import Customization, File, User
+from maglica.host_worker.guest.customization import File, User
 from maglica.host_worker.guest.model import GuestRequest
 
 LABEL = "cidata"
@@ -43,10 +43,14 @@ def _text(value: dict[str, Any]) -> str:
 
 
 def user_data(request: GuestRequest) -> dict[str, Any]:
-    """The cloud-config. There is no default user: who may log in is what was asked for, as with any other clone."""
+    """The cloud-config. There is no default user: who may log in is what was asked for, as with any other clone.
+
+    The full name stands in `hostname` too: cloud-init has set the first part of meta-data's name by the time when it
+    reads here that the full one is preferred, and would see no change.
+    """
     custom = request.custom
     found: dict[str, Any] = {
-        "hostname": request.short_name,
+        "hostname": request.hostname,
         "fqdn": request.hostname,
         "prefer_fqdn_over_hostname": True,
         "preserve_hostname": False,
@@ -65,7 +69,7 @@ def user_data(request: GuestRequest) -> dict[str, Any]:
         found["locale"] = custom.locale
     if custom.keyboard:
         found["keyboard"] = {"layout": custom.keyboard}
-    commands = [*_hosts(custom), *custom.commands]
+    commands = [*_hosts(request), *custom.commands]
     if commands:
         # A list each: a line for a shell of its own, whose failure leaves the others alone.
         found["runcmd"] = [["/bin/sh", "-c", command] for command in commands]
@@ -108,9 +112,10 @@ def _file(file: File) -> dict[str, Any]:
     return {**found, "encoding": "b64", "content": base64.b64encode(data).decode()}
 
 
-def _hosts(custom: Customization) -> list[str]:
-    """A line each, unless it is there: cloud-init knows no word for them."""
-    lines = [shlex.quote(line) for line in custom.hosts]
+def _hosts(request: GuestRequest) -> list[str]:
+    """A line each, unless it is there: cloud-init knows no word for them, nor for a short name beside the full one."""
+    own = [f"127.0.1.1\t{request.hostname} {request.short_name}"] if request.short_name != request.hostname else []
+    lines = [shlex.quote(line) for line in [*own, *request.custom.hosts]]
     return [f"grep -qxF -- {line} /etc/hosts || echo {line} >> /etc/hosts" for line in lines]
 
 

@@ -98,6 +98,9 @@ CLOUD_INIT = (
     "/var/log/cloud-init.log",
     "/var/log/cloud-init-output.log",
 )
+CLOUD_INIT_SETTINGS = "/etc/cloud/cloud.cfg.d/99-maglica.cfg"
+"""What keeps cloud-init from undoing name and network of a clone that was customised without it."""
+
 HOST_KEYS = "/etc/ssh/ssh_host_*key*"
 FIRST_BOOT_ONLY = re.compile(r"^\s*(Condition|Assert)FirstBoot\s*=", re.MULTILINE)
 HOST_KEY_KINDS = ("ed25519", "ecdsa", "rsa")
@@ -117,7 +120,7 @@ READ = (
     "/etc/sysconfig/sshd",
     "/etc/init.d/ssh",
     "/etc/init.d/sshd",
-    "/etc/cloud/cloud.cfg.d/99-maglica.cfg",
+    CLOUD_INIT_SETTINGS,
     "/root/.ssh/authorized_keys",
     "/etc/ssh/ssh_host_*_key.pub",
     *(f"{unit_dir}/*ssh*.service" for unit_dir in UNIT_DIRS),
@@ -370,7 +373,7 @@ def _cloud_init(facts: GuestFacts, request: GuestRequest) -> Part:
     edits: list[Edit] = [Remove(path) for path in facts.find(*CLOUD_INIT)]
     expected: list[Expectation] = [Absent(pattern) for pattern in CLOUD_INIT[:2]]
     if facts.has("/etc/cloud/cloud.cfg"):
-        path = "/etc/cloud/cloud.cfg.d/99-maglica.cfg"
+        path = CLOUD_INIT_SETTINGS
         text = "preserve_hostname: true\nmanage_etc_hosts: false\nnetwork:\n  config: disabled\n"
         edits += [MakeDir("/etc/cloud/cloud.cfg.d"), WriteFile(path, text)]
         expected.append(FileIs(path, text))

@@ -95,7 +95,8 @@ def prepare(disks: Sequence[Disk], terms: Terms, *, upgrade: bool) -> dict[str, 
     """Make an image's disks of a machine's: take away what was its own, and read the disks again. With `upgrade` its
     packages are upgraded first, by its own package manager and over this host's network.
 
-    Arguments and errors as in `customise`. Returns os, edits, verified, seconds per step, and `upgraded`: packages.
+    Arguments and errors as in `customise`. Returns os, edits, verified, seconds per step, `cloud_init`: whether it is
+    there, and `upgraded`: packages.
     """
     return _in_a_child(task("upgrade" if upgrade else "seal", disks, None), terms)
 

@@ -33,12 +33,16 @@ def prepare(guest: Any, system: System, hands: Hands, *, upgrade: bool) -> dict[
         with hands.step("upgrade"):
             told = {"upgraded": run_package_manager(guest, system)}
     with hands.step("edit"):
-        plan = sealing.plan(hands.gather(sealing.SEE))
+        facts = hands.gather(sealing.SEE)
+        plan = sealing.plan(facts)
         hands.apply(plan)
     with hands.step("verify"):
         hands.reopen()
         hands.check(plan.expectations)
-    return {"os": system.to_map(), "edits": [edit.describe() for edit in plan.edits], "verified": True, **told}
+    return {
+        "os": system.to_map(), "edits": [edit.describe() for edit in plan.edits], "verified": True,
+        "cloud_init": facts.has(*sealing.CLOUD_INIT), **told,
+    }  # fmt: skip
 
 
 def run_package_manager(guest: Any, system: System) -> list[str]:

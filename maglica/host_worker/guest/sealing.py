@@ -25,6 +25,7 @@ GONE = (
     *customize.LEASES,
     *customize.SECRETS,
     *customize.CLOUD_INIT,
+    customize.CLOUD_INIT_SETTINGS,
     *NET_RULES,
     customize.HOST_KEYS,
     customize.DROPBEAR_KEYS,
@@ -71,7 +72,10 @@ EMPTIED = ("/var/log/*.log", "/var/log/syslog", "/var/log/messages", "/var/log/s
            *customize.OLD_LOGS)  # fmt: skip
 """Patterns of what stays as an empty file: a daemon that lost its log would not always make another."""
 
-SEE = (*GONE, *EMPTIED)
+CLOUD_INIT = ("/usr/bin/cloud-init", "/usr/local/bin/cloud-init")
+"""Where the program is that takes a seed."""
+
+SEE = (*GONE, *EMPTIED, *CLOUD_INIT)
 
 
 def plan(facts: GuestFacts) -> Plan:

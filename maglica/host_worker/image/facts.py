@@ -31,6 +31,7 @@ def of_image(host: Host, name: str) -> list[Value]:
         {
             "name": name, "state": state, "uuid": domain.uuid, "os": mark.get("os"), "source": mark.get("source"),
             "origin": mark.get("origin"), "content": mark.get("content"), "date": mark.get("date"),
+            "cloud_init": {"yes": True, "no": False}.get(mark.get("cloud_init", "")),
             "vcpus": domain.vcpus, "memory_bytes": domain.memory_bytes, "machine": domain.machine,
             "nvram": domain.nvram, "dependents": len(removing.dependents(name, host)),
             "disks": [{"target": source.disk.target, **_disk(source)} for source in found],

@@ -58,7 +58,7 @@ def run(source: str, name: str | None, host: Host, work: Work, *, upgrade: bool)
     report = _prepare(todo, host, work, upgrade=upgrade)
     mark = {
         "kind": "image", "source": f"{'upgrade' if upgrade else 'seal'} of {source}", "job": work.job,
-        "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), "cloud_init": "yes" if report["cloud_init"] else "no",
     }  # fmt: skip
     if len(todo.parts) == 1:
         mark["content"] = f"sha256:{importing.checksum(todo.parts[0].part, 'qcow2', host, work)}"
