@@ -14,7 +14,7 @@ import zmq
 from maglica import wire
 from maglica.bus import Breach, Client, Event, Listener, Request, Server, Subscription, endpoint, new_pair
 from maglica.bus.client import PATIENCE
-from maglica.bus.knocking import KNOCK
+from maglica.bus.knocking import BUSY, KNOCK, SILENT, UNKNOWN, knock
 from maglica.bus.server import SHARE
 from maglica.client_worker.limits import Rates
 from maglica.client_worker.turns import AT_ONCE, Turns
@@ -264,6 +264,17 @@ def test_nobody_there_is_known_within_three_seconds() -> None:
         assert server.receive(0.1) == []
     client.close()
     server.close()
+
+
+def test_that_nobody_is_there_wants_to_be_seen(bell: Bell) -> None:
+    """On a busy machine whoever knocks may get no time to look: that says nothing of the other side."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+        assert knock(bell.context, "127.0.0.1", port, None, 0.0) == UNKNOWN
+        assert knock(bell.context, "127.0.0.1", port, None, KNOCK) == SILENT, "it refuses"
+        held.listen()
+        assert knock(bell.context, "127.0.0.1", port, None, KNOCK) == BUSY
 
 
 def test_one_that_is_there_and_busy_is_waited_for(bell: Bell, answering: Callable[..., Client]) -> None:

@@ -7,7 +7,7 @@ import time
 import zmq
 
 from maglica import wire
-from maglica.bus.knocking import KNOCK, KNOCKS, SILENT, knock, refusal
+from maglica.bus.knocking import KNOCK, KNOCKS, SILENT, UNKNOWN, knock, refusal
 from maglica.bus.sockets import endpoint, left, requester
 from maglica.errors import Failed
 from maglica.keys import Key
@@ -57,7 +57,10 @@ class Client:
             answer = self._heard(socket, patience)
             if answer is not None:
                 return answer
-            if self._look(until) == SILENT:
+            found = self._look(until)
+            while found == UNKNOWN and time.monotonic() < until:
+                found = self._look(until)
+            if found == SILENT:
                 raise Failed(
                     "unreachable",
                     f"no client worker answers at {self._where()}",

@@ -17,10 +17,14 @@ KNOCK = 0.8  # seconds that somebody has to answer that; both together stay belo
 # What a knock finds out.
 ANSWERED = "answered"
 SILENT = "silent"  # nothing accepts connections
+UNKNOWN = "unknown"  # this process itself had no time to look, or a name server takes its time
 BUSY = "busy"  # something does, and says nothing yet
 KEY_REFUSED = "key refused"
 OTHER_SERVER = "other server"
 KEY_WANTED = "key wanted"
+
+# What is seen when a connection is tried, whatever comes of it: begun, refused, or to be tried again.
+TRIED = (zmq.EVENT_CONNECT_DELAYED, zmq.EVENT_CLOSED, zmq.EVENT_CONNECT_RETRIED)
 
 KNOCKS = {
     KEY_REFUSED: (
@@ -55,7 +59,8 @@ def knock(context: zmq.Context[zmq.Socket[bytes]], address: str, port: int, key:
     poller = zmq.Poller()
     poller.register(socket, zmq.POLLIN)
     poller.register(monitor, zmq.POLLIN)
-    until, breaks, found = time.monotonic() + seconds, 0, SILENT
+    # That nobody is there wants something to be seen: on a busy machine libzmq's thread may not have run at all.
+    until, breaks, found = time.monotonic() + seconds, 0, UNKNOWN
     try:
         socket.send(wire.encode({"op": "ping"}))
         while time.monotonic() < until:
@@ -65,6 +70,8 @@ def knock(context: zmq.Context[zmq.Socket[bytes]], address: str, port: int, key:
             if monitor not in ready:
                 continue
             event = recv_monitor_message(monitor)["event"]
+            if event in TRIED and found == UNKNOWN:
+                found = SILENT
             if event == zmq.EVENT_CONNECTED:
                 found = BUSY  # the client worker's loop decides on handshakes, and it may be waiting for its disk
             if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
