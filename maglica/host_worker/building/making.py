@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import random
 import uuid
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 from maglica.actions.vm.build import DISK, MEMORY, NETWORK, VmBuild
@@ -20,7 +21,7 @@ from maglica.host_worker.clone import cloning, customising, plan
 from maglica.host_worker.clone.plan import ClonePlan, Copy
 from maglica.host_worker.disk import copying
 from maglica.host_worker.disk.bases import Base
-from maglica.host_worker.domain import domain_xml, look, new_domain, readiness
+from maglica.host_worker.domain import contention, domain_xml, look, new_domain, readiness, starting
 from maglica.host_worker.domain.inward import AGENT
 from maglica.host_worker.domain.new_domain import Machine, New
 from maglica.host_worker.guest import disk as guest_disk
@@ -71,6 +72,8 @@ def build(want: VmBuild, host: Host, work: Work) -> dict[str, Any]:
     site = _of_image(want, old, host, work.job) if want.image else _of_nothing(want, old, host, work.job)
     if old:
         replacing.refuse(old, site.targets, host)
+        if want.starts:
+            contention.refuse(want.name, old.text, host.hypervisor)
     work.will(site.shown(want))
     rests_on = _make(want, site, host, work)
     report = _fill(want, site, host, work)
@@ -274,7 +277,7 @@ def _run(want: VmBuild, site: Site, aside: list[str], told: dict[str, Any], host
     secrets = (want.root_password_hash,) if want.root_password_hash else ()
     prepared = [readiness.prepare(one, want.wait_timeout, name, host, secrets=secrets) for one in waits]
     runs = sign("runs", {**told, "state": "running"}, name=name, uuid=site.disks.uuid)
-    with work.step("start", sign=None if waits else runs):
+    with _to_life(site, name, host), work.step("start", sign=None if waits else runs):
         if site.old:
             work.undo("halt", uuid=site.disks.uuid)
         host.hypervisor.start(name)
@@ -294,6 +297,15 @@ def _run(want: VmBuild, site: Site, aside: list[str], told: dict[str, Any], host
     if state in ("shut-off", "crashed"):
         raise Failed("environment_error", f"{name} was started and is {state}", "its console log may tell why")
     return {**told, **came, "state": state, "seconds": work.seconds()}
+
+
+def _to_life(site: Site, name: str, host: Host) -> AbstractContextManager[None]:
+    """Around the start: a VM that was there before has other disks and cards, which somebody else may have by now."""
+    if site.old is None:
+        return nullcontext()
+    domain = domain_xml.read(host.hypervisor.definition(name))
+    disks = [source.path for source in look.sources(host.hypervisor, domain, host.storage)]
+    return starting.to_be_written(name, disks, host)
 
 
 def _told(want: VmBuild, site: Site, report: dict[str, Any] | None, host: Host, work: Work) -> dict[str, Any]:
