@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ DOMAIN = """
         <target dev='vda' bus='virtio'/>
       </disk>
       <interface type='network'>
-        <mac address='52:54:00:00:{high:02x}:{low:02x}'/>
+        <mac address='52:54:00:{world:02x}:{high:02x}:{low:02x}'/>
         <source network='default'/>
       </interface>
     </devices>
@@ -56,9 +57,13 @@ VOLUME = """
 
 
 def node(vms: dict[str, int], memory: int = 512) -> str:
-    """A world for libvirt's test driver: these VMs in these states, 32 GiB of memory, one pool, one network."""
+    """A world for libvirt's test driver: these VMs in these states, 32 GiB of memory, one pool, one network.
+
+    VMs of different worlds have different MAC addresses.
+    """
+    world = zlib.crc32(" ".join(vms).encode()) & 255
     domains = [
-        DOMAIN.format(name=name, state=state, memory=memory, high=number >> 8, low=number & 255)
+        DOMAIN.format(name=name, state=state, memory=memory, world=world, high=number >> 8, low=number & 255)
         for number, (name, state) in enumerate(vms.items())
     ]
     return NODE.format(domains="".join(domains), volumes="".join(VOLUME.format(name=name) for name in vms))
