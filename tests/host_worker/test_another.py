@@ -212,7 +212,9 @@ def layer(tmp_path: Path, request: pytest.FixtureRequest) -> Layer:
     """A disk with something on it, and a change in the layer above; its parameter is the disk's format."""
     format, disk, above = str(request.param), tmp_path / "web1", tmp_path / "web1.job1.part"
     subprocess.run(["qemu-img", "create", "-q", "-f", format, disk, "32M"], check=True)
-    qemu_io(disk, format, "write -q -P 1 0 1M", "write -q -P 2 20M 64k")
+    # Scattered, as a guest that has lived leaves it: what qemu-img tells of it is long.
+    pieces = [f"write -q -P 3 {place}k 64k" for place in range(4096, 18000, 128)]
+    qemu_io(disk, format, "write -q -P 1 0 1M", *pieces, "write -q -P 2 20M 64k")
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", disk, "-F", format, above], check=True)
     qemu_io(above, "qcow2", "write -q -P 9 64k 128k", "write -q -P 9 30M 64k", "write -q -z 20M 64k")
     return Layer(str(disk), format, str(above), str(tmp_path / "web1.job1.before"))

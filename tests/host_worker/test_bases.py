@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from maglica.host_worker.disk import bases, qcow2
 from maglica.host_worker.disk.bases import Dependant
+from maglica.host_worker.domain import look
 
 MIB = 1 << 20
 
@@ -197,3 +199,20 @@ def test_who_rests_on_what() -> None:
     assert bases.dependants(["/nobody"], chains) == []
     assert bases.dependants(["/base", "/older"], chains, own=["/base"])[0].path == "/o1"
     assert Dependant("image", "/base", "/older") not in bases.dependants(["/older", "/base"], chains, own=["/base"])
+
+
+def test_a_long_chain_that_only_qemu_can_read(tmp_path: Path) -> None:
+    """One that says where it rests in QEMU's own words: all of it is told, however much that is."""
+    base = tmp_path / "base.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", base, "1M"], check=True)
+    last, words = base, json.dumps({"driver": "qcow2", "file": {"driver": "file", "filename": str(base)}})
+    for number in range(12):
+        over = tmp_path / f"over{number}.qcow2"
+        behind = f"json:{words}" if number == 0 else str(last)
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", behind, over], check=True)
+        last = over
+    with pytest.raises(qcow2.Unreadable):
+        qcow2.chain(str(last))
+    assert look.chain(str(last)) == [str(tmp_path / f"over{number}.qcow2") for number in range(11, -1, -1)] + [
+        str(base)
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from maglica import declare
 from maglica.errors import Refused
 from maglica.host_worker import signs, undo
-from maglica.host_worker.snapshot import model, planning
+from maglica.host_worker.snapshot import model, planning, reverting
 from maglica.host_worker.snapshot.model import New, Snapshot
 from maglica.host_worker.snapshot.planning import Kind, Part
 from tests.host_worker.test_jobs_vm import Ward
@@ -226,3 +227,14 @@ def test_a_label_is_used_once(ward: Ward) -> None:
         ward.read("snapshot parent", name="web2")
     with pytest.raises(Refused, match="no current snapshot"):
         ward.read("snapshot current", name="web1")
+
+
+def test_what_a_disk_with_many_snapshots_holds(tmp_path: Path) -> None:
+    """qemu-img tells more of them than what is kept of a command's words."""
+    disk = tmp_path / "web1.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", disk, "1M"], check=True)
+    labels = [f"before-upgrade-number-{number}" for number in range(30)]
+    for label in labels:
+        subprocess.run(["qemu-img", "snapshot", "-c", label, disk], check=True)
+    assert reverting.inside(str(disk)) == labels
+    assert reverting.inside(str(tmp_path / "nosuch")) == []

@@ -149,6 +149,39 @@ def test_media(lab: Lab, cloud: Cloud, guest: str) -> None:
     assert cloud.vm.eject(name=guest)["changed"] is False
 
 
+def test_a_medium_is_changed_by_its_description(lab: Lab, cloud: Cloud, guest: str) -> None:
+    cloud.vm.attach_iso(name=guest, iso="one.iso", force=True)
+    piece = lab.on("host1", f"virsh dumpxml --inactive {guest} | sed -n \"/device='cdrom'/,/<.disk>/p\"")
+    told = cloud.vm.update_device(name=guest, file=piece.replace("one.iso", "two.iso"), force=True)
+    assert (told["live"], told["config"], told["changed"]) == (True, True, True)
+    assert "two.iso" in in_qemu(lab)
+    assert "one.iso" not in in_qemu(lab)
+    (drive,) = (item["target"] for item in cloud.disk.list(name=guest) if item["device"] == "cdrom")
+    assert targets(lab, "--inactive")[drive] == f"{POOL}/two.iso"
+    assert refusal(cloud.vm.update_device, name=guest, file=piece.replace("hda", "hdd")).code == "unknown_entity"
+
+
+OPTIONS = f"""# a script of old
+-name old1 -machine pc -m 192 -smp 1
+-drive file={POOL}/old1.qcow2,if=virtio,format=qcow2
+-netdev tap,id=n0,script=/etc/qemu-ifup
+-device virtio-net-pci,netdev=n0,mac=52:54:00:0a:0b:0c
+-serial mon:stdio -nographic
+"""
+
+
+def test_a_guest_that_qemus_options_describe_boots(lab: Lab, cloud: Cloud) -> None:
+    lab.on("host1", f"qemu-img create -q -f qcow2 -F qcow2 -b {POOL}/tiny.original.qcow2 {POOL}/old1.qcow2")
+    told = cloud.vm.import_(name="old1", qemu_args=OPTIONS, on="host1", network="default")
+    try:
+        assert (told["changed"], told["missing"]) == (True, [])
+        started = cloud.vm.start(name="old1", wait="console:maglica-guest: hostname=", wait_timeout="4m")
+        assert started["state"] == "running"
+        assert [nic["mac"] for nic in cloud.nic.list(name="old1")] == ["52:54:00:0a:0b:0c"]
+    finally:
+        cloud.vm.remove(name="old1", force=True)
+
+
 def test_boot_order(lab: Lab, cloud: Cloud, guest: str) -> None:
     told = cloud.vm.set_boot_device(name=guest, dev=["network", "hd"])
     assert (told["changed"], told["restart_needed"]) == (True, True)

@@ -173,6 +173,47 @@ def test_its_cards_and_its_free_blocks(lab: Lab, cloud: Cloud, guest: str) -> No
     assert [one["path"] for one in trimmed["filesystems"]] == ["/"]
 
 
+def test_it_sleeps_and_wakes_up_and_is_dumped_while_it_runs(lab: Lab, cloud: Cloud, guest: str) -> None:
+    before = cloud.vm.exec(name=guest, command="cat /proc/sys/kernel/random/boot_id")["stdout"]
+    assert cloud.vm.pmsuspend(name=guest)["state"] == "pm-suspended"
+    assert lab.on("host1", f"virsh domstate {guest}").strip() == "pmsuspended"
+    assert cloud.vm.pmsuspend(name=guest)["changed"] is False
+    assert cloud.vm.pmwakeup(name=guest)["state"] == "running"
+    until(lambda: lab.cli("vm", "exec", "in1", "--", "true").returncode == 0, 60, "awake")
+    assert cloud.vm.exec(name=guest, command="cat /proc/sys/kernel/random/boot_id")["stdout"] == before
+    with pytest.raises(MaglicaError, match="is still awake 1 s after") as failed:
+        cloud.vm.pmsuspend(name=guest, to="disk", timeout="1s")
+    assert "needs swap" in failed.value.hint
+
+    done = cloud.vm.dump(name=guest, live=True)
+    assert (done["state"], lab.on("host1", f"virsh domstate {guest}").strip()) == ("running", "running")
+    told = lab.on("host1", f"stat -c '%a %s' {done['file']}; head -c 4 {done['file']}; rm {done['file']}").split()
+    assert told == ["600", str(done["size_bytes"]), "QEVM"]
+
+
+def test_a_card_is_changed_under_a_running_guest(lab: Lab, cloud: Cloud, guest: str) -> None:
+    """Its cable, then its network: the guest itself notices."""
+    (card,) = cloud.nic.list(name=guest)
+    piece = "<interface type='network'><mac address='{}'/><source network='{}'/><model type='virtio'/>{}</interface>"
+    carrier = "cat /sys/class/net/e*/carrier"
+    for more, seen in (("<link state='down'/>", "0"), ("<link state='up'/>", "1")):
+        text = piece.format(card["mac"], "default", more)
+        told = cloud.vm.update_device(name=guest, file=text)
+        assert (told["live"], told["config"], told["changed"]) == (True, True, True)
+        until(lambda seen=seen: cloud.vm.exec(name=guest, command=carrier)["stdout"].strip() == seen, 30, seen)
+        assert cloud.vm.update_device(name=guest, file=text)["changed"] is False
+    network = "<network><name>second</name><bridge name='virbr7'/></network>"
+    lab.on("host1", f'echo "{network}" > /mnt/n.xml; virsh net-create /mnt/n.xml; rm /mnt/n.xml')
+    try:
+        assert cloud.vm.update_device(name=guest, file=piece.format(card["mac"], "second", ""))["changed"] is True
+        device = next(nic["device"] for nic in cloud.nic.list(name=guest))
+        assert device in lab.on("host1", "ip -o link show master virbr7")
+        cloud.vm.update_device(name=guest, file=piece.format(card["mac"], "default", ""))
+        assert device not in lab.on("host1", "ip -o link show master virbr7")
+    finally:
+        lab.on("host1", "virsh net-destroy second")
+
+
 def test_what_cannot_be_reached_is_refused_in_words(lab: Lab, cloud: Cloud, guest: str) -> None:
     """By an agent that may not, one that is away, one that there never was, and a VM that is off."""
     cloud.vm.exec(

@@ -62,8 +62,10 @@ def _overlay(path: str, layer: Layer, work: Work) -> None:
 def bring_in(layers: Sequence[Layer], uuid: str, work: Work) -> None:
     """Steps 2 and 3. The undo asks the domain of this uuid: its mark `altered` says whether the change is to stay."""
     for layer in layers:
-        found = must(work.run(["qemu-img", "map", "-f", "qcow2", "--output=json", "--", layer.above]), layer.above)
-        changed = pieces(json.loads(found.stdout))
+        told: list[str] = []  # all of it, however scattered the disk is: what has ended keeps its last words only
+        argv = ["qemu-img", "map", "-f", "qcow2", "--output=json", "--", layer.above]
+        must(work.run(argv, on_output=told.append), layer.above)
+        changed = pieces(json.loads("".join(told)))
         if not changed:
             continue
         work.undo("settle_disk", path=layer.before, uuid=uuid, job=work.job)

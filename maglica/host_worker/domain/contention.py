@@ -81,8 +81,8 @@ def macs(text: str) -> list[str]:
 def refuse(name: str, text: str, hypervisor: Hypervisor, what: str = "cannot be started") -> None:
     """Refuse to bring to life what `text` defines, while another VM that lives here has something of it."""
     own, cards = disks(text, hypervisor), set(macs(text))
-    for other, live, _ in hypervisor.layouts():
-        if other == name or live is None:
+    for other, live in hypervisor.living():
+        if other == name:
             continue
         taken = cards & set(macs(live))
         if taken:

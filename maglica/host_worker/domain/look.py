@@ -382,9 +382,10 @@ def chain(path: str, timeout: float = 30.0) -> list[str]:
     except qcow2.Unreadable:
         pass
     argv = ["qemu-img", "info", "--force-share", "--backing-chain", "--output=json", "--", path]
-    ended = commands.run(argv, timeout=timeout)
+    output: list[str] = []
+    commands.run(argv, timeout=timeout, on_output=output.append)
     try:
-        links = json.loads(ended.stdout)
+        links = json.loads("".join(output))
     except ValueError:
         return [path]
     return [os.path.realpath(link["filename"]) for link in links]

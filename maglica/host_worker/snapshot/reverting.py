@@ -85,18 +85,20 @@ def _refuse_lost(want: SnapshotRevert, one: Snapshot, host: Host) -> None:
                 "unknown_entity", f"{want.name} cannot go back to {want.label}: its disk {target}, {path}, is gone",
                 "bring that file back",
             )  # fmt: skip
-        if one.kind == "internal" and want.label not in _inside(path):
+        if one.kind == "internal" and want.label not in inside(path):
             raise Refused(
                 "wrong_state", f"{want.name} cannot go back: its disk {target}, {path}, holds no snapshot {want.label}",
                 f"`maglica snapshot remove {want.name} --label={want.label} --metadata-only` forgets it",
             )  # fmt: skip
 
 
-def _inside(path: str) -> list[str]:
+def inside(path: str) -> list[str]:
     """The snapshots that a qcow2 holds."""
     argv = ["qemu-img", "info", "--force-share", "--output=json", "-f", "qcow2", "--", path]
+    output: list[str] = []
+    commands.run(argv, timeout=30.0, on_output=output.append)
     try:
-        told = json.loads(commands.run(argv, timeout=30.0).stdout)
+        told = json.loads("".join(output))
     except ValueError:
         return []
     return [str(one.get("name")) for one in told.get("snapshots", [])]

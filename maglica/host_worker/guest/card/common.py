@@ -12,6 +12,7 @@ from maglica.errors import Refused
 from maglica.host_worker.guest.model import MAC, Edit, Expectation, FileIs, GuestFacts, GuestRequest, Network, WriteFile
 from maglica.host_worker.guest.net.common import settings
 
+MARK = "# Written by maglica for this card.\n"
 BY_HAND = "set the address inside the guest"
 UDEV = "/etc/udev/rules.d/*net*.rules"
 LINKS = "/etc/systemd/network/*.link"

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from maglica.host_worker.guest.card import ini
 from maglica.host_worker.guest.card.common import (
+    MARK,
     Card,
     Done,
     Entry,
@@ -21,7 +22,6 @@ from maglica.host_worker.guest.card.common import (
 from maglica.host_worker.guest.card.ini import Section
 from maglica.host_worker.guest.model import MAC, GuestFacts, GuestRequest, Network
 from maglica.host_worker.guest.net import keyfile
-from maglica.host_worker.guest.net.common import MARK
 
 _MASTERS = ("master", "controller")
 

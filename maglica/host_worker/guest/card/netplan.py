@@ -13,6 +13,7 @@ from typing import NamedTuple
 from maglica.errors import Refused
 from maglica.host_worker.guest.card.common import (
     BY_HAND,
+    MARK,
     Card,
     Done,
     Entry,
@@ -25,7 +26,6 @@ from maglica.host_worker.guest.card.common import (
 )
 from maglica.host_worker.guest.model import MAC, Edit, Expectation, GuestFacts, GuestRequest
 from maglica.host_worker.guest.net import netplan
-from maglica.host_worker.guest.net.common import MARK
 
 _ADDRESS = re.compile(r"[0-9a-f:.]*[0-9a-f][.:][0-9a-f:.]*(?:/\d+)?", re.IGNORECASE)
 _GROUPS = ("ethernets", "bonds", "bridges", "vlans")

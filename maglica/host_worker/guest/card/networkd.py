@@ -9,6 +9,7 @@ from maglica.errors import Refused
 from maglica.host_worker.guest.card import ini
 from maglica.host_worker.guest.card.common import (
     BY_HAND,
+    MARK,
     Card,
     Done,
     Entry,
@@ -22,7 +23,7 @@ from maglica.host_worker.guest.card.common import (
 from maglica.host_worker.guest.card.ini import Section
 from maglica.host_worker.guest.model import MAC, GuestFacts, GuestRequest
 from maglica.host_worker.guest.net import networkd
-from maglica.host_worker.guest.net.common import MARK, VIRTUAL
+from maglica.host_worker.guest.net.common import VIRTUAL
 
 _EVERYWHERE = ("", "0.0.0.0/0", "::/0")
 

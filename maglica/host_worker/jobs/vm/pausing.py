@@ -76,7 +76,8 @@ def vm_pmsuspend(want: VmPmsuspend, host: Host, work: Work) -> dict[str, Any]:
                 raise Failed(
                     "environment_error",
                     f"{want.name} is still awake {want.timeout:g} s after its agent was asked to put it to sleep",
-                    "its kernel may not know that kind of sleep: /sys/power/state in the guest tells",
+                    "its kernel may not know that kind of sleep: /sys/power/state in the guest tells"
+                    + ("; this one needs swap for what it has in memory" if want.to != "mem" else ""),
                 )
             time.sleep(POLL)
     return {**result, "state": host.hypervisor.state(want.name)}
