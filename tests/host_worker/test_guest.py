@@ -17,13 +17,14 @@ from typing import Any
 import pytest
 
 from maglica.errors import Failed, MaglicaError, Refused
+from maglica.host_worker import commands
 from maglica.host_worker.guest import child as guest_child
 from maglica.host_worker.guest import conversation, inspection
 from maglica.host_worker.guest.customize import GuestRequest, Network
 from maglica.host_worker.guest.disk import Disk, Terms, customise, inspect_disks, verify
 from maglica.host_worker.guest.inspection import Layout
+from tests.frozen import freezer
 from tests.host_worker.guest_trees import OLD_MACHINE_ID, TREES, make_disk
-from tests.waiting import until
 
 PROJECT = Path(__file__).resolve().parents[2]
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGpXkJ0q me@example"
@@ -304,41 +305,19 @@ def test_an_orphan_does_not_go_on_writing(debian: Disk, other_parent: subprocess
 # ---- what the host may lack -------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def freeze() -> Iterator[Callable[[conversation.Child], None]]:
-    """Keep a child from ending, also by SIGKILL, as a disk does that does not answer; until the end of the test."""
-    kept: list[conversation.Child] = []
-    group = Path(f"/sys/fs/cgroup/freezer/maglica-test-{os.getpid()}")
-    try:
-        group.mkdir()
-    except OSError as error:
-        pytest.skip(f"there is no freezer of control groups to be had: {error.strerror}")
-
-    def freeze(child: conversation.Child) -> None:
-        kept.append(child)
-        (group / "cgroup.procs").write_text(str(child.pid))
-        (group / "freezer.state").write_text("FROZEN")
-
-    yield freeze
-    (group / "freezer.state").write_text("THAWED")
-    for child in kept:
-        child._process.wait(20)
-    until(lambda: (group / "cgroup.procs").read_text() == "", 20, "what was frozen has ended")
-    group.rmdir()
-
-
 def test_a_child_that_cannot_be_killed_is_not_waited_for_for_ever(
-    freeze: Callable[[conversation.Child], None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(conversation, "UNKILLABLE", 1.0)
-    child = conversation.Child(kvm=False, mark="")
-    freeze(child)
-    began = time.monotonic()
-    child.stop()
-    assert time.monotonic() - began < 2 * conversation.GRACE + 1 + 3
-    assert f"child {child.pid} does not end by SIGKILL" in caplog.text
-    assert Path(f"/proc/{child.pid}").exists(), "the test can fail"
-    assert not Path(child.folder).exists()
+    monkeypatch.setattr(commands, "UNKILLABLE", 1.0)
+    with freezer() as freeze:
+        child = conversation.Child(kvm=False, mark="")
+        freeze(child.pid)
+        began = time.monotonic()
+        child.stop()
+        assert time.monotonic() - began < 2 * conversation.GRACE + 1 + 3
+        assert f"process {child.pid} does not end by SIGKILL" in caplog.text
+        assert Path(f"/proc/{child.pid}").exists(), "the test can fail"
+        assert not Path(child.folder).exists()
 
 
 def test_without_libguestfs_the_package_is_named(tmp_path: Path) -> None:

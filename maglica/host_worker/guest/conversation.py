@@ -8,7 +8,6 @@ child it is: what a host worker that was killed left there is swept away by its 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import selectors
@@ -24,18 +23,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from maglica.errors import Failed, MaglicaError, from_wire
-from maglica.host_worker.commands import MARK
-
-log = logging.getLogger("maglica.host_worker")
+from maglica.host_worker.commands import MARK, outlast
 
 POLL = 0.1
 """Seconds between two looks at `cancelled` and at the clock."""
 
 GRACE = 3.0
 """Seconds that the child has to tidy up after SIGTERM, before SIGKILL."""
-
-UNKILLABLE = 20.0
-"""Seconds after SIGKILL; whoever has not ended by then is not waited for."""
 
 STDERR_TAIL = 8192
 """Bytes of stderr that are kept for an error's details."""
@@ -247,11 +241,7 @@ class Child:
                 pass
         # Also when the child left by itself: what it had started must not outlive it.
         self._signal(signal.SIGKILL)
-        try:
-            self._process.wait(UNKILLABLE)
-        except subprocess.TimeoutExpired:
-            # It waits in the kernel for a disk or a file system that does not answer, and ends when that does.
-            log.error("the libguestfs child %d does not end by SIGKILL: look at the storage of its disks", self.pid)
+        outlast(self._process)
         self._selector.close()
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None:
