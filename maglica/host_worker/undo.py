@@ -77,6 +77,12 @@ def remove_volumes(hypervisor: Hypervisor, group: str, job: str) -> None:
         raise Failed("environment_error", f"lvremove in {group}: {ended.stderr}")
 
 
+def settle_volumes(hypervisor: Hypervisor, group: str, job: str, uuid: str) -> None:
+    """The logical volumes that the clone job of a domain made, when that domain is to be removed and gone by now."""
+    if job and not hypervisor.has_domain(uuid):
+        remove_volumes(hypervisor, group, job)
+
+
 def delete_volume(hypervisor: Hypervisor, pool: str, name: str) -> None:
     """A volume that libvirt made for the job."""
     hypervisor.delete_volume(pool, name)
@@ -172,7 +178,9 @@ def await_transfer(hypervisor: Hypervisor, name: str, uuid: str) -> None:
 
 # Safe whatever became of the job: a file that holds its id is no part of what it made in the end, and what is settled
 # is settled as the domain says.
-HARMLESS = frozenset({"remove_part", "settle_removed", "remove_in_guest", "settle_disk", "settle_renamed"})
+HARMLESS = frozenset(
+    {"remove_part", "settle_removed", "settle_volumes", "remove_in_guest", "settle_disk", "settle_renamed"}
+)
 
 UNDOS: dict[str, Callable[..., None]] = {
     function.__name__: function
@@ -182,6 +190,7 @@ UNDOS: dict[str, Callable[..., None]] = {
         release_base,
         settle_removed,
         remove_volumes,
+        settle_volumes,
         delete_volume,
         abort_block_job,
         undefine,
