@@ -88,7 +88,7 @@ def test_a_thin_clone_is_made_and_removed(cloud: Cloud, host: LvmHost) -> None:
     host.run("printf 'the clone' | dd of=/dev/vg0/web1 bs=1M conv=sync oflag=direct")
     assert host.run(f"head -c 20 /dev/vg0/{IMAGE}") == "what is on the image", "they share, and are two"
     assert "<source dev='/dev/vg0/web1'" in host.run("virsh dumpxml web1")
-    cloud.vm.remove(name="web1")
+    assert cloud.vm.remove(name="web1")["deleted"] == ["/dev/vg0/web1"]
     assert "web1" not in host.volumes()
 
 
