@@ -5,7 +5,8 @@ A survey is what `host survey` of one host gave:
   "pools": [{"name", "free_bytes", "files": not volumes}], "pool": str | None, "driver": str}`.
 A domain has `lives` when it was asked for: what `contention.told` of its host says it has for itself.
 A domain that can be cloned has `modes`, in the order in which that host tries them: `{"mode", "auto": whether
---mode=auto may take it, "needed_bytes", "pools": those that can take such a clone, "why_not"}`.
+--mode=auto may take it, "needed_bytes", "pools": those that can take such a clone, "why_not", "full": nothing but room
+is missing}`.
 """
 
 from __future__ import annotations
@@ -173,6 +174,8 @@ def full(want: Wanted, refused: dict[str, str]) -> Refused:
     code, hint = "no_capacity", "free some room, or ask for less"
     if want.mode != "auto" and all(why.startswith(f"{want.mode}: ") for why in shown.values()):
         code, hint = "environment_error", "--mode=auto takes what is possible"  # no room would help
+    elif any(why.startswith("thin pool ") for why in shown.values()):
+        hint = "`lvextend` enlarges a thin pool and its metadata; or remove volumes from it, or take another --mode"
     return Refused(code, f"no host can take {want.hostname}: {told}", hint, details=shown)
 
 
@@ -211,7 +214,9 @@ def no_room(want: Wanted, image: dict[str, Any], survey: Survey, reserved: Reser
     for way in _ways(want, image):
         rooms = _rooms(way, want, survey, reserved)
         needed = int(way["needed_bytes"]) + want.extra_bytes
-        if not rooms:
+        if not rooms and way.get("full"):
+            why = why or str(way["why_not"])  # room would help
+        elif not rooms:
             why = why or f"{way['mode']}: {way['why_not'] or f'not possible in pool {wanted}'}"
         elif needed <= max(rooms.values()):
             return ""

@@ -4,18 +4,23 @@ of other people's programs.
 
 from __future__ import annotations
 
+import logging
 import os
 import selectors
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from maglica.errors import Failed, Refused
 
+log = logging.getLogger("maglica.host_worker")
+
 TICK = 0.2  # seconds between two looks at whether the job was cancelled
 KILL_AFTER = 3.0  # seconds that a process has after SIGTERM
+UNKILLABLE = 20.0  # seconds after SIGKILL; whoever has not ended by then is not waited for
 MARK = "MAGLICA_WORK"  # in the environment of every process that works for a job
 KEEP = 4000  # characters of stdout and stderr that are kept, from the end
 
@@ -184,7 +189,19 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         pass
     _signal(process.pid, signal.SIGKILL)
-    process.wait()
+    outlast(process)
+
+
+def outlast(process: subprocess.Popen[bytes]) -> None:
+    """Wait for the end of a process that was sent SIGKILL, but not for ever.
+
+    One that waits in the kernel for storage that does not answer ends when that does, without another step.
+    """
+    try:
+        process.wait(UNKILLABLE)
+    except subprocess.TimeoutExpired:
+        log.error("process %d does not end by SIGKILL: look at the storage that it uses", process.pid)
+        threading.Thread(target=process.wait, name=f"end of {process.pid}", daemon=True).start()
 
 
 def _signal(group: int, number: signal.Signals) -> None:

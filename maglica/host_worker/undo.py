@@ -20,7 +20,7 @@ from maglica.host_worker.domain.settling import (
     settle_disk,
     settle_name,
     settle_renamed,
-    settle_volume,
+    settle_renamed_volume,
     start_again,
 )
 from maglica.host_worker.hypervisor import Hypervisor
@@ -101,6 +101,12 @@ def remove_volumes(hypervisor: Hypervisor, group: str, job: str) -> None:
     ended = commands.run(volumes.remove_tagged(group, job), timeout=volumes.TIMEOUT)
     if ended.exit_status:
         raise Failed("environment_error", f"lvremove in {group}: {ended.stderr}")
+
+
+def settle_removed_volumes(hypervisor: Hypervisor, group: str, job: str, uuid: str) -> None:
+    """The logical volumes that the clone job of a domain made, when that domain is to be removed and gone by now."""
+    if job and not hypervisor.has_domain(uuid):
+        remove_volumes(hypervisor, group, job)
 
 
 def delete_volume(hypervisor: Hypervisor, pool: str, name: str) -> None:
@@ -210,11 +216,12 @@ HARMLESS = frozenset(
     {
         "remove_part",
         "settle_removed",
+        "settle_removed_volumes",
         "settle_replaced",
         "remove_in_guest",
         "settle_disk",
         "settle_renamed",
-        "settle_volume",
+        "settle_renamed_volume",
     }
 )
 
@@ -228,6 +235,7 @@ UNDOS: dict[str, Callable[..., None]] = {
         settle_replaced,
         halt,
         remove_volumes,
+        settle_removed_volumes,
         delete_volume,
         abort_block_job,
         undefine,
@@ -246,7 +254,7 @@ UNDOS: dict[str, Callable[..., None]] = {
         settle_disk,
         settle_renamed,
         settle_name,
-        settle_volume,
+        settle_renamed_volume,
         start_again,
     )
 }

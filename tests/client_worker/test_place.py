@@ -259,6 +259,20 @@ def test_room_is_that_of_the_mode_and_of_its_pools() -> None:
     }  # fmt: skip
 
 
+def test_a_thin_pool_that_is_nearly_full() -> None:
+    full = {**way("thin", 0, auto=False, why_not="thin pool vg0/thin is full to 95 %"), "full": True}
+    pools = [{"name": "lvm", "free_bytes": 0}, {"name": "slow", "free_bytes": 5 * GIB}]
+    host = survey(domain(IMAGE, modes=[full, way("full", 4 * GIB, "slow")]), image=False, pools=pools)
+    error = refusal(wanted(mode="thin"), {"host1": host})
+    assert (error.code, error.message) == (
+        "no_capacity", "no host can take web1: host1: thin pool vg0/thin is full to 95 %",
+    )  # fmt: skip
+    assert "lvextend" in error.hint
+    other = survey(domain(IMAGE, modes=[way("thin", 0, "lvm")]), image=False, pools=pools)
+    assert choose(wanted(mode="thin"), {"host1": host, "host2": other}).host == "host2"
+    assert choose(wanted(mode="auto"), {"host1": host}).host == "host1", "it copies there"
+
+
 # ----------------------------------------------------------------------------------------- --on=HOST
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from maglica.errors import Failed, Refused
 from maglica.host_worker import commands
+from tests.frozen import freezer
 from tests.waiting import until
 
 CHILDREN = "sleep 300 & (trap '' TERM; sleep 300 & wait) & "
@@ -175,6 +176,25 @@ def test_who_does_not_listen_is_killed() -> None:
     assert commands.KILL_AFTER <= seconds < commands.KILL_AFTER + 1.5
     assert time.monotonic() - began < commands.KILL_AFTER + 2
     until(lambda: members(group) == [])
+
+
+def test_what_cannot_be_killed_is_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(commands, "UNKILLABLE", 1.0)
+    with freezer() as freeze:
+        began, pids = time.monotonic(), []
+
+        def started(pid: int) -> None:
+            pids.append(pid)
+            freeze(pid)
+
+        with pytest.raises(Failed) as failed:
+            commands.run(["sleep", "600"], timeout=0.5, on_start=started)
+        assert failed.value.code == "timeout"
+        assert time.monotonic() - began < 0.5 + commands.KILL_AFTER + 1 + 3
+        assert f"process {pids[0]} does not end by SIGKILL" in caplog.text
+        assert Path(f"/proc/{pids[0]}").exists(), "the test can fail"
 
 
 def test_who_listens_may_tidy_up(tmp_path: Path) -> None:

@@ -17,11 +17,13 @@ from typing import Any
 import pytest
 
 from maglica.errors import Failed, MaglicaError, Refused
+from maglica.host_worker import commands
 from maglica.host_worker.guest import child as guest_child
-from maglica.host_worker.guest import inspection
+from maglica.host_worker.guest import conversation, inspection
 from maglica.host_worker.guest.customize import GuestRequest, Network
 from maglica.host_worker.guest.disk import Disk, Terms, customise, inspect_disks, verify
 from maglica.host_worker.guest.inspection import Layout
+from tests.frozen import freezer
 from tests.host_worker.guest_trees import OLD_MACHINE_ID, TREES, make_disk
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -301,6 +303,21 @@ def test_an_orphan_does_not_go_on_writing(debian: Disk, other_parent: subprocess
 
 
 # ---- what the host may lack -------------------------------------------------------------------------------------
+
+
+def test_a_child_that_cannot_be_killed_is_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(commands, "UNKILLABLE", 1.0)
+    with freezer() as freeze:
+        child = conversation.Child(kvm=False, mark="")
+        freeze(child.pid)
+        began = time.monotonic()
+        child.stop()
+        assert time.monotonic() - began < 2 * conversation.GRACE + 1 + 3
+        assert f"process {child.pid} does not end by SIGKILL" in caplog.text
+        assert Path(f"/proc/{child.pid}").exists(), "the test can fail"
+        assert not Path(child.folder).exists()
 
 
 def test_without_libguestfs_the_package_is_named(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from maglica.errors import Failed
 from maglica.host_worker import signs, undo
 from maglica.host_worker.disk import bases
 from maglica.host_worker.hypervisor import Hypervisor
@@ -283,6 +284,15 @@ def test_without_lvm_volumes_stay_noted(hypervisor: Hypervisor, journal: Journal
     (left,) = undo.take_back("job1", journal, hypervisor)
     assert left.startswith("remove_volumes no-such-group job1: ")
     assert [entry.what for entry in journal.undos("job1")] == ["remove_volumes"]
+
+
+def test_volumes_of_a_removal_stay_while_their_domain_is_there(hypervisor: Hypervisor, journal: Journal) -> None:
+    """lvremove is not even tried: it would fail here, as it does when the domain is gone."""
+    ((found, _),) = hypervisor.domains()
+    undo.settle_removed_volumes(hypervisor, "no-such-group", "job0", found.uuid)
+    with pytest.raises(Failed, match="no-such-group"):
+        undo.settle_removed_volumes(hypervisor, "no-such-group", "job0", UUID)
+    undo.settle_removed_volumes(hypervisor, "no-such-group", "", UUID)  # nobody knows which are its own
 
 
 def test_a_block_job_of_a_domain_that_is_gone_is_over(hypervisor: Hypervisor) -> None:

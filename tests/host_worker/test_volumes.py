@@ -147,17 +147,17 @@ def test_a_renamed_volume_is_called_as_its_domain_calls_it(group: str, tmp_path:
     try:
         uuid = domain_xml.read(hypervisor.definition("web1")).uuid
         args = {"group": group, "old": "web1-vda", "new": "db1-vda", "volume": known, "uuid": uuid, "job": JOB}
-        undo.UNDOS["settle_volume"](hypervisor, **args)  # killed before it was renamed
+        undo.UNDOS["settle_renamed_volume"](hypervisor, **args)  # killed before it was renamed
         assert volumes.uuid(group, "web1-vda") == known
         assert commands.run(volumes.rename(group, "web1-vda", "db1-vda"), timeout=30).exit_status == 0
         for _ in range(2):
-            undo.UNDOS["settle_volume"](hypervisor, **args)
+            undo.UNDOS["settle_renamed_volume"](hypervisor, **args)
             assert (volumes.uuid(group, "web1-vda"), volumes.uuid(group, "db1-vda")) == (known, None)
         hypervisor.set_mark("web1", {"altered": JOB})  # the definition is the new one
         for _ in range(2):
-            undo.UNDOS["settle_volume"](hypervisor, **args)
+            undo.UNDOS["settle_renamed_volume"](hypervisor, **args)
             assert (volumes.uuid(group, "web1-vda"), volumes.uuid(group, "db1-vda")) == (None, known)
-        undo.UNDOS["settle_volume"](hypervisor, **{**args, "volume": "another"})
+        undo.UNDOS["settle_renamed_volume"](hypervisor, **{**args, "volume": "another"})
         assert volumes.uuid(group, "db1-vda") == known
     finally:
         hypervisor.close()

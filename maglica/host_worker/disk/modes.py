@@ -68,6 +68,7 @@ class Way(NamedTuple):
             "needed_bytes": self.needed_bytes,
             "pools": list(self.pools),
             "why_not": self.why_not,
+            "full": self.full,
         }
 
 

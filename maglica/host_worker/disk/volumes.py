@@ -7,6 +7,7 @@ name it has by then, and nothing else can be meant.
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 from maglica.errors import Failed, MaglicaError
@@ -20,10 +21,20 @@ FIELDS = "vg_name,lv_name,lv_uuid,pool_lv,segtype,lv_tags"
 def at(path: str) -> Volume | None:
     """The logical volume at a path; None where there is none, or no LVM on this host."""
     try:
-        ended = commands.run(list_command(path), timeout=TIMEOUT)
+        ended = commands.run(list_command(_known_to_lvm(path)), timeout=TIMEOUT)
     except MaglicaError:
         return None
     return parse(ended.stdout) if ended.exit_status == 0 else None
+
+
+def _known_to_lvm(path: str) -> str:
+    """LVM knows /dev/vg0/web1 and /dev/mapper/vg0-web1, and not the /dev/dm-5 that both are links to."""
+    kernel = os.path.basename(os.path.realpath(path))
+    try:
+        with open(f"/sys/block/{kernel}/dm/name", encoding="utf-8") as file:
+            return f"/dev/mapper/{file.read().strip()}"
+    except OSError:
+        return path
 
 
 def list_command(path: str) -> list[str]:

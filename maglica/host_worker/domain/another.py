@@ -281,7 +281,9 @@ def _name_volume(group: str, old: str, new: str, found: Found, work: Work) -> No
     known = volumes.uuid(group, old)
     if known is None:
         raise Failed("unknown_entity", f"the logical volume {group}/{old} has just gone")
-    work.undo("settle_volume", group=group, old=old, new=new, volume=known, uuid=found.domain.uuid, job=work.job)
+    work.undo(
+        "settle_renamed_volume", group=group, old=old, new=new, volume=known, uuid=found.domain.uuid, job=work.job
+    )
     must(work.run(volumes.rename(group, old, new)), f"logical volume {group}/{old}")
 
 

@@ -392,11 +392,16 @@ def chain(path: str, timeout: float = 30.0) -> list[str]:
 
 
 def users_of(hypervisor: Hypervisor, name: str, disks: list[str]) -> tuple[list[str], dict[str, str]]:
-    """(disks of a domain that nothing else uses, those that are part of another domain's disk and whose)."""
+    """(disks of a domain that nothing else uses, those that are part of another domain's disk and whose).
+
+    Files by their real paths. A device keeps its name: that which the kernel has for it, /dev/dm-5, says nothing.
+    """
     others = {}
     for domain, _ in hypervisor.domains():
         if domain.name != name:
             paths = [disk_path(hypervisor, disk) for disk in domain.disks if disk.path]
             links = [link for path in paths for link in (chain(path) if hypervisor.has_files else [path])]
             others[domain.name] = [os.path.realpath(link) for link in links]
-    return plan.removable([os.path.realpath(path) for path in disks], others)
+    named = {os.path.realpath(path): path for path in disks}
+    own, kept = plan.removable(list(named), others)
+    return [named[path] if _is_device(path) else path for path in own], kept

@@ -94,12 +94,14 @@ def _remove(domain: Domain, doomed: Sequence[str], host: Host, work: Work) -> No
             work.undo("settle_removed", path=new, original=path, uuid=domain.uuid)
             os.rename(path, new)
             aside.append(new)
+    # Volumes of a thin clone were made by us; any other device may be anything.
+    found = [host.storage.volume(path) for path in doomed] if domain.mark.get("mode") == "thin" else []
+    snapshots = [volume for volume in found if volume is not None]
+    for group in sorted({volume.group for volume in snapshots}):
+        work.undo("settle_removed_volumes", group=group, job=domain.mark.get("job", ""), uuid=domain.uuid)
     work.point_of_no_return()
     host.hypervisor.undefine(domain.name)
     for path in aside:
         os.unlink(path)
-    if domain.mark.get("mode") == "thin":  # made by us; another device may be anything
-        for path in doomed:
-            volume = host.storage.volume(path)
-            if volume is not None:
-                must(work.run(volumes.remove(volume.group, volume.name)), f"removal of {path}")
+    for volume in snapshots:
+        must(work.run(volumes.remove(volume.group, volume.name)), f"removal of {volume.group}/{volume.name}")

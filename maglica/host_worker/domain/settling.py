@@ -45,7 +45,9 @@ def settle_renamed(hypervisor: Hypervisor, old: str, new: str, inode: int, uuid:
         pass
 
 
-def settle_volume(hypervisor: Hypervisor, group: str, old: str, new: str, volume: str, uuid: str, job: str) -> None:
+def settle_renamed_volume(
+    hypervisor: Hypervisor, group: str, old: str, new: str, volume: str, uuid: str, job: str
+) -> None:
     """A logical volume that was to have another name, known by its own uuid: it is called as its domain calls it."""
     gone, kept = (old, new) if altered(hypervisor, uuid, job) else (new, old)
     if volumes.uuid(group, gone) != volume:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from maglica.errors import Failed, MaglicaError, from_wire
-from maglica.host_worker.commands import MARK
+from maglica.host_worker.commands import MARK, outlast
 
 POLL = 0.1
 """Seconds between two looks at `cancelled` and at the clock."""
@@ -241,7 +241,7 @@ class Child:
                 pass
         # Also when the child left by itself: what it had started must not outlive it.
         self._signal(signal.SIGKILL)
-        self._process.wait()
+        outlast(self._process)
         self._selector.close()
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None:
