@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,7 @@ POOL = "/var/lib/libvirt/images"
 TINY_SOURCES = ("cpio", "disk", "kernel", "tiny")
 DEBIAN_SOURCES = ("cpio", "disk", "kernel", "debian")
 CLOUD_SOURCES = (*DEBIAN_SOURCES, "cloud")
+UNUSED = 7 * 86400.0  # seconds; a checkout beside this one, with another builder, keeps what it uses
 Builder = Callable[[Path, Path], None]  # (the qcow2 to make, the cache folder)
 
 
@@ -112,6 +115,7 @@ def _cached(disk: Disk, stem: str, ending: str) -> Path:
     path = cache / f"{stem}-{_fingerprint(disk, cache)}.{ending}"
     if not path.exists():
         _build(disk, path, cache, stem)
+    os.utime(path)  # it is in use
     return path
 
 
@@ -124,8 +128,9 @@ def _build(disk: Disk, path: Path, cache: Path, stem: str) -> None:
     finally:
         partial.unlink(missing_ok=True)
     for old in cache.glob(f"{stem}-??????????{''.join(path.suffixes)}"):
-        if old != path:
-            old.unlink()
+        with suppress(FileNotFoundError):  # somebody else tidies up as well
+            if old != path and time.time() - old.stat().st_mtime > UNUSED:
+                old.unlink()
 
 
 def install(lab: Lab, target: Host, word: str) -> None:

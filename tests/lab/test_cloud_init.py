@@ -26,7 +26,7 @@ SEEN = {
     "dns": "resolvectl dns eth0",
     "users": "id -nG alice; sudo -l -U alice | tail -1; getent shadow bob | cut -d: -f2",
     "machine-id": "cat /etc/machine-id",
-    "status": "cloud-init status",
+    "status": "cloud-init status || true",  # newer ones tell of mere warnings by their exit status
 }
 """What is asked of the guest's agent."""
 
