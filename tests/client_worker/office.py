@@ -268,7 +268,7 @@ class Worker:
         self.incarnation = 0
         self.greeting: Message = {}
         self.answers: dict[str, Callable[[Message], Message]] = {}
-        self.living: dict[str, Any] = {}  # what VMs have for themselves, by their names
+        self.holds: dict[str, Any] = {}  # what VMs have for themselves, by their names
 
     def hello(self, **more: Any) -> Asked:
         self.greeting = {
@@ -338,7 +338,7 @@ class Worker:
                     "memory_bytes": 2 * GIB,
                     "macs": [],
                     "disks": [{"target": "vda", "allocation_bytes": 4 * GIB}],
-                    **({"lives": self.living[name]} if name in self.living else {}),
+                    **({"lives": self.holds[name]} if name in self.holds else {}),
                 }
                 for name, state in self.vms.items()
             ],

@@ -1217,7 +1217,7 @@ def test_what_a_vm_of_another_host_has_for_itself_is_asked_before_one_comes_to_l
     two.hello(features=["lives"])
     old.hello()
     mine: dict[str, list[str]] = {"macs": ["52:54:00:00:00:01"], "alone": [], "along": []}
-    one.living, two.living = {"web1": mine}, {"db1": mine}
+    one.holds, two.holds = {"web1": mine}, {"db1": mine}
     asked = office.submit(action, name="web1")
     office.turn()
     told = {name: office.questions(name) for name in ("host1", "host2", "host3")}
@@ -1250,7 +1250,7 @@ def test_a_host_that_tells_nonsense_of_what_vms_have_is_named(opened: Open, live
     office = opened()
     host = Worker(office, "host1", {"web1": "shut-off"})
     host.hello(features=["lives"])
-    host.living = {"web1": lives}
+    host.holds = {"web1": lives}
     asked = office.submit("vm start", name="web1")
     office.serve(host)
     assert asked.error.code == "host_down"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from maglica import declare
 from maglica.errors import Refused
 from maglica.host_worker import undo
 from maglica.host_worker.disk import layering
@@ -18,7 +20,7 @@ from maglica.host_worker.guest.model import GuestFacts, GuestRequest, Network, R
 from maglica.host_worker.hypervisor import Hypervisor
 from maglica.host_worker.work import Work
 from tests.host_worker.test_jobs_vm import Ward, ward
-from tests.host_worker.worlds import IMAGE, world
+from tests.host_worker.worlds import IMAGE, domain, world
 
 __all__ = ["ward"]
 
@@ -391,6 +393,32 @@ def test_killed_at_any_step_a_rename_is_done_or_was_never_begun(ward: Ward) -> N
 def test_change_address_is_refused_without_disks(ward: Ward) -> None:
     assert "no disk in which" in ward.refusal("vm change-address", name="web2", address="192.0.2.9/24").message
     assert ward.refusal("vm change-address", name="web1", address="192.0.2.9/24").code == "wrong_state"
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        ({}, "ambiguous_name", "two has 2 network cards: 52:54:00:00:00:11, 52:54:00:00:00:22"),
+        ({"mac": "52:54:00:00:00:33"}, "unknown_entity", "two has no network card 52:54:00:00:00:33"),
+        ({"mac": "52:54:00:00:00:22"}, "environment_error", "no disk in which"),
+        ({"interface": "eth1"}, "environment_error", "no disk in which"),
+        ({"address": "dhcp", "mac": "52:54:00:00:00:22"}, "environment_error", "no disk in which"),
+    ],
+)
+def test_of_several_cards_one_is_said(tmp_path: Path, args: dict[str, str], code: str, words: str) -> None:
+    card = "<interface type='network'><mac address='52:54:00:00:00:22'/><source network='default'/></interface>"
+    two = domain("two", mac="52:54:00:00:00:11", state=5, more=card)
+    ward = Ward(tmp_path, world(tmp_path, volumes=["two.img"], more=two))
+    error = ward.refusal("vm change-address", **{"name": "two", "address": "192.0.2.9/24", **args})
+    assert (error.code, words in error.message) == (code, True), error.message
+    ward.close()
+
+
+@pytest.mark.parametrize("more", [{"gateway": "192.0.2.1"}, {"dns": ["192.0.2.53"]}])
+def test_what_dhcp_tells_is_not_said(more: dict[str, Any]) -> None:
+    with pytest.raises(Refused, match="--gateway and --dns belong to a static address"):
+        declare.build("vm change-address", {"name": "web1", "address": "DHCP", **more})
+    assert declare.build("vm change-address", {"name": "web1", "address": "DHCP"}).values()["address"] == "dhcp"
 
 
 def test_the_address_that_it_has_is_no_change(ward: Ward) -> None:

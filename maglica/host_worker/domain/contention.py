@@ -50,7 +50,9 @@ def disks(text: str, hypervisor: Hypervisor) -> list[Hold]:
         shared = disk.find("readonly") is not None or disk.find("shareable") is not None
         alone = disk.get("device", "disk") in _WRITES and not shared
         found.append(Hold(path, alone))
-        if hypervisor.has_files and path.startswith("/"):
+        driver = disk.find("driver")
+        # What a guest wrote at the beginning of a raw disk is no header.
+        if hypervisor.has_files and path.startswith("/") and driver is not None and driver.get("type") == "qcow2":
             found += [Hold(link, False) for link in look.chain(path)[1:]]
     return found
 
