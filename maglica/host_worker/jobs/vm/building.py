@@ -6,7 +6,7 @@ from typing import Any
 
 from maglica.actions.vm.building import VmAdopt, VmDefine, VmForget, VmImport, VmRedefine, VmSync, VmUndefine
 from maglica.errors import Refused
-from maglica.host_worker.domain import defining, domain_xml, guarding, record, remembering
+from maglica.host_worker.domain import defining, domain_xml, guarding, record, remembering, saved
 from maglica.host_worker.domain.look import ACTIVE
 from maglica.host_worker.host import Host
 from maglica.host_worker.signs import sign
@@ -78,7 +78,8 @@ def vm_forget(want: VmForget, host: Host, work: Work) -> dict[str, Any]:
             "`maglica vm forget` is for VMs that were adopted",
         )  # fmt: skip
     guarding.refuse_protected(want.name, "vm forget", host)
-    return _mark(want.name, domain, {}, {"forget": want.name}, host, work)
+    kept = {saved.MARK: domain.mark[saved.MARK]} if saved.MARK in domain.mark else {}  # where its memory lies
+    return _mark(want.name, domain, kept, {"forget": want.name}, host, work)
 
 
 def vm_sync(want: VmSync, host: Host, work: Work) -> dict[str, Any]:
