@@ -95,7 +95,8 @@ class Questions:
             for *_, then in together:
                 then(seen, now)
 
-        about = {"room": any(room for room, *_ in together), "lives": any(lives for _, lives, _ in together)}
+        others = len(self._fleet.hosts) > 1  # what VMs of one host have is looked at there
+        about = {"room": any(room for room, *_ in together), "lives": others and any(one[1] for one in together)}
         self.ask_all(declare.build("host survey", about), now, self.timeout, surveyed)
 
     def look_up(self, now: Now, timeout: float, then: Then, *, only: str = "") -> None:

@@ -1236,11 +1236,13 @@ def test_what_a_vm_of_another_host_has_for_itself_is_asked_before_one_comes_to_l
     assert asked.job["host"] == "host1"
 
 
-def test_what_brings_nothing_to_life_does_not_ask_for_it(opened: Open) -> None:
+@pytest.mark.parametrize(("action", "hosts"), [("vm stop", 2), ("vm start", 1)])
+def test_it_is_not_asked_for_in_vain(opened: Open, action: str, hosts: int) -> None:
+    """By what brings nothing to life, nor where there is one host, which knows it best."""
     office = opened()
-    host = Worker(office, "host1", {"web1": "running"})
-    host.hello(features=["lives"])
-    office.submit("vm stop", name="web1")
+    for number in range(hosts):
+        Worker(office, f"host{number + 1}", {"web1": "running"} if number == 0 else {}).hello(features=["lives"])
+    office.submit(action, name="web1")
     office.turn()
     assert [question["args"] for question in office.questions("host1")] == [{"room": False}]
 
@@ -1248,11 +1250,12 @@ def test_what_brings_nothing_to_life_does_not_ask_for_it(opened: Open) -> None:
 @pytest.mark.parametrize("lives", [None, [], {"macs": []}, {"macs": [1], "alone": [], "along": []}])
 def test_a_host_that_tells_nonsense_of_what_vms_have_is_named(opened: Open, lives: Any) -> None:
     office = opened()
-    host = Worker(office, "host1", {"web1": "shut-off"})
-    host.hello(features=["lives"])
+    host, other = Worker(office, "host1", {"web1": "shut-off"}), Worker(office, "host2", {})
+    for one in (host, other):
+        one.hello(features=["lives"])
     host.holds = {"web1": lives}
     asked = office.submit("vm start", name="web1")
-    office.serve(host)
+    office.serve(host, other)
     assert asked.error.code == "host_down"
     assert "its answer makes no sense" in asked.error.message
 

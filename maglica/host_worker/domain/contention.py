@@ -11,6 +11,7 @@ import os
 import stat
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from maglica.errors import MaglicaError, Refused
@@ -40,24 +41,58 @@ class Mount(NamedTuple):
     source: str
 
 
-def disks(text: str, hypervisor: Hypervisor) -> list[Hold]:
-    """All that the disks of a definition consist of; media are read only."""
+class Named(NamedTuple):
+    """A disk as a definition names it. `where`: a path, or (pool, volume)."""
+
+    where: str | tuple[str, str]
+    alone: bool
+    qcow2: bool
+
+
+class Said(NamedTuple):
+    """What a definition says of disks and cards."""
+
+    disks: tuple[Named, ...]
+    macs: tuple[str, ...]
+
+
+@lru_cache(maxsize=4096)
+def said(text: str) -> Said:
+    """Remembered, as a host with a hundred VMs is asked for all of them whenever one of some other host is started."""
     found = []
     for disk in ET.fromstring(text).findall("./devices/disk"):
-        path = _path(disk, hypervisor)
+        path = _path(disk)
         if not path:
             continue
         shared = disk.find("readonly") is not None or disk.find("shareable") is not None
-        alone = disk.get("device", "disk") in _WRITES and not shared
-        found.append(Hold(path, alone))
         driver = disk.find("driver")
+        alone = disk.get("device", "disk") in _WRITES and not shared
+        found.append(Named(path, alone, driver is not None and driver.get("type") == "qcow2"))
+    return Said(tuple(found), tuple(str(nic["mac"]).lower() for nic in domain_xml.read(text).nics if nic["mac"]))
+
+
+def disks(text: str, hypervisor: Hypervisor) -> list[Hold]:
+    """All that the disks of a definition consist of; media are read only."""
+    found = []
+    for one in said(text).disks:
+        path = one.where if isinstance(one.where, str) else _volume(*one.where, hypervisor)
+        if not path:
+            continue
+        found.append(Hold(path, one.alone))
         # What a guest wrote at the beginning of a raw disk is no header.
-        if hypervisor.has_files and path.startswith("/") and driver is not None and driver.get("type") == "qcow2":
+        if hypervisor.has_files and path.startswith("/") and one.qcow2:
             found += [Hold(link, False) for link in look.chain(path)[1:]]
     return found
 
 
-def _path(disk: ET.Element, hypervisor: Hypervisor) -> str:
+def _volume(pool: str, name: str, hypervisor: Hypervisor) -> str:
+    try:
+        return hypervisor.volume_path(pool, name)
+    except MaglicaError:
+        return ""  # one that nobody knows has nobody
+
+
+def _path(disk: ET.Element) -> str | tuple[str, str]:
     source = disk.find("source")
     if source is None:
         return ""
@@ -65,16 +100,13 @@ def _path(disk: ET.Element, hypervisor: Hypervisor) -> str:
         hosts = sorted(f"{one.get('name', '')}:{one.get('port', '')}" for one in source.findall("host"))
         return f"{source.get('protocol')}:{source.get('name', '')}{'@' if hosts else ''}{','.join(hosts)}"
     if disk.get("type") == "volume":
-        try:
-            return hypervisor.volume_path(source.get("pool", ""), source.get("volume", ""))
-        except MaglicaError:
-            return ""  # one that nobody knows has nobody
+        return source.get("pool", ""), source.get("volume", "")
     return source.get("file") or source.get("dev") or ""
 
 
 def macs(text: str) -> list[str]:
     """The addresses of a definition's cards."""
-    return [str(nic["mac"]).lower() for nic in domain_xml.read(text).nics if nic["mac"]]
+    return list(said(text).macs)
 
 
 # ------------------------------------------------------------------------------------------------ on one host
