@@ -262,6 +262,10 @@ class Placing:
             whole = action.asks_whole_fleet()
             host, name = self._questions.locate(who, name, seen, full_name=True, whole_fleet=whole)
             place.refuse_double_life(name, host, seen.vms)
+            if getattr(action, "starts"):
+                place.refuse_contended(name, host, seen.lives)
+            if getattr(action, "image"):
+                self._may_copy(action, seen, who, now)
             return host, "the VM is there"
         self._refuse_locked(action)
         rooms.refuse_name(name)

@@ -243,7 +243,8 @@ class Submissions:
                 self._store.refuse_when_low()
             self._askers[key] = Askers(caller.who.public, message, [route])
             room = action.WHERE in (Where.PLACED, Where.MANY)
-            lives = action.WHOLE_FLEET and action.WHERE != Where.PLACED  # something may come to life
+            anew = bool(getattr(action, "rebuild", False))  # what is placed otherwise is new, and has nothing yet
+            lives = action.WHOLE_FLEET and (action.WHERE != Where.PLACED or anew)  # something may come to life
             self._questions.survey(then, room=room, lives=lives)
 
     def _known(self, key: str) -> Job | Group | None:

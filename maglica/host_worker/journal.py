@@ -19,7 +19,7 @@ import tempfile
 import threading
 import uuid
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -57,6 +57,7 @@ SQL = {
     "all undos": "SELECT * FROM undo ORDER BY job DESC, number DESC",
     "forget undo": "DELETE FROM undo WHERE job = ? AND number = ?",
     "forget undos": "DELETE FROM undo WHERE job = ?",
+    "forget other undos": "DELETE FROM undo WHERE job = ? AND what NOT IN (SELECT value FROM json_each(?))",
     "layout 1": "SELECT name, value FROM self",
     "jobs of layout 1": "SELECT id, attempt, action, object, step, NULL, outcome FROM job",
     "undos of layout 1": "SELECT job, number, what, args FROM undo",
@@ -401,6 +402,10 @@ class Journal:
     def keep(self, job: str) -> None:
         """What the job made is no longer to be undone, whatever becomes of the job."""
         self._write(lambda: self._execute("forget undos", job))
+
+    def commit(self, job: str, but: Sequence[str]) -> None:
+        """The same, but for undos of these names: what they settle is settled in any case."""
+        self._write(lambda: self._execute("forget other undos", job, json.dumps(list(but))))
 
     def forget_undo(self, job: str, number: int) -> None:
         self._write(lambda: self._execute("forget undo", job, number))

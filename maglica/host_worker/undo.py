@@ -62,13 +62,13 @@ def settle_removed(hypervisor: Hypervisor, path: str, original: str, uuid: str) 
     dependants.release(hypervisor, behind)
 
 
-def settle_replaced(hypervisor: Hypervisor, path: str, original: str, uuid: str, job: str) -> None:
-    """A disk that was set aside for a new one: deleted when that is there and the definition is the job's; put back
+def settle_replaced(hypervisor: Hypervisor, path: str, original: str, uuid: str, job: str, new: str) -> None:
+    """A file that was set aside for a new disk: deleted when that is there and the definition is the job's; put back
     otherwise."""
     if not os.path.exists(path):
         return
     mark = hypervisor.mark_of(uuid) or {}
-    if mark.get("job") != job or not os.path.exists(original):
+    if mark.get("job") != job or not os.path.exists(new):
         _put_back(path, original)
         os.unlink(path)
         return

@@ -130,6 +130,13 @@ class Work:
         self._beyond_cancel = False
         self._give_slot_back()
 
+    def commit(self, *but: str) -> None:
+        """From here on what was made stays, whatever becomes of the job: its undos are forgotten, `but` those of these
+        names. To be said before anything is destroyed that an undo would need.
+        """
+        if self._journal:
+            self._journal.commit(self.job, but)
+
     @property
     def left(self) -> float:
         """Seconds until the job has used up its time."""

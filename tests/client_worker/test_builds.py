@@ -75,6 +75,17 @@ def test_one_that_exists_is_built_anew_where_it_is(office: Office, hosts: list[W
     assert twice.error.code == "ambiguous_name"
 
 
+def test_one_is_not_built_anew_while_another_lives_with_what_it_has(office: Office, hosts: list[Worker]) -> None:
+    for host in hosts:
+        host.hello(features=["lives"])
+    hosts[1].vms["web1"], hosts[2].vms["db1"] = "shut-off", "running"
+    mine: dict[str, list[str]] = {"macs": ["52:54:00:00:00:01"], "alone": [], "along": []}
+    hosts[1].holds, hosts[2].holds = {"web1": mine}, {"db1": mine}
+    refused = asked(office, hosts, name="web1", rebuild=True)
+    assert (refused.error.code, "db1 is running on host3" in refused.error.message) == ("wrong_state", True)
+    assert asked(office, hosts, name="web1", rebuild=True, start=False).job["host"] == "host2"
+
+
 def test_a_profile_of_all_is_given_to_what_is_built(tmp_path: Path) -> None:
     text = "[client]\ncustomize_profile = all\n[customize all]\ntimezone = Asia/Tokyo\n"
     profiles = Profiles(loaded(tmp_path, text))

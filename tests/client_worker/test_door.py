@@ -326,6 +326,24 @@ def test_a_clone_of_ones_own_vm(floor: Floor) -> None:
     assert answer["job"]["host"] == "host1"
 
 
+@pytest.mark.parametrize(
+    "args",
+    [
+        {"name": "ci-3", "image": "prod-2"},
+        {"name": "ci-1", "rebuild": True, "image": "prod-2"},
+        {"name": "prod-1", "rebuild": True},
+        {"name": "prod-3", "barebones": True},
+        {"name": "ci-3", "barebones": True, "on": "host2"},
+    ],
+    ids=["disks of another VM", "the same into one's own", "another VM", "name", "host"],
+)
+def test_a_build_that_is_denied(floor: Floor, args: dict[str, Any]) -> None:
+    office, one, two, robot = floor
+    one.vms["ci-1"] = "shut-off"
+    assert served(office, robot, submission("vm build", key="b", **args), one, two).code == "denied"
+    assert office.audit()[-1]["outcome"] == "denied"
+
+
 def test_the_members_of_a_group_are_denied_one_by_one(floor: Floor) -> None:
     office, one, two, robot = floor
     message = {

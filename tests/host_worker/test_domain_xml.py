@@ -519,3 +519,43 @@ def test_a_volume_like_another() -> None:
     assert only(root, "./target/format").get("type") == "qcow2"
     assert root.find("./target/path") is None
     assert root.find("key") is None
+
+
+SEEDED = """<domain type='kvm'>
+  <name>web1</name><uuid>22222222-2222-4222-8222-222222222222</uuid>
+  <metadata>
+    <maglica:domain xmlns:maglica='urn:maglica:1' kind='clone' owner='alice' seed='/p/web1-seed.iso'/>
+  </metadata>
+  <memory unit='KiB'>1024</memory><vcpu>1</vcpu>
+  <os><type arch='x86_64' machine='q35'>hvm</type></os>
+  <devices>
+    <disk type='file' device='disk'><source file='/p/web1.img'/><target dev='vda' bus='virtio'/></disk>
+    <disk type='file' device='disk'><source file='/p/data.img'/><target dev='vdb' bus='virtio'/></disk>
+    <disk type='file' device='cdrom'><source file='/p/web1-seed.iso'/><target dev='sda' bus='sata'/><readonly/></disk>
+    <interface type='network'><mac address='52:54:00:12:34:56'/><source network='lan'/></interface>
+    <graphics type='vnc' port='5901'/>
+  </devices></domain>"""
+
+
+def test_a_machine_that_is_built_anew_keeps_all_but_its_disk_and_its_seed() -> None:
+    text = domain_xml.refit(SEEDED, {"vda": ("/p/web1.qcow2", "qcow2")}, 2, None, {"kind": "build", "job": "j"})
+    found = domain_xml.read(text)
+    assert [(disk.target, disk.path) for disk in found.disks] == [("vda", "/p/web1.qcow2"), ("vdb", "/p/data.img")]
+    assert (found.vcpus, found.memory_bytes, found.uuid) == (2, 1 << 20, "22222222-2222-4222-8222-222222222222")
+    assert [nic["mac"] for nic in found.nics] == ["52:54:00:12:34:56"]
+    assert found.mark == {"kind": "build", "job": "j"}
+    assert "5901" in text
+
+
+@pytest.mark.parametrize(
+    ("system", "uefi"),
+    [
+        ("<os><type>hvm</type></os>", False),
+        ("<os firmware='efi'><type>hvm</type></os>", True),
+        ("<os><type>hvm</type><loader readonly='yes' type='pflash'>/usr/share/x.fd</loader></os>", True),
+        ("<os><type>hvm</type><loader type='rom'>/usr/share/bios.bin</loader></os>", False),
+        ("", False),
+    ],
+)
+def test_what_a_machine_boots_by(system: str, uefi: bool) -> None:
+    assert domain_xml.boots_by_uefi(f"<domain><name>a</name>{system}</domain>") is uefi

@@ -83,9 +83,17 @@ def test_an_old_disk_goes_when_the_new_one_is_the_domains(hypervisor: Hypervisor
     original.write_text("new")
     uuid = of_a_job(hypervisor, "job1")
     for _ in range(2):
-        undo.settle_replaced(hypervisor, str(aside), str(original), uuid, "job1")
+        undo.settle_replaced(hypervisor, str(aside), str(original), uuid, "job1", str(original))
         assert [path.name for path in folder.iterdir()] == ["web1.img"]
         assert original.read_text() == "new"
+
+
+def test_an_old_disk_goes_also_when_the_new_one_lies_elsewhere(hypervisor: Hypervisor, folder: Path) -> None:
+    aside, original, new = folder / "web1.img.job1.replaced", folder / "web1.img", folder / "web1.qcow2"
+    aside.write_text("old")
+    new.write_text("new")
+    undo.settle_replaced(hypervisor, str(aside), str(original), of_a_job(hypervisor, "job1"), "job1", str(new))
+    assert [path.name for path in folder.iterdir()] == ["web1.qcow2"]
 
 
 def test_an_old_disk_comes_back_where_the_definition_was_put_back(hypervisor: Hypervisor, folder: Path) -> None:
@@ -93,7 +101,7 @@ def test_an_old_disk_comes_back_where_the_definition_was_put_back(hypervisor: Hy
     aside.write_text("old")
     uuid = of_a_job(hypervisor, "an earlier one")
     for _ in range(2):
-        undo.settle_replaced(hypervisor, str(aside), str(original), uuid, "job1")
+        undo.settle_replaced(hypervisor, str(aside), str(original), uuid, "job1", str(original))
         assert [path.name for path in folder.iterdir()] == ["web1.img"]
         assert original.read_text() == "old"
 
@@ -103,8 +111,31 @@ def test_an_old_disk_is_never_deleted_while_there_is_no_other(hypervisor: Hyperv
     is."""
     aside, original = folder / "web1.img.job1.replaced", folder / "web1.img"
     aside.write_text("old")
-    undo.settle_replaced(hypervisor, str(aside), str(original), of_a_job(hypervisor, "job1"), "job1")
+    undo.settle_replaced(hypervisor, str(aside), str(original), of_a_job(hypervisor, "job1"), "job1", str(original))
     assert original.read_text() == "old"
+
+
+def test_when_an_old_disk_is_being_deleted_there_is_no_way_back(
+    hypervisor: Hypervisor, journal: Journal, folder: Path
+) -> None:
+    """Killed right after it was: what would have brought it back must not take the new one away."""
+    aside, original = folder / "web1.img.job1.replaced", folder / "web1.img"
+    aside.write_text("old")
+    original.write_text("new")
+    uuid = of_a_job(hypervisor, "job1")
+    work = Work("job1", 60.0, journal, lambda: None)
+    inode = original.stat().st_ino
+    told = {"path": str(aside), "original": str(original), "uuid": uuid, "job": "job1", "new": str(original)}
+    work.undo("settle_replaced", **told)
+    work.undo("remove_file", path=str(original), inode=inode)
+    work.undo("redefine", uuid=uuid, text="what it was")
+    work.undo("halt", uuid=uuid)
+    work.commit("settle_replaced")
+    assert [one.what for one in journal.undos("job1")] == ["settle_replaced"]
+    assert undo.take_back("job1", journal, hypervisor) == []
+    assert [path.name for path in folder.iterdir()] == ["web1.img"]
+    assert original.read_text() == "new"
+    assert journal.undos("job1") == []
 
 
 def test_an_old_disk_does_not_take_the_place_of_a_strangers(hypervisor: Hypervisor, folder: Path) -> None:
@@ -113,7 +144,7 @@ def test_an_old_disk_does_not_take_the_place_of_a_strangers(hypervisor: Hypervis
     original.write_text("theirs")
     uuid = of_a_job(hypervisor, "an earlier one")
     with pytest.raises(FileExistsError):
-        undo.settle_replaced(hypervisor, str(aside), str(original), uuid, "job1")
+        undo.settle_replaced(hypervisor, str(aside), str(original), uuid, "job1", str(original))
     assert (aside.read_text(), original.read_text()) == ("old", "theirs")
 
 

@@ -70,6 +70,8 @@ def build(want: VmBuild, host: Host, work: Work) -> dict[str, Any]:
     old = replacing.find(want, host)
     want = replacing.filled(want, old)
     site = _of_image(want, old, host, work.job) if want.image else _of_nothing(want, old, host, work.job)
+    if old and want.disk is None and old.capacity_bytes > site.disks.copies[0].capacity_bytes:
+        want = VmBuild(**{**want.values(), "disk": old.capacity_bytes})  # as large as it was
     if old:
         replacing.refuse(old, site.targets, host)
         if want.starts:
@@ -100,6 +102,7 @@ def _of_image(want: VmBuild, old: Old | None, host: Host, job: str) -> Site:
     if disks.mode == "thin" and (old or want.disk):
         raise Refused("environment_error", "logical volumes are neither grown nor replaced here", "choose a --pool")
     if old:
+        replacing.refuse_firmware(old, domain_xml.boots_by_uefi(text), want.image)
         return Site(disks._replace(uuid=old.domain.uuid, macs=old.macs, nvram=None), old, text)
     _refuse_postboot(want, domain_xml.read(text).agent)
     return Site(disks, None, text)
@@ -129,6 +132,8 @@ def _of_nothing(want: VmBuild, old: Old | None, host: Host, job: str) -> Site:
     else:
         macs = old.macs
         _refuse_unable(want, old, host)
+        if want.archive:
+            replacing.refuse_firmware(old, False, "the boot loader of an archive")
     copy = Copy(target, "", "", f"{path}.{job}.part", path, "qcow2", size, 0)
     disks = ClonePlan(
         image="", name=want.name, uuid=old.domain.uuid if old else str(uuid.uuid4()), macs=macs, mode="new", why="",
@@ -222,7 +227,9 @@ def _define(want: VmBuild, site: Site, rests_on: list[Base], told: dict[str, Any
     ):
         work.point_of_no_return()
         copying.refuse_changed_meanwhile(copying.Made({}, rests_on, 0))
-        aside = replacing.set_aside(old, site.targets, work) if old else []
+        if old:
+            replacing.refuse_changed(old, site.targets, host)
+        aside = replacing.set_aside(old, {copy.target: copy.path for copy in disks.copies}, work) if old else []
         copying.name(disks, host, work)
         if old:
             work.undo("redefine", uuid=disks.uuid, text=old.text)
@@ -231,7 +238,7 @@ def _define(want: VmBuild, site: Site, rests_on: list[Base], told: dict[str, Any
             work.undo("undefine", uuid=disks.uuid)
             host.hypervisor.define(_definition(want, site, rests_on, mark, host))
         if old and not want.starts:
-            replacing.drop(aside, host)
+            replacing.drop(aside, host, work)
             return []
     return aside
 
@@ -281,8 +288,9 @@ def _run(want: VmBuild, site: Site, aside: list[str], told: dict[str, Any], host
         if site.old:
             work.undo("halt", uuid=site.disks.uuid)
         host.hypervisor.start(name)
-        if not waits or keep:
-            replacing.drop(aside, host)
+        if aside and (not waits or keep):
+            _refuse_off(name, host)
+            replacing.drop(aside, host, work)
             aside = []
     came: dict[str, Any] = {}
     for one in prepared:
@@ -290,13 +298,19 @@ def _run(want: VmBuild, site: Site, aside: list[str], told: dict[str, Any], host
         came |= readiness.wait(one, host, work, keep=keep)
     if want.postboot:
         came["postboot"] = postboot.run(want.postboot, want.postboot_timeout, name, host, work, keep=keep)
+    state = _refuse_off(name, host)
     if aside:
         with work.step("clean up", sign=sign("marked", {**told, **came}, uuid=site.disks.uuid, mark={"job": work.job})):
-            replacing.drop(aside, host)
+            replacing.drop(aside, host, work)
+    return {**told, **came, "state": state, "seconds": work.seconds()}
+
+
+def _refuse_off(name: str, host: Host) -> str:
+    """The state of a VM that was started; `Failed` when it went off again."""
     state = host.hypervisor.state(name)
     if state in ("shut-off", "crashed"):
         raise Failed("environment_error", f"{name} was started and is {state}", "its console log may tell why")
-    return {**told, **came, "state": state, "seconds": work.seconds()}
+    return state
 
 
 def _to_life(site: Site, name: str, host: Host) -> AbstractContextManager[None]:

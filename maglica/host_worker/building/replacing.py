@@ -6,12 +6,13 @@ can be put back, and an old disk is deleted only when the new one is there.
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from maglica.actions.vm.build import VmBuild
-from maglica.errors import Refused
+from maglica.errors import MaglicaError, Refused
 from maglica.host_worker.clone import plan
 from maglica.host_worker.disk import dependants, modes
 from maglica.host_worker.domain import domain_xml, guarding, look, record, saved
@@ -19,6 +20,8 @@ from maglica.host_worker.domain.domain_xml import Domain
 from maglica.host_worker.domain.look import ACTIVE
 from maglica.host_worker.host import Host
 from maglica.host_worker.work import Work
+
+log = logging.getLogger("maglica.host_worker")
 
 # What a mark says of how the disks came about: another disk, other words.
 OF_THE_DISK = ("kind", "image", "archive", "job", "mode", "customize", "seed", "bases", "built")
@@ -65,14 +68,35 @@ def find(want: VmBuild, host: Host) -> Old | None:
     guarding.refuse_protected(want.name, "vm build --rebuild", host)
     guarding.refuse_retired(domain)
     saved.refuse_change(domain, hypervisor, runs=False)
-    if count := hypervisor.details(want.name)["snapshots"]:
-        raise Refused(
-            "wrong_state", f"{want.name} has {count} snapshots, which are of its old disk", "remove them first"
-        )
+    _refuse_snapshots(want.name, host)
     sources = look.sources(hypervisor, domain, host.storage)
     if not sources:
         raise Refused("wrong_state", f"{want.name} has no disk that could be replaced", "give it one, or remove it")
     return Old(text, domain, {source.disk.target: source.path for source in sources}, sources[0].capacity_bytes)
+
+
+def _refuse_snapshots(name: str, host: Host) -> None:
+    if count := host.hypervisor.details(name)["snapshots"]:
+        raise Refused("wrong_state", f"{name} has {count} snapshots, which are of its old disk", "remove them first")
+
+
+def refuse_firmware(old: Old, uefi: bool, what: str) -> None:
+    """Refuse a disk that the VM's firmware could not boot from."""
+    if domain_xml.boots_by_uefi(old.text) != uefi:
+        words = ("UEFI", "a BIOS") if not uefi else ("a BIOS", "UEFI")
+        raise Refused(
+            "wrong_state", f"{old.domain.name} boots by {words[0]}, {what} is for {words[1]}", "build another VM of it"
+        )
+
+
+def refuse_changed(old: Old, targets: Iterable[str], host: Host) -> None:
+    """Right before its disks are set aside: what was looked at may be long ago, and others can start it as well."""
+    name = old.domain.name
+    state = host.hypervisor.state(name)
+    if state in ACTIVE:
+        raise Refused("wrong_state", f"{name} is {state} by now: its disk cannot be replaced", "stop it first")
+    _refuse_snapshots(name, host)
+    refuse(old, targets, host)
 
 
 def filled(want: VmBuild, old: Old | None) -> VmBuild:
@@ -114,24 +138,35 @@ def refuse(old: Old, targets: Iterable[str], host: Host) -> None:
         )  # fmt: skip
 
 
-def set_aside(old: Old, targets: Iterable[str], work: Work) -> list[str]:
-    """Give the old disks names with the job's id; these."""
+def set_aside(old: Old, paths: Mapping[str, str], work: Work) -> list[str]:
+    """Give the old disks, and the seed that one may have, names with the job's id; these. `paths`: target -> where the
+    new disk will lie.
+    """
+    files = {old.disks[target]: new for target, new in paths.items()}
+    seed = old.domain.mark.get("seed")
+    if seed and os.path.isfile(seed):
+        files[seed] = next(iter(paths.values()))
     aside = []
-    for target in targets:
-        path = old.disks[target]
-        new = f"{path}.{work.job}.replaced"
-        work.undo("settle_replaced", path=new, original=path, uuid=old.domain.uuid, job=work.job)
-        os.rename(path, new)
-        aside.append(new)
+    for path, new in files.items():
+        name = f"{path}.{work.job}.replaced"
+        work.undo("settle_replaced", path=name, original=path, uuid=old.domain.uuid, job=work.job, new=new)
+        os.rename(path, name)
+        aside.append(name)
     return aside
 
 
-def drop(aside: Iterable[str], host: Host) -> None:
-    """Delete the old disks: everything is right."""
+def drop(aside: Sequence[str], host: Host, work: Work) -> None:
+    """Delete the old disks: everything is right. From the first of them on there is no way back, and none is tried."""
+    if not aside:
+        return
+    work.commit("settle_replaced")
     for path in aside:
         behind = look.chain(path)[1:]
         os.unlink(path)
-        dependants.release(host.hypervisor, behind)
+        try:
+            dependants.release(host.hypervisor, behind)
+        except MaglicaError as error:  # the next start of the host worker looks for such files
+            log.warning("what %s rested on stays read-only for now: %s", path, error.message)
 
 
 def mark(old: Old, new: dict[str, str]) -> dict[str, str]:

@@ -87,6 +87,14 @@ def read(text: str) -> Domain:
     )
 
 
+def boots_by_uefi(text: str) -> bool:
+    """Whether a machine has UEFI firmware; otherwise it is a BIOS."""
+    system = ET.fromstring(text).find("os")
+    if system is None:
+        return False
+    return system.get("firmware") == "efi" or system.find("loader[@type='pflash']") is not None
+
+
 def screens(text: str) -> int:
     """How many screens a definition has."""
     models = ET.fromstring(text).findall("./devices/video/model")
@@ -223,6 +231,7 @@ def refit(
         target = disk.find("target")
         if target is not None and target.get("dev") in disks:
             _redirect(disk, *disks[target.get("dev", "")])
+    drop_seed(root)
     _resources(root, vcpus, memory_bytes)
     _mark(root, mark)
     return ET.tostring(root, encoding="unicode")

@@ -67,7 +67,8 @@ def fill(guest: Any, archive: str, step: Step) -> None:
         except RuntimeError as error:
             raise _unpacked_badly(str(error)) from error
         refuse(lambda path: kind_of(guest, path) is not None, [str(one) for one in guest.glob_expand("/boot/vmlinu*")])
-        guest.write("/etc/fstab", fstab(read_text(guest, "/etc/fstab") or "", str(guest.vfs_uuid(device))).encode())
+        text = fstab(read_text(guest, "/etc/fstab") or "", str(guest.vfs_uuid(device)))
+        guest.write("/etc/fstab", text.encode("utf-8", "surrogateescape"))
         guest.umount_all()
 
 
@@ -122,14 +123,14 @@ def boot(guest: Any, step: Step) -> None:
         if found is LOADERS[0]:
             guest.write(f"{DROP_IN}/50-maglica.cfg", CONSOLE.encode())
         else:
-            guest.write(DEFAULTS, ((read_text(guest, DEFAULTS) or "") + CONSOLE).encode())
+            guest.write(DEFAULTS, ((read_text(guest, DEFAULTS) or "") + CONSOLE).encode("utf-8", "surrogateescape"))
         disk = str(guest.list_devices()[0])
         commands = [f"{found.install} --target=i386-pc --no-floppy {disk}", f"{found.configure} -o {found.file}"]
         status, said = run(guest, "\n".join(commands))
         if status:
             raise Failed(
                 "environment_error", f"the boot loader of the archive cannot be installed: {last_line(said)}",
-                "the job's log has its words", details={"stderr": said[-4000:]},
+                "the job's log has its words", details={"output": said[-4000:]},
             )  # fmt: skip
 
 

@@ -48,7 +48,7 @@ def run(guest: Any, hooks: Sequence[str], hostname: str, step: Step) -> list[dic
                 "environment_error",
                 f"hook {number} of {len(hooks)} ended with status {status}: {filling.last_line(said)}",
                 "what was made is taken back; the job's log has its words",
-                details={"hook": number, "exit_status": status, "stderr": said[-KEPT:]},
+                details={"hook": number, "exit_status": status, "output": said[-KEPT:]},
             )
         found.append({"exit_status": status, "output": said[-KEPT:]})
     return found
