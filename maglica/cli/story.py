@@ -92,7 +92,16 @@ def _end(record: Job) -> str:
     error = record["error"] or {}
     message = error.get("message") or record["state"]
     hint = f"\n  {error['hint']}" if error.get("hint") else ""
-    return f"TASK ERROR: {message}{hint}{_console(error.get('details') or {})}"
+    details = error.get("details") or {}
+    return f"TASK ERROR: {message}{hint}{_output(details)}{_console(details)}"
+
+
+def _output(details: dict[str, Any]) -> str:
+    """What a script or program inside a guest has printed last."""
+    if not isinstance(details.get("output"), str):
+        return ""
+    lines = [f"  | {line}" for line in details["output"].rstrip().splitlines()[-TAIL:]] or ["  nothing"]
+    return "\n".join(["\nwhat it printed, the last lines:", *lines])
 
 
 def _console(details: dict[str, Any]) -> str:

@@ -67,3 +67,13 @@ def test_only_the_last_words_of_a_command() -> None:
 def test_a_guest_cannot_drive_the_terminal() -> None:
     evil = {"argv": ["\x1b[2J"], "exit_status": 0, "seconds": 1.0, "stderr": "\x1b]0;owned\x07"}
     assert "\x1b" not in story(record(commands=[evil]))
+
+
+def test_what_a_script_printed_is_part_of_why_it_failed() -> None:
+    details = {"exit_status": 3, "output": "".join(f"line {number}\n" for number in range(100))}
+    told = story(record(state="failed", error={"message": "hook 1 of 1 ended with status 3", "details": details}))
+    assert "what it printed, the last lines:\n  | line " in told
+    assert told.endswith("\n  | line 99\n")
+    assert "  | line 1\n" not in told
+    silent = story(record(state="failed", error={"message": "it failed", "details": {"output": ""}}))
+    assert silent.endswith("what it printed, the last lines:\n  nothing\n")

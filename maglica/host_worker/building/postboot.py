@@ -15,6 +15,7 @@ RUN = """chmod 700 -- "$1" || exit
 trap 'rm -f -- "$1"' EXIT
 "$1"
 """
+KEPT = 4000  # characters of what it printed, in an error
 FOLDER = "/root"  # /tmp may be mounted so that nothing there can be run
 
 
@@ -42,7 +43,7 @@ def run(script: str, within: float, name: str, host: Host, work: Work, *, keep: 
     raise Failed(
         "environment_error", f"--postboot ended with status {ran.status} in {name}: {last[0][:300]}",
         f"{name} stays as it is" if keep else "what was made is taken back; --keep-failed lets you look at it",
-        details=told,
+        details={**told, "output": (told["stdout"] + told["stderr"])[-KEPT:]},
     )  # fmt: skip
 
 
