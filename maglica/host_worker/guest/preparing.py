@@ -57,6 +57,6 @@ def run_package_manager(guest: Any, system: System) -> list[str]:
             "environment_error",
             f"the package manager of {system.product} failed: {upgrading.reason(tail)}",
             "it worked on a copy: the image is as it was",
-            details={"stderr": tail[-4000:]},
+            details={"output": tail[-4000:]},
         ) from error
     return upgrading.changed(before, guest.sh(list_packages))
