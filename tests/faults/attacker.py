@@ -7,7 +7,8 @@ side closed, and the most memory that the watched process held meanwhile. `--wat
 process has grown to so many MiB: an attack that succeeds must not take the machine with it.
 
 Without keys it speaks by itself, because libzmq sends nothing of a message before its last part was given to it. With
-`--key=FILE` libzmq does it, and a message without an end is one of 1.3 GB, whose parts share one buffer, or of a million empty parts.
+`--key=FILE` libzmq does it, and a message without an end is one of 1.3 GB, whose parts share one buffer, or of a
+million empty parts.
 """
 
 from __future__ import annotations
