@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 from maglica.actions.vm.build import DISK, MEMORY, NETWORK, VmBuild
-from maglica.errors import Failed, Refused
+from maglica.errors import Refused
 from maglica.host_worker.building import postboot, replacing
 from maglica.host_worker.building.replacing import Old
 from maglica.host_worker.clone import cloning, customising, plan
@@ -289,7 +289,7 @@ def _run(want: VmBuild, site: Site, aside: list[str], told: dict[str, Any], host
             work.undo("halt", uuid=site.disks.uuid)
         host.hypervisor.start(name)
         if aside and (not waits or keep):
-            _refuse_off(name, host)
+            readiness.refuse_ended(name, host)
             replacing.drop(aside, host, work)
             aside = []
     came: dict[str, Any] = {}
@@ -298,19 +298,11 @@ def _run(want: VmBuild, site: Site, aside: list[str], told: dict[str, Any], host
         came |= readiness.wait(one, host, work, keep=keep)
     if want.postboot:
         came["postboot"] = postboot.run(want.postboot, want.postboot_timeout, name, host, work, keep=keep)
-    state = _refuse_off(name, host)
+    state = readiness.refuse_ended(name, host)
     if aside:
         with work.step("clean up", sign=sign("marked", {**told, **came}, uuid=site.disks.uuid, mark={"job": work.job})):
             replacing.drop(aside, host, work)
     return {**told, **came, "state": state, "seconds": work.seconds()}
-
-
-def _refuse_off(name: str, host: Host) -> str:
-    """The state of a VM that was started; `Failed` when it went off again."""
-    state = host.hypervisor.state(name)
-    if state in ("shut-off", "crashed"):
-        raise Failed("environment_error", f"{name} was started and is {state}", "its console log may tell why")
-    return state
 
 
 def _to_life(site: Site, name: str, host: Host) -> AbstractContextManager[None]:

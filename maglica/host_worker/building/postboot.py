@@ -6,6 +6,7 @@ from typing import Any
 
 from maglica.actions.vm.inside import MOST_KEPT
 from maglica.errors import Failed
+from maglica.host_worker.guest import filling
 from maglica.host_worker.host import Host
 from maglica.host_worker.inside import files, reach, running
 from maglica.host_worker.work import Work
@@ -39,9 +40,9 @@ def run(script: str, within: float, name: str, host: Host, work: Work, *, keep: 
     told = _told(ran)
     if ran.status == 0:
         return told
-    last = (ran.stderr or ran.stdout).decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
+    last = filling.last_line(told["stderr"] or told["stdout"])
     raise Failed(
-        "environment_error", f"--postboot ended with status {ran.status} in {name}: {last[0][:300]}",
+        "environment_error", f"--postboot ended with status {ran.status} in {name}: {last}",
         f"{name} stays as it is" if keep else "what was made is taken back; --keep-failed lets you look at it",
         details={**told, "output": (told["stdout"] + told["stderr"])[-KEPT:]},
     )  # fmt: skip

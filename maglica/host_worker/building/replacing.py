@@ -49,7 +49,7 @@ class Old(NamedTuple):
 def find(want: VmBuild, host: Host) -> Old | None:
     """The VM that is built anew; None for one that is made. `Refused` where it cannot be what was asked for."""
     hypervisor = host.hypervisor
-    known = {domain.name: state for domain, state in hypervisor.domains()}
+    known = dict(hypervisor.states())
     if not want.rebuild:
         if want.name in known:
             raise Refused(

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from maglica.actions.vm.clone import VmClone
-from maglica.errors import Failed, MaglicaError, Refused
+from maglica.errors import MaglicaError, Refused
 from maglica.host_worker.clone import customising, extras, plan, seeding
 from maglica.host_worker.clone.extras import Extra
 from maglica.host_worker.clone.plan import ClonePlan
@@ -180,9 +180,7 @@ def _told(
 
 def _seen(want: VmClone, host: Host) -> dict[str, Any]:
     """What is seen of the clone at the end."""
-    state = host.hypervisor.state(want.hostname)
-    if want.start and state in ("shut-off", "crashed"):
-        raise Failed("environment_error", f"{want.hostname} was started and is {state}", "its console log may tell why")
+    state = readiness.refuse_ended(want.hostname, host) if want.start else host.hypervisor.state(want.hostname)
     return {"state": state, "ips": _known_addresses(want, host)}
 
 

@@ -122,6 +122,14 @@ def prepare(
     )
 
 
+def refuse_ended(name: str, host: Host) -> str:
+    """The state of a VM that was started just now; `Failed` when it is off again."""
+    state = host.hypervisor.state(name)
+    if state in ENDED:
+        raise Failed("environment_error", f"{name} was started and is {state}", "its console log may tell why")
+    return state
+
+
 # ---- waiting ----------------------------------------------------------------------------------------------------
 
 

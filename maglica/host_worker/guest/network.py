@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from maglica.errors import Refused
 from maglica.host_worker.guest import card
-from maglica.host_worker.guest.card.common import LINKS, Card, Done
+from maglica.host_worker.guest.card.common import LINKS, UDEV, Card, Done
 from maglica.host_worker.guest.card.common import of as card_of
 from maglica.host_worker.guest.model import (
     Absent,
@@ -32,7 +32,6 @@ RESOLVED = "/etc/systemd/resolved.conf.d/maglica.conf"
 RESOLVCONF = ("/sbin/resolvconf", "/usr/sbin/resolvconf")
 DHCLIENT_CONF = ("/etc/dhcp/dhclient.conf", "/etc/dhcp3/dhclient.conf", "/etc/dhclient.conf")
 NET_RULES = ("/etc/udev/rules.d/70-persistent-net.rules*", "/etc/udev/rules.d/z25_persistent-net.rules")
-UDEV_RULES = "/etc/udev/rules.d/*net*.rules"
 
 NETWORK_READ = (
     *ifupdown.READ,
@@ -40,7 +39,7 @@ NETWORK_READ = (
     *networkd.READ,
     *keyfile.READ,
     *ifcfg.READ,
-    UDEV_RULES,
+    UDEV,
     LINKS,
     RESOLV,
     *DHCLIENT_CONF,
@@ -153,7 +152,7 @@ def _rhel_choices(facts: GuestFacts) -> list[tuple[str, bool]]:
 def _udev_rules(facts: GuestFacts, request: GuestRequest) -> Part:
     """Rules that give a name to another machine's card. 70-persistent-net.rules, written by udev itself, always is."""
     own = facts.find(*NET_RULES)
-    stale = [path for path in facts.find(UDEV_RULES) if path not in own and foreign(facts.text(path), request)]
+    stale = [path for path in facts.find(UDEV) if path not in own and foreign(facts.text(path), request)]
     return [Remove(path) for path in [*own, *stale]], [Absent(path) for path in [*NET_RULES, *stale]]
 
 
