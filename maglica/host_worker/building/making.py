@@ -265,10 +265,7 @@ def _console_log(name: str) -> str:
 
 def _mark(want: VmBuild, site: Site, rests_on: list[Base]) -> dict[str, str]:
     if want.image:
-        found = plan.edits(site.disks, want.as_clone(want.image), {
-            copy.target: copy.path for copy in site.disks.copies
-        }, None, rests_on).mark  # fmt: skip
-        return {**found, "kind": "build"}
+        return {**plan.mark(site.disks, want.as_clone(want.image), None, rests_on), "kind": "build"}
     address = plan.address_mark(want.ip, want.gateway, want.dns or ()) if want.ip else {}
     made_of = {"archive": want.archive.partition("?")[0], "customize": "guestfs"} if want.archive else {"built": "bare"}
     tags = {"tags": ",".join(want.tags)} if want.tags else {}

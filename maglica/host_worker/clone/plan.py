@@ -209,22 +209,27 @@ def edits(
         vcpus=want.vcpus,
         memory_bytes=want.memory,
         emulated=plan.emulated,
-        mark={
-            "kind": "clone",
-            "image": plan.image,
-            "job": plan.job,
-            "mode": plan.mode,
-            "customize": want.customize,  # whether its machine-id was taken from it
-            **({"seed": seed} if seed else {}),
-            **_marks(want),
-            # A static address stands in no lease, and the neighbour table forgets it.
-            **(address_mark(want.ip, want.gateway, want.dns or ()) if want.ip else {}),
-            **({"bases": bases.to_mark(rests_on)} if rests_on else {}),
-        },
+        mark=mark(plan, want, seed, rests_on),
         seed=seed,
         devices=frozenset(copy.target for copy in plan.copies if copy.volume),
         networks=tuple(want.networks or ()),
     )
+
+
+def mark(plan: ClonePlan, want: VmClone, seed: str | None = None, rests_on: Sequence[Base] = ()) -> dict[str, str]:
+    """What is kept with the VM of how it was made. Arguments as for `edits`."""
+    return {
+        "kind": "clone",
+        "image": plan.image,
+        "job": plan.job,
+        "mode": plan.mode,
+        "customize": want.customize,  # whether its machine-id was taken from it
+        **({"seed": seed} if seed else {}),
+        **_marks(want),
+        # A static address stands in no lease, and the neighbour table forgets it.
+        **(address_mark(want.ip, want.gateway, want.dns or ()) if want.ip else {}),
+        **({"bases": bases.to_mark(rests_on)} if rests_on else {}),
+    }
 
 
 def address_mark(address: str, gateway: str | None, dns: Sequence[str]) -> dict[str, str]:
