@@ -57,9 +57,7 @@ def settle_removed(hypervisor: Hypervisor, path: str, original: str, uuid: str) 
         _put_back(path, original)
         os.unlink(path)
         return
-    behind = look.chain(path)[1:] if hypervisor.has_files else []
-    os.unlink(path)
-    dependants.release(hypervisor, behind)
+    _delete(hypervisor, path)
 
 
 def settle_replaced(hypervisor: Hypervisor, path: str, original: str, uuid: str, job: str, new: str) -> None:
@@ -72,14 +70,19 @@ def settle_replaced(hypervisor: Hypervisor, path: str, original: str, uuid: str,
         _put_back(path, original)
         os.unlink(path)
         return
-    behind = look.chain(path)[1:]
-    os.unlink(path)
-    dependants.release(hypervisor, behind)
+    _delete(hypervisor, path)
 
 
 def halt(hypervisor: Hypervisor, uuid: str) -> None:
     """A VM that the job started on a disk that it made: it is on no other."""
     hypervisor.halt(uuid)
+
+
+def _delete(hypervisor: Hypervisor, path: str) -> None:
+    """A disk, and the hold that it had on what it rested on."""
+    behind = look.chain(path)[1:] if hypervisor.has_files else []
+    os.unlink(path)
+    dependants.release(hypervisor, behind)
 
 
 def _put_back(path: str, original: str) -> None:
