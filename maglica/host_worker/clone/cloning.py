@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import random
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from maglica.actions.vm.clone import VmClone
@@ -132,11 +132,11 @@ def _refuse_customisation(want: VmClone, host: Host) -> None:
         raise Refused("environment_error", f"{host.name} has no real disks to export ({host.hypervisor.uri})")
 
 
-def _refuse_taken_files(todo: ClonePlan, more: list[Extra], host: Host, own: Iterable[str]) -> None:
+def _refuse_taken_files(todo: ClonePlan, more: list[Extra], host: Host, own: Collection[str]) -> None:
     taken = [copy.path for copy in todo.copies] + [one.path for one in more]
     taken += [todo.nvram[1]] if todo.nvram else []
-    for path in set(taken) - set(own):
-        if _exists(path, todo.pool, host):
+    for path in taken:
+        if path not in own and _exists(path, todo.pool, host):
             raise Refused("already_exists", f"the file {path} exists", "remove it, or choose another --hostname")
     for copy in todo.copies:
         if host.hypervisor.has_files and not os.path.exists(copy.source):
