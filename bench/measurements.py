@@ -327,8 +327,8 @@ def _fill(house: House, count: int) -> None:
     store = world.store(house)
     for number in range(count):
         record = _ended(number)
-        store.add(record)
-        store.save(record, journal="journal", ended_ms=time.time_ns() // 1_000_000)
+        store.jobs.add(record)
+        store.jobs.save(record, journal="journal", ended_ms=time.time_ns() // 1_000_000)
     store.commit()
     store.close()
 

@@ -56,7 +56,8 @@ class Records(NamedTuple):
         """Whether the asker may know of a job, or of all that a group is about."""
         if "members" not in found:
             return self.sees(found)
-        return all(self.keyring.sees(self.who, vm=vm, host=host) for vm, host in self.ledger.store.about(found["id"]))
+        about = self.ledger.store.groups.about(found["id"])
+        return all(self.keyring.sees(self.who, vm=vm, host=host) for vm, host in about)
 
     def find_any(self, prefix: str) -> Job | Group:
         """The job or group whose id begins so; who may not see all of a group's jobs may not see the group."""
@@ -145,11 +146,11 @@ def host_remove(want: HostRemove, records: Records, now: Now) -> Value:
         raise Refused("unknown_entity", f"there is no host {name}", "`maglica host list` shows them")
     if records.fleet.state(host, now.mono) != "down":
         raise Refused("wrong_state", f"host {name} {records.fleet.why(host, now.mono)}", "stop its host worker first")
-    still = records.ledger.store.open_jobs(name)
+    still = records.ledger.store.jobs.open(name)
     if still:
         listed = ", ".join(record["id"] for record in still[:5])
         raise Refused("wrong_state", f"host {name} has open jobs: {listed}", "cancel them, or bring the host back")
-    records.ledger.store.remove_host(name)
+    records.ledger.store.hosts.remove(name)
     if records.keyring.revoke_host(name, now):
         records.outbox.drop()
     del records.fleet.hosts[name]
@@ -240,7 +241,7 @@ AUDITED = ("at", "who", "role", "address", "action", "object", "job", "outcome",
 
 
 def audit_list(want: AuditList, records: Records, now: Now) -> Value:
-    rows = records.ledger.store.audit(want.last, who=want.who, outcome=want.outcome, about=want.object)
+    rows = records.ledger.store.audit.latest(want.last, who=want.who, outcome=want.outcome, about=want.object)
     return {"missing_hosts": [], "items": [dict(zip(AUDITED, row, strict=True)) for row in reversed(rows)]}
 
 
@@ -304,7 +305,7 @@ def job_explain(want: JobExplain, records: Records, now: Now) -> Value:
     if "members" in found:
         told = records.ledger.group_shown(found, now)
         return {"missing_hosts": [], "item": explain.group(told, records.ledger.members(found))}
-    retries = records.ledger.store.retries(found["id"])
+    retries = records.ledger.store.jobs.retries(found["id"])
     return {"missing_hosts": [], "item": explain.one(records.ledger.shown(found, now), retries)}
 
 
@@ -332,7 +333,7 @@ def job_prune(want: JobPrune, records: Records, now: Now) -> Value:
 
 def template_list(want: TemplateList, records: Records, now: Now) -> Value:
     items = []
-    for found in records.ledger.store.templates():
+    for found in records.ledger.store.templates.all():
         said = found["parameters"]
         shown = {"image": said.get("image"), "vcpus": said.get("vcpus"), "memory_bytes": said.get("memory")}
         items.append({**found, **shown, "parameters": dict(sorted(said.items()))})
@@ -345,13 +346,13 @@ def template_show(want: TemplateShow, records: Records, now: Now) -> Value:
 
 def template_add(want: TemplateAdd, records: Records, now: Now) -> Value:
     store = records.ledger.store
-    known = store.template(want.name)
+    known = store.templates.get(want.name)
     if known and not want.replace:
         raise Refused("already_exists", f"there is a template {want.name}", "--replace puts this one in its place")
     own = ("name", "file", "replace")
     given = {name: value for name, value in want.values().items() if name not in own and value is not None}
     said = template.checked(want.name, {**template.parse(want.name, want.file or ""), **given})
-    store.put_template(
+    store.templates.put(
         want.name, {"name": want.name, "parameters": said, "owner": records.who.name, "changed_at": now.text}
     )
     return {"missing_hosts": [], "item": {**_template(want.name, records), "changed": True}}
@@ -359,7 +360,7 @@ def template_add(want: TemplateAdd, records: Records, now: Now) -> Value:
 
 def template_remove(want: TemplateRemove, records: Records, now: Now) -> Value:
     _template(want.name, records)
-    records.ledger.store.remove_template(want.name)
+    records.ledger.store.templates.remove(want.name)
     return {"missing_hosts": [], "item": {"name": want.name, "changed": True}}
 
 
@@ -372,12 +373,12 @@ def template_render(want: TemplateRender, records: Records, now: Now) -> Value:
 
 
 def _template(name: str, records: Records) -> Value:
-    return fleets.find_template(name, {one["name"]: one for one in records.ledger.store.templates()})
+    return fleets.find_template(name, {one["name"]: one for one in records.ledger.store.templates.all()})
 
 
 def lock_list(want: LockList, records: Records, now: Now) -> Value:
     lines: dict[str, list[str]] = {}
-    for lock, name in records.ledger.store.locks():
+    for lock, name in records.ledger.store.jobs.locks():
         lines.setdefault(lock, []).append(name)
     items = []
     for lock, line in lines.items():

@@ -32,7 +32,7 @@ class Audit:
         message: str | None = None,
     ) -> None:  # fmt: skip
         """Note what somebody did. `outcome`: done, accepted (a job), refused, denied, cut (a connection)."""
-        self._store.put_audit(
+        self._store.audit.put(
             now.ms, now.text, who.name, who.role, who.address, action, about and about[:LONGEST], job, outcome,
             message and message[:LONGEST],
         )  # fmt: skip

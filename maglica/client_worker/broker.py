@@ -93,7 +93,7 @@ class Broker:
         self._streams = Streams(self._doors, self.keyring, self.fleet, self._questions, self.outbox, settings)
         for name in hosts:
             self.fleet.know(name)
-        for name, journal, incarnation, facts in store.hosts():
+        for name, journal, incarnation, facts in store.hosts.all():
             host = self.fleet.know(name)
             host.journal, host.incarnation, host.facts = journal, incarnation, facts
         self._records.bar(now)
@@ -129,7 +129,7 @@ class Broker:
         states = [self.fleet.state(host, now.mono) for host in self.fleet.hosts.values()]
         counts = ", ".join(f"{states.count(state)} {state}" for state in STATES if state in states)
         try:
-            jobs = str(self._store.count_open())
+            jobs = str(self._store.jobs.count_open())
         except MaglicaError as error:
             jobs = error.message
         return f"hosts: {counts or 'none'}; open jobs: {jobs}"
@@ -198,7 +198,7 @@ class Broker:
                 self._pruned = float("-inf")  # there may be more: in the next turn, so that nobody waits for all of it
             self.keyring.prune(now.ms - STRANGERS_KEPT_MS)
             keep = int(self.settings.keep_audit * 1000)
-            self._store.prune_audit(now.ms - keep, now.ms - min(keep, STRANGERS_KEPT_MS), keyring.STRANGER)
+            self._store.audit.prune(now.ms - keep, now.ms - min(keep, STRANGERS_KEPT_MS), keyring.STRANGER)
         except MaglicaError as error:
             log.error("old jobs were not forgotten: %s", error.message)
 
@@ -220,7 +220,7 @@ class Broker:
         if action.CHANGES or action.WHERE == Where.TERMINAL:
             raise Refused("wrong_input", f"{action.NAME} is not a read")
         self._doors.may(caller.who, type(action), now, least=action.least_role())
-        action = labels.meant(action, self._store.labels()) if action.WHERE != Where.CLIENT_WORKER else action
+        action = labels.meant(action, self._store.labels.all()) if action.WHERE != Where.CLIENT_WORKER else action
         if action.NOUN == "image" and action.WHERE == Where.CLIENT_WORKER:  # what a label means concerns everybody
             self._doors.may(caller.who, type(action), now, vm=str(getattr(action, "name")))
         if action.NAME in labels.ASK_FIRST:
@@ -266,7 +266,7 @@ class Broker:
         """What hosts told of images, with their labels; of a single one, put together from all of them."""
 
         def value(done: Gather) -> Message:
-            told, known = merged(done), self._store.labels()
+            told, known = merged(done), self._store.labels.all()
             told["items"] = [{**item, "labels": labels.of(str(item["name"]), known)} for item in told["items"]]
             return images.one(str(getattr(action, "name")), told) if "name" in action.values() else told
 
@@ -369,7 +369,7 @@ class Broker:
                 f" worker (maglica {self.version}) {wire.spoken(wire.VERSIONS)}",
                 "install the same release on both, or one and the next",
             )
-        mine = cluster.Cluster(self.cluster, self.epoch, self._store.last_id() or "")
+        mine = cluster.Cluster(self.cluster, self.epoch, self._store.jobs.last_id() or "")
         wrong = cluster.refusal(name, cluster.heard(message), mine)
         if wrong:
             raise wrong
@@ -381,7 +381,7 @@ class Broker:
         self.outbox.host_speaks(name, protocol)
         host.facts = message.get("facts") or host.facts
         host.skew = _skew(message, now)
-        self._store.put_host(host.name, host.journal, host.incarnation, host.facts)
+        self._store.hosts.put(host.name, host.journal, host.incarnation, host.facts)
         log.info("hello host=%s incarnation=%d version=%s", host.name, host.incarnation, host.version)
         self.outbox.reply(
             route,

@@ -112,8 +112,8 @@ class Keyring:
     def reload(self) -> None:
         """Take everything from the store once more: what could not be committed has not happened."""
         self.changes += 1
-        self._known = {row[0]: Known(*row) for row in self._store.known_keys()}
-        self._invited = {row[0]: Invited(*row) for row in self._store.invitations()}
+        self._known = {row[0]: Known(*row) for row in self._store.keys.all()}
+        self._invited = {row[0]: Invited(*row) for row in self._store.keys.invitations()}
 
     # ------------------------------------------------------------------------------------------ at the door
 
@@ -266,14 +266,14 @@ class Keyring:
         """Expect a host. An earlier invitation of it that was not used is good no more."""
         for one in list(self._invited.values()):
             if one.host == host and one.used_at is None:
-                self._store.remove_invitation(one.digest)
+                self._store.keys.remove_invitation(one.digest)
                 del self._invited[one.digest]
         self._expect(Invited(digest(secret), host, now.text, by, expires_ms, None, None, None))
 
     def prune(self, before_ms: int) -> None:
         """Forget invitations, used or not, that were over before then: nobody comes with their words any more."""
         for one in [one for one in self._invited.values() if one.expires_ms < before_ms]:
-            self._store.remove_invitation(one.digest)
+            self._store.keys.remove_invitation(one.digest)
             del self._invited[one.digest]
 
     def join(self, host: str, secret: str, who: Who, now: Now) -> bool:
@@ -314,18 +314,18 @@ class Keyring:
             self._put(one._replace(revoked_at=now.text))
         invited = self.invitation(host, now.ms)
         if invited:
-            self._store.remove_invitation(invited.digest)
+            self._store.keys.remove_invitation(invited.digest)
             del self._invited[invited.digest]
         return bool(found)
 
     def _put(self, known: Known) -> Known:
         self.changes += 1
-        self._store.put_key(*known)
+        self._store.keys.put(*known)
         self._known[known.public] = known
         return known
 
     def _expect(self, invited: Invited) -> None:
-        self._store.put_invitation(*invited)
+        self._store.keys.put_invitation(*invited)
         self._invited[invited.digest] = invited
 
 

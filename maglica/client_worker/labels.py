@@ -69,7 +69,7 @@ def refuse_labelled(name: str, known: dict[str, str]) -> None:
 
 def put(want: ImageLabel | ImagePromote, seen: place.Seen, store: Store, by: str, now: Now) -> Value:
     """Let a label mean an image from now on."""
-    known = store.labels()
+    known = store.labels.all()
     image = known.get(want.name, want.name)
     label = reference(want.as_ if isinstance(want, ImageLabel) else want.to, image)
     if isinstance(want, ImageLabel) and want.remove:
@@ -80,13 +80,13 @@ def put(want: ImageLabel | ImagePromote, seen: place.Seen, store: Store, by: str
         raise _unknown(image, seen)
     before = known.get(label)
     if before != image:
-        store.put_label(label, image, now.text, by)
+        store.labels.put(label, image, now.text, by)
     return {"name": label, "image": image, "before": before, "changed": before != image}
 
 
 def _forget(label: str, known: dict[str, str], store: Store) -> Value:
     if label in known:
-        store.forget_label(label)
+        store.labels.forget(label)
     return {"name": label, "image": None, "before": known.get(label), "changed": label in known}
 
 
@@ -100,13 +100,13 @@ def _unknown(image: str, seen: place.Seen) -> Refused:
 
 def roll_back(want: ImageRollback, store: Store) -> Value:
     """Let a label mean again what it meant before."""
-    known = store.labels()
+    known = store.labels.all()
     if want.name not in known:
         close = nearest(want.name, list(known))
         hint = f"did you mean {close}?" if close else "`maglica image list` shows them"
         raise Refused("unknown_entity", f"there is no label {want.name}", hint)
-    before, image = known[want.name], store.previous(want.name)
+    before, image = known[want.name], store.labels.previous(want.name)
     if image is None:
         raise Refused("wrong_state", f"{want.name} has never meant another image than {before}")
-    store.roll_back(want.name)
+    store.labels.roll_back(want.name)
     return {"name": want.name, "image": image, "before": before, "changed": True}

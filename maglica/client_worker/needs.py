@@ -68,7 +68,7 @@ class Needs:
             self._outbox.reply(caller.route, {**outbox.failure(error), **told})
 
     def _agreed(self, message: Message) -> tuple[str, Action]:
-        record = self._ledger.store.job(message["job"])
+        record = self._ledger.store.jobs.get(message["job"])
         open_here = record is not None and record["host"] == message["host"] and record["state"] in job.OPEN
         if record is None or not open_here or record["action"] not in MAY:
             raise Refused("wrong_state", f"{message['host']} has no job {message['job']} that needs another host")

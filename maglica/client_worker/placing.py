@@ -82,7 +82,7 @@ class Placing:
             if action.NAME == RENAME and getattr(action, "to") != name:
                 self._check_new_name(action, host, seen, who, now)
             if action.NAME == "image remove" and len(seen.vms[name]) == 1:  # the last copy
-                labels.refuse_labelled(name, self._store.labels())
+                labels.refuse_labelled(name, self._store.labels.all())
         self._check(action, host, who, now)
         return host, action, why
 
@@ -96,7 +96,7 @@ class Placing:
         lacks = error.code == "unknown_entity" and on in seen.surveys
         if clone.NAME != CLONE or (error.code != "no_capacity" and not lacks):
             raise error
-        clone = self._profiles.fill(labels.meant(clone, self._store.labels()))
+        clone = self._profiles.fill(labels.meant(clone, self._store.labels.all()))
         if (getattr(clone, "copy_image") or self.copy_image) != "auto":
             if error.code == "no_capacity":
                 error.hint = f"{error.hint}; --copy-image=auto takes the image to a host that has room"
@@ -123,7 +123,7 @@ class Placing:
         """A place for each of a group, and what is given away when all of them take theirs."""
         rooms = self.rooms(seen).copy()
         spreads: dict[Wanted, Spread] = {}
-        known = self._store.labels()
+        known = self._store.labels.all()
         members = [
             one._replace(action=labels.meant(one.action, known)) if one.action else one for one in wanted.members
         ]
@@ -200,8 +200,8 @@ class Placing:
     def rooms(self, seen: Seen) -> Rooms:
         """What open clones will take on each host and have not taken yet; looked up once for all who share a survey."""
         if not isinstance(seen.rooms, Rooms):
-            records = [record for name in MAKES for record in self._store.open_of_action(name)]
-            records += [record for name in MAKES for record in self._store.done_since(name, seen.asked_ms)]
+            records = [record for name in MAKES for record in self._store.jobs.open_of_action(name)]
+            records += [record for name in MAKES for record in self._store.jobs.done_since(name, seen.asked_ms)]
             seen.rooms = spread.given_away(seen, records)
             seen.rooms.names.update(self._renamed_since(seen))
         return seen.rooms
@@ -223,15 +223,15 @@ class Placing:
         self._doors.may(who, type(action), now, vm=to, host=host)
         place.refuse_name(to, seen.vms, "choose another --to")
         self._refuse_locked_name(to)
-        made = [str(one["object"]) for name in MAKES for one in self._store.done_since(name, seen.asked_ms)]
+        made = [str(one["object"]) for name in MAKES for one in self._store.jobs.done_since(name, seen.asked_ms)]
         if to in [*made, *self._renamed_since(seen)]:
             raise Refused("already_exists", f"{to} exists by now", "choose another --to")
 
     def _renamed_since(self, seen: Seen) -> dict[str, str]:
         """Names that VMs have got while the hosts were asked, with the job that gave each: not all may have told."""
-        found = {str(one["args"]["to"]): str(one["id"]) for one in self._store.done_since(RENAME, seen.asked_ms)}
+        found = {str(one["args"]["to"]): str(one["id"]) for one in self._store.jobs.done_since(RENAME, seen.asked_ms)}
         for action in DEFINED:
-            found |= {str(one["object"]): str(one["id"]) for one in self._store.done_since(action, seen.asked_ms)}
+            found |= {str(one["object"]): str(one["id"]) for one in self._store.jobs.done_since(action, seen.asked_ms)}
         return found
 
     def _may_copy(self, action: Action, seen: Seen, who: Who, now: Now) -> None:
@@ -283,7 +283,7 @@ class Placing:
         # Names and checksums are compared with what everybody has; an image goes only where its asker may be.
         self._refuse_locked(action)
         weights = {**self._able(action, seen), **dict.fromkeys(self._closed(seen, who), 0.0)}
-        reserved, known = self.rooms(seen).reserved, self._store.labels()
+        reserved, known = self.rooms(seen).reserved, self._store.labels.all()
         if action.NAME == "image copy":
             return images.for_copy(action, seen.surveys, seen.missing, reserved, known)
         if action.NAME == "image export":
@@ -309,7 +309,7 @@ class Placing:
             self._refuse_locked_name(lock.partition(":")[2], lock)
 
     def _refuse_locked_name(self, name: str, lock: str = "") -> None:
-        for holder in self._store.holders(lock or f"vm:{name}"):
+        for holder in self._store.jobs.holders(lock or f"vm:{name}"):
             hint = f"`maglica job show {holder}` tells what it does"
             raise Refused("already_exists", f"job {holder} is working on {name}", hint)
 

@@ -36,13 +36,13 @@ class Policing:
     def ended(self, record: Job, now: Now) -> None:
         """A job of a group has ended, and that is in the store."""
         group_id = record["group"] or ""
-        wanted, decision = self._store.policy_of(group_id)
+        wanted, decision = self._store.groups.policy_of(group_id)
         if wanted is None:
             return
         if wanted.get("max_parallel"):
-            self._ledger.ring(self._store.next_hosts(group_id, NEXT))
+            self._ledger.ring(self._store.groups.next_hosts(group_id, NEXT))
         if decision is None:
-            what = policy.decided(wanted, self._store.states_of(group_id), int(wanted["count"]))
+            what = policy.decided(wanted, self._store.groups.states_of(group_id), int(wanted["count"]))
             if what:
                 self._decide(group_id, what, record, now)
         elif decision["what"] == "undo" and record["state"] == job.DONE:
@@ -51,9 +51,9 @@ class Policing:
     def _decide(self, group_id: str, what: str, culprit: Job, now: Now) -> None:
         message = (culprit["error"] or {}).get("message") or culprit["state"]
         why = message if (culprit["object"] or "") in message else f"{culprit['object']}: {message}"
-        self._store.decide(group_id, {"what": what, "why": why, "at": now.text})
+        self._store.groups.decide(group_id, {"what": what, "why": why, "at": now.text})
         log.info("decided group=%s what=%s because of job=%s", group_id, what, culprit["id"])
-        group = self._store.group(group_id)
+        group = self._store.groups.get(group_id)
         records = self._ledger.jobs_of(group) if group else []
         for record in records:
             if record["state"] == job.QUEUED or (what == "undo" and record["state"] in job.OPEN):
@@ -63,7 +63,7 @@ class Policing:
 
     def _take_back(self, group_id: str, made: list[Job], why: str, now: Now) -> None:
         """Submit jobs that undo what these have done, each on the host where that was."""
-        group = self._store.group(group_id)
+        group = self._store.groups.get(group_id)
         todo = [(record, action) for record in made if (action := undoing(record))]
         if group is None or not todo:
             return

@@ -61,7 +61,7 @@ class Submissions:
         action = declare.build(message["action"], message["args"])
         if not action.CHANGES:
             raise Refused("wrong_input", f"{action.NAME} is not a job")
-        action = labels.meant(action, self._store.labels())
+        action = labels.meant(action, self._store.labels.all())
         self._doors.may(caller.who, type(action), now)
         if action.WHERE == Where.MANY:
             self._submit_fleet(action, message, caller, now)
@@ -155,7 +155,7 @@ class Submissions:
         def expand(wanted: GroupSubmission, seen: place.Seen) -> GroupSubmission:
             if not getattr(action, "ignore_missing", False):
                 self._placing.refuse_partial(seen, [fleets.pattern(str(getattr(action, "name")))])
-            templates = {one["name"]: one for one in self._store.templates()}
+            templates = {one["name"]: one for one in self._store.templates.all()}
             found = fleets.batch(action, seen, self._placing.rooms(seen).names, templates)
             self._doors.may(caller.who, declare.find(found.action).action, now)
             self._doors.weigh(caller, max(1, len(found.each)), now)
@@ -193,8 +193,8 @@ class Submissions:
         if known and known["retry_of"] != found["id"]:
             raise again.other_request(known)
         if "members" in found:
-            records = {record["id"]: record for record in self._store.jobs_of(found["id"])}
-            tried = {job_id for job_id in records if again.tried(self._store.retries(job_id))}
+            records = {record["id"]: record for record in self._store.jobs.of_group(found["id"])}
+            tried = {job_id for job_id in records if again.tried(self._store.jobs.retries(job_id))}
             members = again.members(found, records, tried, only_failed=bool(message.get("failed"))) if not known else []
             self._doors.weigh(caller, max(1, len(members)), now)
             group = GroupSubmission(
@@ -205,7 +205,7 @@ class Submissions:
             return
         lost = bool(message.get("lost"))
         if not known:
-            again.refuse(found, self._store.retries(found["id"]), lost=lost)
+            again.refuse(found, self._store.jobs.retries(found["id"]), lost=lost)
         wanted = Submission(key, again.action(found["action"], found["args"]), who, owner, reason, retry_of=found["id"])
         verdict = {"as": "retry", "reason": reason, "by": who.name, "owner": owner} if lost else None
         self._admit(
@@ -249,7 +249,7 @@ class Submissions:
 
     def _known(self, key: str) -> Job | Group | None:
         """What was submitted under that key."""
-        return self._store.job_by_key(key) or self._store.group_by_key(key)
+        return self._store.jobs.by_key(key) or self._store.groups.by_key(key)
 
     def _see(self, found: Job | Group, who: Who, now: Now) -> None:
         """Refuse to tell of it whoever may not see what it is about."""
@@ -261,7 +261,7 @@ class Submissions:
         return self._doors.noted(who, JobShow.NAME, prefix, now, lambda: records.find_any(prefix))
 
     def _refuse_full_queue(self, count: int) -> None:
-        found, limit = self._store.count_open(), self.records.settings.queue_limit
+        found, limit = self._store.jobs.count_open(), self.records.settings.queue_limit
         if found + count > limit:
             more = f"{count} more are" if count > 1 else "more are"
             raise Refused(
@@ -310,12 +310,12 @@ class Submissions:
         try:
             # Somebody else may have asked for the same while the hosts were asked.
             record = self._ledger.find(old)
-            again.refuse(record, self._store.retries(old), lost=verdict is not None)
+            again.refuse(record, self._store.jobs.retries(old), lost=verdict is not None)
         except Exception as error:
             self._answer_askers(wanted.key, outbox.failure(error))
             return
         self._place(wanted, seen, now)
-        if verdict and self._store.job_by_key(wanted.key):
+        if verdict and self._store.jobs.by_key(wanted.key):
             self._ledger.settle(record, verdict, now)
 
     def _place_group(

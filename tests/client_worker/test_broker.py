@@ -80,7 +80,7 @@ def state(office: Office, id: str) -> str:
 def test_the_whole_road(office: Office, host: Worker) -> None:
     asked = office.submit("vm start", name="web1")
     assert asked.answer is None, "nothing is promised before a host is found"
-    assert office.store.count_open() == 0
+    assert office.store.jobs.count_open() == 0
     (question,) = office.questions("host1")
     assert (question["op"], question["action"]) == ("read", "host survey")
     host.answer(question, host.survey())
@@ -129,7 +129,7 @@ def test_the_whole_road(office: Office, host: Worker) -> None:
     assert [step["name"] for step in shown["steps"]] == ["place", "look"]
     assert shown["took_seconds"] == pytest.approx(2.0, abs=0.1)
     assert shown["error"] is None
-    assert office.store.count_open() == 0
+    assert office.store.jobs.count_open() == 0
 
 
 def test_times_are_what_they_say(office: Office, host: Worker) -> None:
@@ -187,7 +187,7 @@ def test_the_same_key_is_the_same_job(office: Office, host: Worker) -> None:
     three = office.submit("vm start", key="k", name="web1")
     office.sleep(5.1)  # the host did not answer: the submission fails, and nothing is recorded
     assert one.error.code == two.error.code == three.error.code == "host_down"
-    assert office.store.count_open() == 0
+    assert office.store.jobs.count_open() == 0
     host.hello()
 
     again = [office.submit("vm start", key="k", name="web1") for _ in range(3)]
@@ -201,7 +201,7 @@ def test_the_same_key_is_the_same_job(office: Office, host: Worker) -> None:
     host.end(id)
     ended = office.submit("vm start", key="k", name="web1").job
     assert (ended["id"], ended["state"]) == (id, DONE)
-    assert office.store.count_open() == 0
+    assert office.store.jobs.count_open() == 0
 
 
 def test_different_keys_are_different_jobs(office: Office, host: Worker) -> None:
@@ -250,7 +250,7 @@ def test_a_job_that_had_begun_and_is_unknown_to_its_host_is_lost(office: Office,
     assert record["error"]["code"] == "lost"
     assert record["error"]["message"] == "host1 no longer knows of this job; it was running"
     assert record["ended_at"]
-    assert office.store.holders("vm:web1") == []
+    assert office.store.jobs.holders("vm:web1") == []
 
 
 def test_a_claimed_job_is_lost_with_the_journal_that_it_was_handed_to(office: Office, host: Worker) -> None:
@@ -388,7 +388,7 @@ def test_a_report_that_was_overtaken_loses_no_job(office: Office, host: Worker) 
     host.sync(have=[id], progress=[{"id": id, "step": "copy"}], seq=3)
     assert host.sync(have=[], seq=1).error.code == "wrong_state"
     assert state(office, id) == RUNNING
-    assert office.store.holders("vm:web1") == [id]
+    assert office.store.jobs.holders("vm:web1") == [id]
 
 
 # ----------------------------------------------------------------------------------------- locks, slots
@@ -679,7 +679,7 @@ def test_a_read_asks_all_hosts_at_once_and_is_answered_when_all_have(three: Thre
     assert answer["kind"] == "vm.list"
     assert answer["observed_at"] == office.now.text
     assert set(answer["answer_seconds"]) == {"host1", "host2", "host3"}
-    assert office.store.list_jobs(9, **NOBODY) == [], "a read leaves no trace"
+    assert office.store.jobs.latest(9, **NOBODY) == [], "a read leaves no trace"
 
 
 def test_a_host_that_does_not_answer_in_time_is_named(three: Three) -> None:
@@ -916,7 +916,7 @@ def test_a_poison_message_is_answered_and_the_loop_goes_on(office: Office, host:
     assert asked.error.code in ("wrong_input", "version_mismatch", "unknown_entity", "locked")
     assert office.read("host list").good["items"][0]["name"] == "host1"
     assert [item["name"] for item in office.read("host list").good["items"]] == ["host1"]
-    assert office.store.count_open() == 1
+    assert office.store.jobs.count_open() == 1
     host.end(id)
     assert state(office, id) == DONE
 
@@ -991,7 +991,7 @@ def test_a_survey_that_makes_no_sense_is_like_none(
     assert asked[0].error.code == "host_down"
     assert asked[1].error.code in {"host_down", "unknown_entity"}, "who looks a VM up does not ask for room"
     assert "host1 its answer makes no sense" in asked[0].error.message
-    assert office.store.count_open() == 0
+    assert office.store.jobs.count_open() == 0
     office.rung.clear()
     host.hello()
     silent.hello()
@@ -1032,7 +1032,7 @@ def test_a_result_is_not_a_request_whatever_it_holds(office: Office, host: Worke
     host.answer(office.questions("host1")[0], {**trap, "items": []})
     office.turn()
     assert asked.good["items"] == []
-    assert len(office.store.list_jobs(9, **NOBODY)) == 1
+    assert len(office.store.jobs.latest(9, **NOBODY)) == 1
 
 
 # -------------------------------------------------------------------------------------------- restarts
@@ -1046,7 +1046,7 @@ def test_a_restart_keeps_jobs_locks_and_hosts(office: Office, host: Worker) -> N
     assert office.broker.epoch == epoch + 1
     assert office.job(first)["rev"] == rev
     assert host.sync(have=[first]).good["jobs"] == [], "no hello needed: it goes on where it was"
-    assert office.store.holders("vm:web1") == [first, second]
+    assert office.store.jobs.holders("vm:web1") == [first, second]
     host.end(first)
     assert host.claim() == [second]
 
@@ -1056,7 +1056,7 @@ def test_a_restart_forgets_what_was_not_committed_and_nothing_of_it_was_told(off
     host.answer(office.questions("host1")[0], host.survey())
     assert asked.answer is None, "recorded, and not yet committed: not told"
     office.restart()
-    assert office.store.count_open() == 0
+    assert office.store.jobs.count_open() == 0
     again = office.submit("vm start", key="k", name="web1")
     office.serve(host)
     assert again.job["state"] == QUEUED
@@ -1159,7 +1159,7 @@ def test_a_host_that_does_not_answer_may_have_the_name(three: Three) -> None:
     office.sleep(5.1)
     assert asked.error.code == "host_down"
     assert asked.error.details == {"missing_hosts": {"host3": "no answer in time"}}
-    assert office.store.count_open() == 0
+    assert office.store.jobs.count_open() == 0
     one.hello()
     two.hello()
     asked = office.submit("vm clone", image=IMAGE, hostname="new1", ignore_missing=True)
@@ -1306,7 +1306,7 @@ def test_a_dry_run_tells_the_plan_and_records_nothing(office: Office, host: Work
         "why": "the only host that fits",
     }
     assert asked.good["kind"] == "vm.clone"
-    assert office.store.list_jobs(9, **NOBODY) == []
+    assert office.store.jobs.latest(9, **NOBODY) == []
     assert office.bells() == []
     assert host.claim() == []
     real = office.submit("vm clone", key="k", image=IMAGE, hostname="new1")
@@ -1356,7 +1356,7 @@ def test_secrets_are_shown_to_nobody_and_wiped_at_the_end(
 
     assert asked.job["args"]["root_password_hash"] == "***"
     assert HASH not in seen()
-    kept = office.store.job(id)
+    kept = office.store.jobs.get(id)
     assert kept is not None
     assert kept["args"]["root_password_hash"] == HASH
     if end == "cancelled before it began":
@@ -1372,7 +1372,7 @@ def test_secrets_are_shown_to_nobody_and_wiped_at_the_end(
             host.end(id, end)
     assert held.answer is not None
     assert HASH not in seen()
-    kept = office.store.job(id)
+    kept = office.store.jobs.get(id)
     assert kept is not None
     assert kept["args"]["root_password_hash"] == "***"
 
@@ -1389,10 +1389,10 @@ def test_the_bytes_of_a_secret_do_not_stay_in_the_file(office: Office, host: Wor
 
 def test_a_job_of_an_action_that_this_release_does_not_know_is_shown(office: Office, host: Worker) -> None:
     id = running(office, host)
-    record = office.store.job(id)
+    record = office.store.jobs.get(id)
     assert record is not None
     record["action"], record["args"] = "vm polish-brass", {"paste": "red"}
-    office.store.save(record, journal=None, ended_ms=None)
+    office.store.jobs.save(record, journal=None, ended_ms=None)
     shown = office.job(id)
     assert (shown["action"], shown["args"]) == ("vm polish-brass", {"paste": "***"})
     host.end(id)
@@ -1519,7 +1519,7 @@ def test_old_jobs_are_forgotten(opened: Open) -> None:
         office.mono += hours * 3600
         office.ms += int(hours * 3600_000)
         office.turn()
-        assert [one["id"] for one in office.store.list_jobs(9, **NOBODY)] == left
+        assert [one["id"] for one in office.store.jobs.latest(9, **NOBODY)] == left
 
 
 def test_ping(office: Office) -> None:
@@ -1761,7 +1761,7 @@ def test_a_job_that_a_host_is_too_old_for_is_refused_at_once(opened: Open) -> No
     assert asked.error.code == "version_mismatch"
     assert asked.error.message == "host host1 runs maglica 0.0.9, which does not know vm destroy"
     assert asked.error.hint == "install maglica 0.1.0 there, and start its host worker again"
-    assert office.store.count_open() == 0
+    assert office.store.jobs.count_open() == 0
     assert submitted(office, host)
 
 
@@ -1857,7 +1857,7 @@ def test_the_newest_job_is_never_forgotten(office: Office, host: Worker) -> None
     office.mono += 40 * 86400
     office.ms += 40 * 86400_000
     office.turn()
-    assert [one["id"] for one in office.store.list_jobs(9, **NOBODY)] == ids[1:]
+    assert [one["id"] for one in office.store.jobs.latest(9, **NOBODY)] == ids[1:]
     assert host.hello(**known(office, last_job=ids[1])).good["ok"]
 
 

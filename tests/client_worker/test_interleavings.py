@@ -192,7 +192,7 @@ class World:
             self.office.post(self.old.pop(self.chance.randrange(len(self.old))))
 
     def cancel(self) -> None:
-        known = [one["id"] for one in self.office.store.open_jobs()]
+        known = [one["id"] for one in self.office.store.jobs.open()]
         if known:
             self.office.post({"op": "read", "action": "job cancel", "args": {"id": self.chance.choice(known)}})
 
@@ -247,9 +247,9 @@ class World:
                 machine.work(self.chance)
             self.office.sleep(0.1)
             self.collect()
-            if not self.office.store.count_open() and not any(machine.entries for machine in self.machines):
+            if not self.office.store.jobs.count_open() and not any(machine.entries for machine in self.machines):
                 return
-        raise AssertionError(f"still open: {self.office.store.open_jobs()}")
+        raise AssertionError(f"still open: {self.office.store.jobs.open()}")
 
 
 @pytest.fixture
@@ -293,12 +293,12 @@ def verdict(world: World) -> Counter[str]:
             assert (record["state"], world.truth[id]) in [(job.LOST, "lost"), ("done", "lost"), ("failed", "lost"),
                                                           ("cancelled", "lost")]  # fmt: skip
         wire.encode(wire.ok(job=record))
-    assert not [lock for vm in ALL for lock in world.office.store.holders(f"vm:{vm}")]
+    assert not [lock for vm in ALL for lock in world.office.store.jobs.holders(f"vm:{vm}")]
     return Counter(one["state"] for one in records.values())
 
 
 def everything(office: Office) -> list[job.Job]:
-    return office.store.list_jobs(10_000, state=None, vm=None, host=None)
+    return office.store.jobs.latest(10_000, state=None, vm=None, host=None)
 
 
 # ------------------------------------------------------------------------- the same, with events that are chosen
@@ -329,7 +329,7 @@ class Ledgers:
             assert now[id] in reachable(state), f"{id} went from {state} to {now[id]}"
         self._before = now
         for vm in ALL:
-            for id in office.store.holders(f"vm:{vm}"):
+            for id in office.store.jobs.holders(f"vm:{vm}"):
                 assert now[id] not in job.FINAL, f"{id} is {now[id]} and holds {vm}"
 
 

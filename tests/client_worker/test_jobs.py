@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from maglica import job, wire
-from maglica.client_worker.store import SCHEMA_VERSION, STEPS, Store
+from maglica.client_worker.store import SCHEMA_VERSION, STEPS, Store, jobs
 from maglica.errors import Failed
 from maglica.job import CANCELLED, CLAIMED, DONE, FAILED, LOST, PARTIAL, QUEUED, RUNNING
 from tests.client_worker.office import IMAGE, Asked, Message, Office, Worker, outcome
@@ -91,7 +91,7 @@ def test_a_group_is_one_request_one_survey_one_id(office: Office, host: Worker) 
     message = {"op": "submit_group", "key": "k", "action": "vm stop", "args": {}, "each": each, "owner": "me@here"}
     asked = office.ask(message)
     assert [question["action"] for question in office.questions("host1")] == ["host survey"]
-    assert office.store.count_open() == 0
+    assert office.store.jobs.count_open() == 0
     again = office.ask(message)
     office.sleep(0.1)
     assert office.questions("host1") == [], "the second asker waits for the same survey"
@@ -148,7 +148,7 @@ def test_the_same_key_is_the_same_group_also_after_a_restart(office: Office, hos
     office.restart(away=3600 * 5)
     again = group(office, host, VMS[:2])
     assert again.good["group"]["id"] == told["id"]
-    assert office.store.count_open() == 2
+    assert office.store.jobs.count_open() == 2
     for names in (VMS[:3], ["web1", "web3"]):
         assert group(office, host, names).error.code == "already_exists"
     assert office.submit("vm stop", key="monday", name="web1").error.code == "already_exists"
@@ -169,7 +169,7 @@ def test_a_group_that_does_not_fit_into_the_queue_is_refused_as_a_whole(office: 
     assert (error.code, error.message) == (
         "no_capacity", "18 jobs are open and 6 more are not accepted: the limit is 20",
     )  # fmt: skip
-    assert office.store.count_open() == 18
+    assert office.store.jobs.count_open() == 18
 
 
 def test_clones_of_a_group_do_not_all_go_to_the_same_host(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_clones_of_a_group_do_not_all_go_to_the_same_host(tmp_path: Path) -> Non
     office.serve(*hosts)
     told = asked.good["group"]
     assert sorted(member["host"] for member in told["members"]) == sorted(["host0", "host1", "host2"] * 2)
-    stored = office.store.group(told["id"])
+    stored = office.store.groups.get(told["id"])
     assert HASH not in str(stored)
     assert HASH not in str(shown(office, told["id"]))
     office.close()
@@ -337,7 +337,7 @@ def test_two_who_want_the_same_again_at_the_same_moment(office: Office, host: Wo
     office.sleep(0.1)
     office.serve(host)
     assert sorted(bool(one.answer and one.answer["ok"]) for one in asked) == [False, True]
-    assert len(office.store.retries(first)) == 1
+    assert len(office.store.jobs.retries(first)) == 1
 
 
 def test_the_failed_ones_of_a_group_are_tried_again(office: Office, host: Worker) -> None:
@@ -480,7 +480,7 @@ def test_what_has_ended_holds_no_lock(office: Office, host: Worker, end: str) ->
         host.end(id, end)
     assert shown(office, id)["state"] == end
     assert office.read("lock list").good["items"] == []
-    assert office.store.holders("vm:web1") == []
+    assert office.store.jobs.holders("vm:web1") == []
 
 
 def test_moves_have_slots_of_their_own(office: Office, host: Worker) -> None:
@@ -568,17 +568,17 @@ def test_retention_forgets_a_thousand_in_a_turn(office: Office, host: Worker) ->
     id = one(office, host)
     host.claim()
     host.end(id)
-    record = office.store.job(id)
+    record = office.store.jobs.get(id)
     assert record is not None
     for number in range(2500):
-        office.store.add(job.Job(**{**record, "id": f"0000{number:06d}", "key": f"k{number}", "locks": []}))  # type: ignore[typeddict-item]
-        office.store._write("set job", DONE, None, 1, "{}", f"0000{number:06d}")
+        office.store.jobs.add(job.Job(**{**record, "id": f"0000{number:06d}", "key": f"k{number}", "locks": []}))  # type: ignore[typeddict-item]
+        office.store.write(jobs.SQL["set job"], DONE, None, 1, "{}", f"0000{number:06d}")
     office.store.commit()
     office.mono += 3601
     left = []
     for _ in range(4):
         office.turn()
-        left.append(len(office.store.list_jobs(5000)))
+        left.append(len(office.store.jobs.latest(5000)))
     assert left == [1501, 501, 1, 1], "the newest one stays"
 
 
@@ -630,7 +630,7 @@ def test_a_group_explains_itself(office: Office, host: Worker) -> None:
 
 def test_a_store_of_the_first_layout_is_brought_up_to_date(office: Office, host: Worker, tmp_path: Path) -> None:
     id = one(office, host)
-    record = office.store.job(id)
+    record = office.store.jobs.get(id)
     assert record is not None
     old = {name: value for name, value in record.items() if name not in job.LATER}
     path = str(tmp_path / "old.db")
@@ -643,10 +643,10 @@ def test_a_store_of_the_first_layout_is_brought_up_to_date(office: Office, host:
     raw.commit()
     raw.close()
     store = Store(path)
-    found = store.job(id)
+    found = store.jobs.get(id)
     assert found is not None
     assert (found["group"], found["retry_of"], found["verdict"], found["by"]) == (None, None, None, None)
-    assert [one["id"] for one in store.list_jobs(5, owner="me")] == [id]
+    assert [one["id"] for one in store.jobs.latest(5, owner="me")] == [id]
     store.close()
     raw = sqlite3.connect(path)
     assert raw.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
@@ -658,12 +658,12 @@ def test_ten_thousand_ended_jobs_slow_no_list_down(office: Office, host: Worker)
     id = one(office, host)
     host.claim()
     host.end(id)
-    record = office.store.job(id)
+    record = office.store.jobs.get(id)
     assert record is not None
     store = office.store
     for number in range(10_000):
-        store.add(job.Job(**{**record, "id": f"0000{number:06d}", "key": f"k{number}", "locks": []}))  # type: ignore[typeddict-item]
-        store._write("set job", DONE, None, 1, "x", f"0000{number:06d}")
+        store.jobs.add(job.Job(**{**record, "id": f"0000{number:06d}", "key": f"k{number}", "locks": []}))  # type: ignore[typeddict-item]
+        store.write(jobs.SQL["set job"], DONE, None, 1, "x", f"0000{number:06d}")
     store.commit()
 
     def steps(**wanted: Any) -> int:
@@ -674,15 +674,15 @@ def test_ten_thousand_ended_jobs_slow_no_list_down(office: Office, host: Worker)
             count += 1
             return 0
 
-        store._db.set_progress_handler(step, 100)
-        store.list_jobs(20, **wanted)
-        store._db.set_progress_handler(None, 0)
+        store.connection.set_progress_handler(step, 100)
+        store.jobs.latest(20, **wanted)
+        store.connection.set_progress_handler(None, 0)
         return count
 
     assert steps(group="gnone") < 20
     assert steps(since="0t") < 20
     for wanted in ({"state": "lost"}, {"vm": "nope"}, {"owner": "nobody"}):
-        plan = store._db.execute(
+        plan = store.connection.execute(
             "EXPLAIN QUERY PLAN SELECT id FROM job WHERE state = 'lost' ORDER BY id DESC LIMIT 20"
         ).fetchall()
         assert "COVERING INDEX job_list" in plan[0][3]

@@ -109,7 +109,7 @@ def test_invitations_that_are_over_are_forgotten(office: LockedOffice) -> None:
     office.host("host1")
     late, soon = office.invite("host2"), office.invite("host3", expires=30 * 86400.0)
     office.sleep(8 * 86400.0)
-    assert len(office.store.invitations()) == 1, "a used one, and one that nobody came with, are gone"
+    assert len(office.store.keys.invitations()) == 1, "a used one, and one that nobody came with, are gone"
     assert office.join("host2", late, "b" * 40).error.code == "denied"
     assert office.join("host3", soon, "c" * 40).good
 

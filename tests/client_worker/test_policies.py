@@ -70,7 +70,7 @@ def end(office: Office, hosts: list[Worker], job_id: str, state: str = DONE, mes
     result = {"name": record["object"], "uuid": uuid_of(record["object"]), "changed": True}
     error = Failed("no_capacity" if state == FAILED else state, message).to_wire() if state != DONE else None
     told = {"result": result if state == DONE else None, "error": error}
-    have = [one["id"] for one in office.store.handed_jobs(host.name)]
+    have = [one["id"] for one in office.store.jobs.handed(host.name)]
     assert host.sync(have=sorted({*have, job_id}), done=[outcome(job_id, state, **told)], free={}).good
 
 
@@ -78,7 +78,7 @@ def claim(office: Office, hosts: list[Worker], **more: Any) -> list[str]:
     """What all hosts are given, one after the other."""
     found = []
     for host in hosts:
-        have = [one["id"] for one in office.store.handed_jobs(host.name)]
+        have = [one["id"] for one in office.store.jobs.handed(host.name)]
         found += host.claim(have=have, free=ALL, **more)
     return found
 
@@ -148,7 +148,7 @@ def test_next_is_not_guessed_while_a_host_is_silent(office: Office, hosts: list[
 def test_what_cannot_be_meant_is_refused(office: Office, hosts: list[Worker], more: dict[str, Any], what: str) -> None:
     asked = ask(office, hosts, **more)
     assert what in asked.error.message
-    assert office.store.count_open() == 0
+    assert office.store.jobs.count_open() == 0
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_each_has_an_address_of_its_own(
 ) -> None:
     hosts[0].vms["ci-5"] = "running"
     told = ask(office, hosts, 3, first=first, args={"ip": ip}).good["group"]
-    records = {record["object"]: record for record in office.store.jobs_of(told["id"])}
+    records = {record["object"]: record for record in office.store.jobs.of_group(told["id"])}
     assert [records[member["name"]]["args"]["ip"] for member in told["members"]] == given
 
 
@@ -181,7 +181,7 @@ def test_the_same_key_is_the_same_group_and_no_other(office: Office, hosts: list
     assert ask(office, hosts).good["group"]["id"] == told["id"]
     assert ask(office, hosts, 5).error.code == "already_exists"
     assert ask(office, hosts, first="next").error.code == "already_exists"
-    assert office.store.count_open() == 4
+    assert office.store.jobs.count_open() == 4
 
 
 def test_a_dry_run_tells_where_each_would_go_and_touches_nothing(office: Office, hosts: list[Worker]) -> None:
@@ -192,8 +192,8 @@ def test_a_dry_run_tells_where_each_would_go_and_touches_nothing(office: Office,
     ]  # fmt: skip
     assert "ci-2 exists on host1" in plan["members"][1]["why"]
     assert "least load for its weight" in plan["members"][0]["why"]
-    assert office.store.count_open() == 0
-    assert office.store.group_by_key("monday") is None
+    assert office.store.jobs.count_open() == 0
+    assert office.store.groups.by_key("monday") is None
 
 
 def test_those_without_a_place_are_refused_and_the_others_go_on(office: Office, hosts: list[Worker]) -> None:
@@ -288,14 +288,14 @@ def test_all_or_nothing_takes_back_what_was_made(office: Office, hosts: list[Wor
     assert (found["state"], found["decision"]["what"]) == (RUNNING, "undo")
     assert found["undo"] == {QUEUED: 2}
     assert office.job(working[3])["cancel"], "what is at work is stopped"
-    undo_id = office.store.undo_of(id)[0]
-    undo = office.store.jobs_of(undo_id)
+    undo_id = office.store.groups.undo_of(id)[0]
+    undo = office.store.jobs.of_group(undo_id)
     assert [(one["action"], one["host"], one["args"]["uuid"]) for one in undo] == [
         ("vm remove", office.job(one)["host"], uuid_of(office.job(one)["object"])) for one in working[:2]
     ]
     # It was done before it could be stopped.
     end(office, hosts, working[3])
-    assert len(office.store.undo_of(id)) == 2
+    assert len(office.store.groups.undo_of(id)) == 2
     assert group(office, id)["state"] == RUNNING
     for one in claim(office, hosts):
         end(office, hosts, one)
@@ -326,7 +326,7 @@ def test_the_decision_survives_a_kill_at_any_moment(office: Office, hosts: list[
     first, second, third = claim(office, hosts)
     end(office, hosts, first)
     host = next(host for host in hosts if host.name == office.job(second)["host"])
-    have = [one["id"] for one in office.store.handed_jobs(host.name)]
+    have = [one["id"] for one in office.store.jobs.handed(host.name)]
     error = Failed("no_capacity", "no room").to_wire()
     message = {
         "op": "sync", "host": host.name, "incarnation": host.incarnation, "have": have, "free": {}, "progress": [],
@@ -341,7 +341,7 @@ def test_the_decision_survives_a_kill_at_any_moment(office: Office, hosts: list[
         one.hello()
     if not committed:
         assert group(office, id)["decision"] is None
-        assert office.store.undo_of(id) == []
+        assert office.store.groups.undo_of(id) == []
         end(office, hosts, second, FAILED)
     assert group(office, id)["decision"]["what"] == "undo"
     end(office, hosts, third, CANCELLED)
@@ -415,13 +415,13 @@ def test_a_lost_one_that_was_done_after_all_is_taken_back(office: Office, hosts:
     end(office, hosts, second, CANCELLED)
     assert claim(office, hosts) == [], "nobody knows whether it is there"
     office.read("job settle", id=first, as_="success", reason="I looked", owner="me@here")
-    assert len(office.store.undo_of(id)) == 1
+    assert len(office.store.groups.undo_of(id)) == 1
 
 
 def test_jobs_that_changed_nothing_are_not_undone(office: Office, hosts: list[Worker]) -> None:
     record = office.submit("vm clone", image=IMAGE, hostname="web1")
     office.serve(*hosts)
-    made = office.store.job(record.job["id"])
+    made = office.store.jobs.get(record.job["id"])
     assert made is not None
     made["result"] = {"uuid": "u", "changed": False}
     assert undoing(made) is None
@@ -441,7 +441,7 @@ def test_those_that_failed_are_tried_again_with_the_same_bound(office: Office, h
     office.serve(*hosts)
     told = asked.good["group"]
     assert told["jobs"] == 3
-    assert office.store.policy_of(told["id"])[0] == {"on_failure": "fail-fast", "max_parallel": 2, "count": 3}
+    assert office.store.groups.policy_of(told["id"])[0] == {"on_failure": "fail-fast", "max_parallel": 2, "count": 3}
 
 
 # ------------------------------------------------------------------------------------------------- values

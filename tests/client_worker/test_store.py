@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
 import sqlite3
 import stat
 from collections.abc import Iterator
@@ -12,12 +14,16 @@ from typing import Any
 
 import pytest
 
+import maglica.client_worker.store
 from maglica import job
-from maglica.client_worker.store import MOST_LIKE, SCHEMA_VERSION, SQL, STEPS, Store
+from maglica.client_worker.store import MOST_LIKE, SCHEMA_VERSION, STEPS, Store
 from maglica.errors import Failed, Refused
 from maglica.job import Job
 from tests.small_disk import fill, small_disk
 
+PACKAGE = maglica.client_worker.store
+MODULES = [importlib.import_module(f"{PACKAGE.__name__}.{one.name}") for one in pkgutil.iter_modules(PACKAGE.__path__)]
+SQL: dict[str, str] = {name: text for module in MODULES for name, text in getattr(module, "SQL", {}).items()}
 NOBODY: dict[str, Any] = {"state": None, "vm": None, "host": None}
 
 
@@ -57,7 +63,7 @@ def ids(records: list[Job]) -> list[str]:
 
 
 def end(store: Store, one: Job, state: str = job.DONE, ended_ms: int = 1000) -> None:
-    store.save(Job(**{**one, "state": state}), journal="j", ended_ms=ended_ms)  # type: ignore[typeddict-item]
+    store.jobs.save(Job(**{**one, "state": state}), journal="j", ended_ms=ended_ms)  # type: ignore[typeddict-item]
 
 
 # ------------------------------------------------------------------------------------------- durability
@@ -65,25 +71,25 @@ def end(store: Store, one: Job, state: str = job.DONE, ended_ms: int = 1000) -> 
 
 def test_what_was_committed_is_there_after_a_restart(path: str) -> None:
     store = Store(path)
-    store.add(record(1))
-    store.put_host("host1", "journal", 3, {"libvirt": "ok"})
+    store.jobs.add(record(1))
+    store.hosts.put("host1", "journal", 3, {"libvirt": "ok"})
     store.commit()
     store.close()
     again = Store(path)
-    assert again.job("job0001") == record(1)
-    assert again.job_by_key("key1") == record(1)
-    assert again.holders("vm:web1") == ["job0001"]
-    assert again.hosts() == [("host1", "journal", 3, {"libvirt": "ok"})]
+    assert again.jobs.get("job0001") == record(1)
+    assert again.jobs.by_key("key1") == record(1)
+    assert again.jobs.holders("vm:web1") == ["job0001"]
+    assert again.hosts.all() == [("host1", "journal", 3, {"libvirt": "ok"})]
     again.close()
 
 
 def test_what_was_not_committed_is_not_there(path: str) -> None:
     store = Store(path)
-    store.add(record(1))
+    store.jobs.add(record(1))
     store.close()
     again = Store(path)
-    assert again.job("job0001") is None
-    assert again.holders("vm:web1") == []
+    assert again.jobs.get("job0001") is None
+    assert again.jobs.holders("vm:web1") == []
     again.close()
 
 
@@ -92,13 +98,13 @@ def test_it_survives_its_process_being_killed(path: str) -> None:
     pid = os.fork()
     if pid == 0:
         store = Store(path)
-        store.add(record(1))
+        store.jobs.add(record(1))
         store.commit()
-        store.add(record(2))
+        store.jobs.add(record(2))
         os.kill(os.getpid(), 9)
     assert os.waitpid(pid, 0)[1] == 9
     again = Store(path)
-    assert ids(again.open_jobs()) == ["job0001"]
+    assert ids(again.jobs.open()) == ["job0001"]
     again.close()
     raw = sqlite3.connect(path)
     assert raw.execute("PRAGMA journal_mode").fetchone() == ("wal",)
@@ -109,7 +115,7 @@ def test_it_survives_its_process_being_killed(path: str) -> None:
 def test_only_its_owner_may_read_it(path: str, store: Store) -> None:
     """It holds hashes of passwords while their jobs are open."""
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
-    store.add(record(1))
+    store.jobs.add(record(1))
     store.commit()
     for suffix in ("-wal", "-shm"):
         assert stat.S_IMODE(os.stat(path + suffix).st_mode) == 0o600
@@ -123,6 +129,7 @@ def test_every_start_counts(path: str) -> None:
 
 
 def test_every_statement_is_one_that_sqlite_understands(path: str, store: Store) -> None:
+    assert len(SQL) == sum(len(getattr(module, "SQL", {})) for module in MODULES) > 60, "no name is given twice"
     raw = sqlite3.connect(path)
     for name, statement in SQL.items():
         raw.execute(f"EXPLAIN {statement}", [None] * statement.count("?")).fetchall()
@@ -132,16 +139,16 @@ def test_every_statement_is_one_that_sqlite_understands(path: str, store: Store)
 
 def test_a_commit_says_when_something_of_its_turn_was_lost(store: Store) -> None:
     """All requests of a turn share a transaction: when one of them breaks it, no other may be told that it is safe."""
-    store.add(record(1))
+    store.jobs.add(record(1))
     with pytest.raises(Failed) as failed:
-        store.add(record(2, key="key1"))
+        store.jobs.add(record(2, key="key1"))
     assert failed.value.code == "environment_error"
     with pytest.raises(Failed):
         store.commit()
-    assert store.job("job0001") is None
-    store.add(record(3))
+    assert store.jobs.get("job0001") is None
+    store.jobs.add(record(3))
     store.commit()
-    assert ids(store.open_jobs()) == ["job0003"]
+    assert ids(store.jobs.open()) == ["job0003"]
 
 
 # ---------------------------------------------------------------------------- a full disk, a broken disk, damage
@@ -151,7 +158,7 @@ def test_a_full_disk_is_a_sentence_and_what_ends_is_still_recorded(tmp_path: Pat
     with small_disk(tmp_path / "disk", 48) as disk:
         store = Store(str(disk / "jobs.db"), reserve=4 << 20)
         store.keep_room()
-        store.add(record(1, state="running"))
+        store.jobs.add(record(1, state="running"))
         store.commit()
         store.refuse_when_low()
         rubbish = fill(disk, leave=1 << 20)
@@ -161,25 +168,25 @@ def test_a_full_disk_is_a_sentence_and_what_ends_is_still_recorded(tmp_path: Pat
         assert str(disk) in refused.value.hint
         fill(disk)
         for number in range(2, 9):
-            store.add(record(number, reason="x" * 1_000_000))
+            store.jobs.add(record(number, reason="x" * 1_000_000))
             if number == 2:
                 with pytest.raises(Failed, match="full"):
                     store.commit()
-                store.add(record(number, reason="x" * 1_000_000))  # it is told again
+                store.jobs.add(record(number, reason="x" * 1_000_000))  # it is told again
             store.commit()  # with the room that the ballast held
         assert not (disk / "jobs.db.ballast").exists()
         fill(disk)
         with pytest.raises(Failed):
-            store.add(record(9, reason="x" * 20_000_000))
+            store.jobs.add(record(9, reason="x" * 20_000_000))
         with pytest.raises(Failed, match=r"the job store cannot be written: .*full") as failed:
             store.commit()
         assert failed.value.code == "no_capacity"
         assert str(disk) in failed.value.hint
         assert store.fatal is None, "a full disk is endured"
-        assert store.job("job0009") is None
-        assert len(store.open_jobs()) == 8, "what is there can be read"
+        assert store.jobs.get("job0009") is None
+        assert len(store.jobs.open()) == 8, "what is there can be read"
         rubbish.unlink()
-        store.add(record(10))
+        store.jobs.add(record(10))
         store.commit()
         with pytest.raises(Refused):
             store.refuse_when_low()
@@ -188,7 +195,7 @@ def test_a_full_disk_is_a_sentence_and_what_ends_is_still_recorded(tmp_path: Pat
         assert (disk / "jobs.db.ballast").stat().st_size == 16 << 20
         store.close()
         again = Store(str(disk / "jobs.db"))
-        assert len(again.open_jobs()) == 9
+        assert len(again.jobs.open()) == 9
         again.close()
 
 
@@ -210,7 +217,7 @@ def test_an_error_of_the_disk_is_fatal(path: str, store: Store) -> None:
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    store.add(record(1, reason="x" * 100_000))
+    store.jobs.add(record(1, reason="x" * 100_000))
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     try:
         with pytest.raises(Failed, match="the job store cannot be written: disk I/O error") as failed:
@@ -220,21 +227,21 @@ def test_an_error_of_the_disk_is_fatal(path: str, store: Store) -> None:
     assert failed.value.code == "environment_error"
     assert store.fatal is failed.value
     again = Store(path)
-    assert again.job("job0001") is None
+    assert again.jobs.get("job0001") is None
     again.close()
 
 
 def test_a_mistake_in_a_request_is_not_fatal(store: Store) -> None:
-    store.add(record(1))
+    store.jobs.add(record(1))
     with pytest.raises(Failed):
-        store.add(record(2, key="key1"))
+        store.jobs.add(record(2, key="key1"))
     assert store.fatal is None
 
 
 def test_a_damaged_store_is_refused_and_says_what_to_do(path: str) -> None:
     store = Store(path)
     for number in range(1, 60):
-        store.add(record(number, reason="x" * 500))
+        store.jobs.add(record(number, reason="x" * 500))
     store.commit()
     store.close()
     data = bytearray(Path(path).read_bytes())
@@ -254,12 +261,12 @@ def everything(path: str) -> bytes:
 def test_a_secret_of_an_ended_job_is_in_none_of_the_files(path: str, store: Store) -> None:
     secret = "$6$salt$" + "s3cr3t" * 14
     for number in range(1, 30):
-        store.add(record(number, args={"root_password_hash": secret, "more": "x" * 300 * number}))
+        store.jobs.add(record(number, args={"root_password_hash": secret, "more": "x" * 300 * number}))
         store.commit()
     assert secret.encode() in everything(path)
     for number in range(1, 30):
         ended = record(number, state="done", args={"root_password_hash": "***", "more": "x" * 300 * number})
-        store.save(ended, journal=None, ended_ms=1)
+        store.jobs.save(ended, journal=None, ended_ms=1)
         store.commit()
     store.settle(idle=True)
     assert secret.encode() in everything(path), "nobody asked for it: it costs a write of the whole log"
@@ -271,9 +278,9 @@ def test_a_secret_of_an_ended_job_is_in_none_of_the_files(path: str, store: Stor
 
 
 def test_secrets_are_wiped_also_when_it_never_rests(path: str, store: Store) -> None:
-    store.add(record(1, args={"root_password_hash": "s3cr3t"}))
+    store.jobs.add(record(1, args={"root_password_hash": "s3cr3t"}))
     store.commit()
-    store.save(record(1, state="done", args={}), journal=None, ended_ms=1)
+    store.jobs.save(record(1, state="done", args={}), journal=None, ended_ms=1)
     store.commit()
     store.wipe_soon()
     for _ in range(60):
@@ -331,123 +338,123 @@ def test_a_store_of_an_older_release_is_brought_up_to_date(path: str, layout: in
 
 
 def test_the_same_key_is_found_again(store: Store) -> None:
-    store.add(record(1))
-    assert store.job_by_key("key1") == record(1)
-    assert store.job_by_key("key") is None
-    assert store.job("job0001") == record(1)
-    assert store.job("job") is None
+    store.jobs.add(record(1))
+    assert store.jobs.by_key("key1") == record(1)
+    assert store.jobs.by_key("key") is None
+    assert store.jobs.get("job0001") == record(1)
+    assert store.jobs.get("job") is None
 
 
 def test_jobs_by_the_beginning_of_their_ids(store: Store) -> None:
     for number in range(12):
-        store.add(record(number))
-    assert ids(store.jobs_like("job000")) == [f"job000{n}" for n in range(10)]
-    assert len(store.jobs_like("job")) <= MOST_LIKE, "some are enough to ask back"
-    assert ids(store.jobs_like("job001")) == ["job0010", "job0011"]
-    assert store.jobs_like("job1") == []
-    assert store.jobs_like("%") == store.jobs_like("_") == []
+        store.jobs.add(record(number))
+    assert ids(store.jobs.like("job000")) == [f"job000{n}" for n in range(10)]
+    assert len(store.jobs.like("job")) <= MOST_LIKE, "some are enough to ask back"
+    assert ids(store.jobs.like("job001")) == ["job0010", "job0011"]
+    assert store.jobs.like("job1") == []
+    assert store.jobs.like("%") == store.jobs.like("_") == []
 
 
 def test_a_saved_job_is_found_as_it_was_saved(store: Store) -> None:
     one = record(1)
-    store.add(one)
+    store.jobs.add(one)
     one["state"], one["step"], one["rev"] = job.CLAIMED, "copy", 2
-    store.save(one, journal="journal A", ended_ms=None)
-    assert store.job("job0001") == one
-    assert store.journal_of("job0001") == "journal A"
-    assert store.journal_of("job0002") is None
+    store.jobs.save(one, journal="journal A", ended_ms=None)
+    assert store.jobs.get("job0001") == one
+    assert store.jobs.journal_of("job0001") == "journal A"
+    assert store.jobs.journal_of("job0002") is None
 
 
 def test_the_journal_that_a_job_was_handed_to_is_not_forgotten(store: Store) -> None:
     one = record(1)
-    store.add(one)
+    store.jobs.add(one)
     one["state"] = job.CLAIMED
-    store.save(one, journal="journal A", ended_ms=None)
+    store.jobs.save(one, journal="journal A", ended_ms=None)
     one["cancel"] = True
-    store.save(one, journal=None, ended_ms=None)
-    assert store.journal_of("job0001") == "journal A"
+    store.jobs.save(one, journal=None, ended_ms=None)
+    assert store.jobs.journal_of("job0001") == "journal A"
 
 
 def test_the_latest_id(store: Store) -> None:
-    assert store.last_id() is None
+    assert store.jobs.last_id() is None
     for number in (2, 9, 5):
-        store.add(record(number))
+        store.jobs.add(record(number))
     end(store, record(9))
-    assert store.last_id() == "job0009"
+    assert store.jobs.last_id() == "job0009"
 
 
 def test_open_jobs(store: Store) -> None:
     states = [job.QUEUED, job.CLAIMED, job.RUNNING, job.DONE, job.FAILED, job.CANCELLED, job.LOST]
     for number, state in enumerate(states):
         one = record(number, host="host1" if number % 2 else "host2")
-        store.add(one)
+        store.jobs.add(one)
         one["state"] = state
-        store.save(one, journal="j", ended_ms=5 if state in job.FINAL else None)
-    assert store.count_open() == 3
-    assert ids(store.open_jobs()) == ["job0000", "job0001", "job0002"]
-    assert ids(store.open_jobs("host1")) == ["job0001"]
-    assert store.open_jobs("host") == []
+        store.jobs.save(one, journal="j", ended_ms=5 if state in job.FINAL else None)
+    assert store.jobs.count_open() == 3
+    assert ids(store.jobs.open()) == ["job0000", "job0001", "job0002"]
+    assert ids(store.jobs.open("host1")) == ["job0001"]
+    assert store.jobs.open("host") == []
 
 
 def test_lists_are_the_newest_in_the_order_of_time(store: Store) -> None:
     for number in range(6):
-        store.add(record(number, object=f"web{number % 2}", host=f"host{number % 3}"))
+        store.jobs.add(record(number, object=f"web{number % 2}", host=f"host{number % 3}"))
     end(store, record(5, object="web1", host="host2"), job.FAILED)
-    assert ids(store.list_jobs(3, **NOBODY)) == ["job0003", "job0004", "job0005"]
-    assert ids(store.list_jobs(9, **{**NOBODY, "vm": "web1"})) == ["job0001", "job0003", "job0005"]
-    assert ids(store.list_jobs(9, **{**NOBODY, "host": "host2"})) == ["job0002", "job0005"]
-    assert ids(store.list_jobs(9, state="failed", vm="web1", host="host2")) == ["job0005"]
-    assert ids(store.list_jobs(1, **{**NOBODY, "state": "queued"})) == ["job0004"]
-    assert store.list_jobs(9, **{**NOBODY, "vm": "' OR 1=1 --"}) == []
+    assert ids(store.jobs.latest(3, **NOBODY)) == ["job0003", "job0004", "job0005"]
+    assert ids(store.jobs.latest(9, **{**NOBODY, "vm": "web1"})) == ["job0001", "job0003", "job0005"]
+    assert ids(store.jobs.latest(9, **{**NOBODY, "host": "host2"})) == ["job0002", "job0005"]
+    assert ids(store.jobs.latest(9, state="failed", vm="web1", host="host2")) == ["job0005"]
+    assert ids(store.jobs.latest(1, **{**NOBODY, "state": "queued"})) == ["job0004"]
+    assert store.jobs.latest(9, **{**NOBODY, "vm": "' OR 1=1 --"}) == []
 
 
 def test_old_jobs_are_forgotten_and_open_ones_never(store: Store) -> None:
     for number, ended in ((1, 1000), (2, 2000), (3, None)):
         one = record(number)
-        store.add(one)
+        store.jobs.add(one)
         if ended:
             end(store, one, ended_ms=ended)
     assert store.prune(2000) == 1
-    assert ids(store.list_jobs(9, **NOBODY)) == ["job0002", "job0003"]
+    assert ids(store.jobs.latest(9, **NOBODY)) == ["job0002", "job0003"]
     assert store.prune(1 << 60) == 1
-    assert ids(store.list_jobs(9, **NOBODY)) == ["job0003"]
+    assert ids(store.jobs.latest(9, **NOBODY)) == ["job0003"]
 
 
 # ----------------------------------------------------------------------------------------- locks, slots
 
 
 def claimable(store: Store, host: str = "host1", slot: str = "quick", at_most: int = 9) -> list[str]:
-    return ids(store.claimable(host, slot, at_most))
+    return ids(store.jobs.claimable(host, slot, at_most))
 
 
 def test_jobs_on_one_vm_run_in_the_order_of_submission(store: Store) -> None:
     for number in (1, 2, 3):
-        store.add(record(number))
-    assert store.holders("vm:web1") == ["job0001", "job0002", "job0003"]
+        store.jobs.add(record(number))
+    assert store.jobs.holders("vm:web1") == ["job0001", "job0002", "job0003"]
     for number in (1, 2, 3):
         assert claimable(store) == [f"job{number:04d}"]
-        store.save(record(number, state=job.CLAIMED), journal="j", ended_ms=None)
+        store.jobs.save(record(number, state=job.CLAIMED), journal="j", ended_ms=None)
         assert claimable(store) == [], "its lock is held until it has ended"
-        store.save(record(number, state=job.RUNNING), journal="j", ended_ms=None)
+        store.jobs.save(record(number, state=job.RUNNING), journal="j", ended_ms=None)
         assert claimable(store) == []
         end(store, record(number))
-    assert store.holders("vm:web1") == []
+    assert store.jobs.holders("vm:web1") == []
 
 
 def test_a_lock_counts_across_hosts(store: Store) -> None:
-    store.add(record(1, host="host2"))
-    store.add(record(2, host="host1"))
+    store.jobs.add(record(1, host="host2"))
+    store.jobs.add(record(2, host="host1"))
     assert claimable(store, "host1") == []
     assert claimable(store, "host2") == ["job0001"]
 
 
 def test_all_locks_are_taken_at_once(store: Store) -> None:
     """So that there is no deadlock: whoever came first has both."""
-    store.add(record(1, locks=["vm:a", "vm:b"]))
-    store.add(record(2, locks=["vm:b", "vm:c"]))
-    store.add(record(3, locks=["vm:c", "vm:a"]))
-    store.add(record(4, locks=["vm:d"]))
-    store.add(record(5, locks=[]))
+    store.jobs.add(record(1, locks=["vm:a", "vm:b"]))
+    store.jobs.add(record(2, locks=["vm:b", "vm:c"]))
+    store.jobs.add(record(3, locks=["vm:c", "vm:a"]))
+    store.jobs.add(record(4, locks=["vm:d"]))
+    store.jobs.add(record(5, locks=[]))
     assert claimable(store) == ["job0001", "job0004", "job0005"]
     end(store, record(1))
     assert claimable(store) == ["job0002", "job0004", "job0005"], "3 waits for c, which 2 asked for first"
@@ -456,17 +463,17 @@ def test_all_locks_are_taken_at_once(store: Store) -> None:
 
 
 def test_a_queued_job_that_is_cancelled_gives_its_place_back(store: Store) -> None:
-    store.add(record(1))
-    store.add(record(2))
-    store.add(record(3))
-    store.save(record(2, state=job.CANCELLED), journal=None, ended_ms=5)
-    assert store.holders("vm:web1") == ["job0001", "job0003"]
+    store.jobs.add(record(1))
+    store.jobs.add(record(2))
+    store.jobs.add(record(3))
+    store.jobs.save(record(2, state=job.CANCELLED), journal=None, ended_ms=5)
+    assert store.jobs.holders("vm:web1") == ["job0001", "job0003"]
 
 
 def test_slots_are_told_apart_and_limit_what_is_handed_out(store: Store) -> None:
     for number in range(1, 7):
         slot = "disk" if number % 2 else "quick"
-        store.add(record(number, slot=slot, locks=[f"vm:{number}"]))
+        store.jobs.add(record(number, slot=slot, locks=[f"vm:{number}"]))
     assert claimable(store, slot="disk") == ["job0001", "job0003", "job0005"]
     assert claimable(store, slot="disk", at_most=2) == ["job0001", "job0003"]
     assert claimable(store, slot="quick", at_most=1) == ["job0002"]
@@ -475,12 +482,12 @@ def test_slots_are_told_apart_and_limit_what_is_handed_out(store: Store) -> None
 
 
 def test_hosts_that_wait_for_a_lock(store: Store) -> None:
-    store.add(record(1, host="host2"))
-    store.add(record(2, host="host1", state=job.CLAIMED))
-    store.add(record(3, host="host2"))
-    store.add(record(4, host="host3", locks=["vm:other"]))
-    assert store.hosts_behind("vm:web1") == ["host2"]
-    assert store.hosts_behind("vm:nobody") == []
+    store.jobs.add(record(1, host="host2"))
+    store.jobs.add(record(2, host="host1", state=job.CLAIMED))
+    store.jobs.add(record(3, host="host2"))
+    store.jobs.add(record(4, host="host3", locks=["vm:other"]))
+    assert store.jobs.hosts_behind("vm:web1") == ["host2"]
+    assert store.jobs.hosts_behind("vm:nobody") == []
 
 
 @pytest.mark.parametrize("name", [name for name, statement in SQL.items() if statement.startswith("SELECT")])
@@ -497,7 +504,7 @@ def test_no_question_reads_all_jobs_that_ever_were(path: str, name: str) -> None
 
 def test_finding_the_next_job_does_not_get_slow_behind_a_long_queue(store: Store) -> None:
     for number in range(3000):
-        store.add(record(number, locks=[f"vm:{number % 1000}"], host="host1" if number % 2 else "host2"))
+        store.jobs.add(record(number, locks=[f"vm:{number % 1000}"], host="host1" if number % 2 else "host2"))
     store.commit()
     steps = 0
 
@@ -506,9 +513,9 @@ def test_finding_the_next_job_does_not_get_slow_behind_a_long_queue(store: Store
         steps += 1
         return 0
 
-    store._db.set_progress_handler(count, 1000)  # counts the machine's own steps: no clock can be unlucky
+    store.connection.set_progress_handler(count, 1000)  # counts the machine's own steps: no clock can be unlucky
     assert len(claimable(store, "host1", at_most=8)) == 8
-    store._db.set_progress_handler(None, 0)
+    store.connection.set_progress_handler(None, 0)
     assert steps < 50
 
 
@@ -516,17 +523,17 @@ def test_finding_the_next_job_does_not_get_slow_behind_a_long_queue(store: Store
 
 
 def test_hosts_are_kept_and_forgotten(store: Store) -> None:
-    store.put_host("host1", "a", 1, {})
-    store.put_host("host2", "b", 1, {"x": [1]})
-    store.put_host("host1", "c", 2, {"libvirt": "ok"})
-    assert store.hosts() == [("host1", "c", 2, {"libvirt": "ok"}), ("host2", "b", 1, {"x": [1]})]
-    store.remove_host("host1")
-    store.remove_host("host9")
-    assert [name for name, *_ in store.hosts()] == ["host2"]
+    store.hosts.put("host1", "a", 1, {})
+    store.hosts.put("host2", "b", 1, {"x": [1]})
+    store.hosts.put("host1", "c", 2, {"libvirt": "ok"})
+    assert store.hosts.all() == [("host1", "c", 2, {"libvirt": "ok"}), ("host2", "b", 1, {"x": [1]})]
+    store.hosts.remove("host1")
+    store.hosts.remove("host9")
+    assert [name for name, *_ in store.hosts.all()] == ["host2"]
 
 
 def test_a_record_is_json_that_any_tool_can_read(path: str, store: Store) -> None:
-    store.add(record(1, reason="für später"))
+    store.jobs.add(record(1, reason="für später"))
     store.commit()
     raw = sqlite3.connect(path)
     row = raw.execute("SELECT record, state, host, slot FROM job").fetchone()

@@ -40,16 +40,16 @@ def answer_before_commit() -> None:
 
 def no_dedupe_by_key() -> None:
     """A submission that is repeated is another job."""
-    from maglica.client_worker.store import Store
+    from maglica.client_worker.store.jobs import Jobs
 
-    add, by_key = Store.add, Store.job_by_key
+    add, by_key = Jobs.add, Jobs.by_key
 
-    def once_more(store: Store, job: Any) -> None:
-        again = by_key(store, job["key"]) is not None  # the column itself wants to be unique
-        add(store, {**job, "key": job["key"] + secrets.token_hex(4)} if again else job)
+    def once_more(jobs: Jobs, job: Any) -> None:
+        again = by_key(jobs, job["key"]) is not None  # the column itself wants to be unique
+        add(jobs, {**job, "key": job["key"] + secrets.token_hex(4)} if again else job)
 
-    Store.job_by_key = lambda store, key: None  # type: ignore[method-assign]
-    Store.add = once_more  # type: ignore[method-assign]
+    Jobs.by_key = lambda jobs, key: None  # type: ignore[method-assign]
+    Jobs.add = once_more  # type: ignore[method-assign]
 
 
 def no_locks() -> None:

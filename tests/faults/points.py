@@ -95,14 +95,15 @@ def into_client_worker(points: Points) -> None:
     from maglica import job
     from maglica.bus import Server
     from maglica.client_worker.store import Store
+    from maglica.client_worker.store.jobs import Jobs
 
     recorded: set[str] = set()  # in this turn
 
-    def noted(store: Store, record: job.Job, **more: Any) -> None:
+    def noted(jobs: Jobs, record: job.Job, **more: Any) -> None:
         recorded.add("ended" if record["state"] in job.FINAL else record["state"])
 
-    around(Store, "add", after=noted)
-    around(Store, "save", after=noted)
+    around(Jobs, "add", after=noted)
+    around(Jobs, "save", after=noted)
 
     def before_commit(store: Store) -> None:
         for what in sorted(recorded):

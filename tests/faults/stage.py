@@ -218,9 +218,9 @@ class Stage(House):
         yield from (f"{id} is {record['state']}" for id, record in records.items() if record["state"] not in job.FINAL)
         store = Store(f"{self.folder}/state/jobs.db")
         try:
-            yield from (f"open in the store: {record['id']}" for record in store.open_jobs())
+            yield from (f"open in the store: {record['id']}" for record in store.jobs.open())
             for name in {lock for record in records.values() for lock in record["locks"]}:
-                yield from (f"lock {name} is left by {holder}" for holder in store.holders(name))
+                yield from (f"lock {name} is left by {holder}" for holder in store.jobs.holders(name))
         finally:
             store.close()
 

@@ -48,7 +48,7 @@ def test_a_job_is_begun_once(journal: Journal) -> None:
 def test_what_must_survive_a_power_cut_is_synced(journal: Journal) -> None:
     """Before anything is changed and before anything is told: an fsync. Elsewhere the next one will do."""
     said: list[str] = []
-    journal._db.set_trace_callback(said.append)
+    journal.connection.set_trace_callback(said.append)
 
     def synced(work: Callable[[], object]) -> bool:
         said.clear()
@@ -68,7 +68,7 @@ def test_what_must_survive_a_power_cut_is_synced(journal: Journal) -> None:
     assert not synced(lambda: journal.forget([("job1", 1)])), "it is told, and acknowledged, once more"
     with pytest.raises(TypeError):
         journal.begin("job2", 1, "vm start", b"no JSON")  # type: ignore[arg-type]
-    assert journal._db.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert journal.connection.execute("PRAGMA synchronous").fetchone() == (2,)
 
 
 def test_what_a_job_was_doing_is_there_after_a_crash(path: str) -> None:
@@ -407,7 +407,7 @@ def test_a_file_that_is_no_journal_is_set_aside(path: str, content: bytes) -> No
 def test_damage_that_is_found_while_it_is_used_is_fatal(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     journal = Journal(path)
     journal.begin("job1", 1, "vm start", "web1")
-    journal._db.execute("UPDATE job SET object = 'web2'")  # as a broken disk might
+    journal.connection.execute("UPDATE job SET object = 'web2'")  # as a broken disk might
     with pytest.raises(Failed, match="a row of job is not what was written"):
         journal.entries()
     assert journal.fatal is not None
@@ -448,7 +448,7 @@ def test_a_journal_of_the_first_layout_is_taken_over(path: str) -> None:
 
 def test_a_journal_of_a_later_layout_is_left_alone(path: str) -> None:
     journal = Journal(path)
-    journal._write(lambda: journal._put("self", "layout", "9"))
+    journal.write(lambda: journal.put("self", "layout", "9"))
     journal.close()
     with pytest.raises(Failed, match="has layout 9, this release knows 2") as failed:
         open_journal(path, HARMLESS)
