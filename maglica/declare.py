@@ -273,6 +273,10 @@ class Action(Record):
         """Whether it makes something new under a name of its own: so many of them may be asked for by number."""
         return cls.WHERE == Where.PLACED and cls.subject() is None
 
+    def makes_new(self) -> bool:
+        """Whether what this very action is about was not there before, and has nothing yet."""
+        return self.makes()
+
     @classmethod
     def offered(cls) -> list[Arg]:
         """The arguments that people may give."""

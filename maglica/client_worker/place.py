@@ -14,6 +14,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from maglica.actions.vm.clone import ANY_MODE_HINT, AUTO, THIN_POOL_HINT
 from maglica.declare import nearest
 from maglica.errors import Refused
 
@@ -172,10 +173,10 @@ def full(want: Wanted, refused: dict[str, str]) -> Refused:
     shown = {want.on: refused[want.on]} if want.on else refused
     told = "; ".join(f"{host}: {why}" for host, why in shown.items())
     code, hint = "no_capacity", "free some room, or ask for less"
-    if want.mode != "auto" and all(why.startswith(f"{want.mode}: ") for why in shown.values()):
-        code, hint = "environment_error", "--mode=auto takes what is possible"  # no room would help
+    if want.mode != AUTO and all(why.startswith(f"{want.mode}: ") for why in shown.values()):
+        code, hint = "environment_error", ANY_MODE_HINT  # no room would help
     elif any(why.startswith("thin pool ") for why in shown.values()):
-        hint = "`lvextend` enlarges a thin pool and its metadata; or remove volumes from it, or take another --mode"
+        hint = THIN_POOL_HINT
     return Refused(code, f"no host can take {want.hostname}: {told}", hint, details=shown)
 
 
@@ -228,7 +229,7 @@ def no_room(want: Wanted, image: dict[str, Any], survey: Survey, reserved: Reser
 
 def _ways(want: Wanted, image: dict[str, Any]) -> list[dict[str, Any]]:
     """The ways in which that host could make it, the first one first."""
-    return [way for way in _modes(image) if way["mode"] == want.mode or (want.mode == "auto" and way["auto"])]
+    return [way for way in _modes(image) if way["mode"] == want.mode or (want.mode == AUTO and way["auto"])]
 
 
 def _modes(image: dict[str, Any]) -> list[dict[str, Any]]:

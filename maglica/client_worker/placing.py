@@ -194,7 +194,7 @@ class Placing:
             self._take(self.rooms(seen), seen, action, host, job)
 
     def _take(self, rooms: Rooms, seen: Seen, action: Action, host: str, job: str) -> None:
-        if spread.makes_new(action):
+        if action.makes_new():
             rooms.take(host, spread.wanted(action), seen.surveys[host], job)
 
     def rooms(self, seen: Seen) -> Rooms:
@@ -258,7 +258,7 @@ class Placing:
     def _choose_for_build(self, action: Action, seen: Seen, who: Who, now: Now, rooms: Rooms | None) -> tuple[str, str]:
         """(host, why): that of the VM that is built anew; otherwise as for a clone, of nothing where it is of none."""
         name, rooms = str(getattr(action, "name")), self.rooms(seen) if rooms is None else rooms
-        if getattr(action, "rebuild"):
+        if not action.makes_new():
             whole = action.asks_whole_fleet()
             host, name = self._questions.locate(who, name, seen, full_name=True, whole_fleet=whole)
             place.refuse_double_life(name, host, seen.vms)

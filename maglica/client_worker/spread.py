@@ -62,11 +62,6 @@ def given_away(seen: Seen, records: Iterable[Job]) -> Rooms:
     return rooms
 
 
-def makes_new(action: Action) -> bool:
-    """Whether it makes a VM that was not there before."""
-    return not action.values().get("rebuild")
-
-
 def wanted(action: Action) -> Wanted:
     """What a clone or a VM that is built wants, in placement's words."""
     if isinstance(action, VmBuild) and not action.image:

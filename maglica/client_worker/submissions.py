@@ -243,8 +243,8 @@ class Submissions:
                 self._store.refuse_when_low()
             self._askers[key] = Askers(caller.who.public, message, [route])
             room = action.WHERE in (Where.PLACED, Where.MANY)
-            anew = bool(getattr(action, "rebuild", False))  # what is placed otherwise is new, and has nothing yet
-            lives = action.WHOLE_FLEET and (action.WHERE != Where.PLACED or anew)  # something may come to life
+            new = isinstance(action, Action) and action.makes_new()
+            lives = action.WHOLE_FLEET and not new  # something that others share disks with may come to life
             self._questions.survey(then, room=room, lives=lives)
 
     def _known(self, key: str) -> Job | Group | None:

@@ -131,6 +131,9 @@ class VmBuild(Inside):
     def destroys(self) -> bool:
         return self.rebuild
 
+    def makes_new(self) -> bool:
+        return not self.rebuild
+
     def limit(self) -> float:
         waits = self.wait_timeout if self.wait or self.postboot else 0.0
         return self.LIMIT + waits + (self.postboot_timeout if self.postboot else 0.0)

@@ -11,6 +11,9 @@ from maglica.errors import Refused
 # How the disks of a clone can be made; `auto`: the first of them that is possible, see host_worker/disk/modes.py.
 MODES = ("reflink", "linked", "thin", "full")
 AUTO = "auto"
+# What helps where a mode cannot be had, whoever finds that out.
+ANY_MODE_HINT = "--mode=auto takes what is possible"
+THIN_POOL_HINT = "`lvextend` enlarges a thin pool and its metadata; or remove volumes from it, or take another --mode"
 
 # What `vm clone` does inside the guest.
 INSIDE = (

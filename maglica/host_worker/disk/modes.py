@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from maglica.actions.vm.clone import AUTO, MODES
+from maglica.actions.vm.clone import ANY_MODE_HINT, AUTO, MODES, THIN_POOL_HINT
 from maglica.errors import Refused
 from maglica.host_worker.domain import domain_xml
 from maglica.host_worker.domain.domain_xml import Disk
@@ -244,9 +244,9 @@ def _none(asked: str, reasons: dict[str, str], short: dict[str, str], what: str)
     if short:
         hint = "make room in it, or choose another --pool, or another host with --on"
         if list(short) == ["thin"]:
-            hint = "`lvextend` enlarges a thin pool and its metadata; or remove volumes from it, or take another --mode"
+            hint = THIN_POOL_HINT
     else:
-        hint = "--mode=auto takes what is possible" if asked != AUTO else "`maglica host info` shows a host's pools"
+        hint = ANY_MODE_HINT if asked != AUTO else "`maglica host info` shows a host's pools"
     told = short or (reasons if asked == AUTO else {asked: reasons.get(asked, "")})
     words = "; ".join(f"{mode}: {why}" for mode, why in told.items() if why)
     return Refused("no_capacity" if short else "environment_error", f"{what}: {words}", hint, details={"modes": told})
