@@ -113,7 +113,7 @@ class Runner:
             return outcome(work, handed["attempt"], result, None)
         except MaglicaError as error:
             return outcome(work, handed["attempt"], None, self._taken_back(handed["id"], error))
-        except Exception as error:  # the one catch-all of this process: jobs, reads, streams
+        except Exception as error:  # what nobody foresaw: `unexpected` says it for jobs, reads, streams and duties
             failed = unexpected(error, f"job={handed['id']}", self.host.name)
             return outcome(work, handed["attempt"], None, self._taken_back(handed["id"], failed))
 
@@ -270,8 +270,11 @@ class Runner:
 
     def refresh_facts(self) -> None:
         """Look at the host again; in a thread that may wait for libvirt."""
-        self.facts = look.facts(self.host.hypervisor, self.host.settings.memory_reserve, self.host.acceleration)
-        self._facts_at = time.monotonic()
+        try:
+            facts = look.facts(self.host.hypervisor, self.host.settings.memory_reserve, self.host.acceleration)
+        except Exception as error:  # without its thread, libvirt would be called silent for ever
+            facts = {**self.facts, "libvirt": unexpected(error, "facts", self.host.name).message}
+        self.facts, self._facts_at = facts, time.monotonic()
 
     def current_facts(self) -> dict[str, Any]:
         """What the host tells of itself. Figures that libvirt has not confirmed for a while are not told as true."""
@@ -349,6 +352,8 @@ class Runner:
                     return
             except MaglicaError as error:
                 log.error("what was left behind: %s; trying again", error.message)
+            except Exception as error:  # otherwise the interrupted jobs would never end
+                unexpected(error, "what was left behind", self.host.name)
             self._stopping.wait(self._retry)
 
     def _tidied(self, waiting: dict[str, Entry]) -> bool:

@@ -274,8 +274,11 @@ def take_back(job: str, journal: Journal, hypervisor: Hypervisor, *, only: froze
         try:
             UNDOS[undo.what](hypervisor, **undo.args)
             journal.forget_undo(job, undo.number)
-        except (MaglicaError, OSError, LookupError, TypeError) as error:  # the latter: another release wrote the entry
-            log.warning("job=%s cannot undo %s %s: %s", job, undo.what, undo.args, error)
+        except Exception as error:  # whatever one of them runs into, the others are undone, and the job ends
+            foreseen = isinstance(error, (MaglicaError, OSError, LookupError, TypeError))  # another release wrote it
+            log.warning(
+                "job=%s cannot undo %s %s: %s", job, undo.what, undo.args, error, exc_info=None if foreseen else error
+            )
             left.append(f"{undo.what} {_words(undo.args)}: {error}")
     return left
 

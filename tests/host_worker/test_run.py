@@ -227,6 +227,33 @@ def test_what_could_not_be_undone_is_told_and_tried_again(place: Place) -> None:
     assert place.volumes() == before
 
 
+def test_what_nobody_foresaw_keeps_neither_the_other_undos_nor_the_job_from_their_ends(place: Place) -> None:
+    part = place.folder / "part"
+    part.touch()
+    place.journal.begin("job1", 1, "vm clone", "new1")
+    place.journal.put_undo("job1", 1, "remove_part", {"path": str(part)})
+    place.journal.put_undo("job1", 2, "remove_part", {"path": "no\0path"})  # a ValueError
+    place.runner.recover()
+    until(lambda: not part.exists())
+    assert [undo.number for undo in place.journal.undos("job1")] == [2], "it is tried again, and told"
+    place.journal.forget_undo("job1", 2)
+    assert place.told()["state"] == "failed"
+
+
+def test_facts_that_cannot_be_had_for_a_reason_that_nobody_foresaw_are_told(place: Place) -> None:
+    place.runner.refresh_facts()
+    assert place.runner.current_facts()["libvirt"] == "ok"
+    sound = place.runner.host
+    place.runner.host = sound._replace(hypervisor=None)  # type: ignore[arg-type]
+    place.runner.refresh_facts()
+    told = place.runner.current_facts()
+    assert told["libvirt"].startswith("unexpected error on host1: AttributeError")
+    assert told["vms_defined"] == 2, "what was known last"
+    place.runner.host = sound
+    place.runner.refresh_facts()
+    assert place.runner.current_facts()["libvirt"] == "ok"
+
+
 # ------------------------------------------------------------------------------------------ at most once
 
 
