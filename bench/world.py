@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from maglica.bus import new_pair
-from maglica.client_worker.keyring import HOST
+from maglica.client_worker.door.keyring import HOST
 from maglica.client_worker.store import Store
 from maglica.cloud import Connection
 from maglica.errors import MaglicaError

@@ -283,7 +283,7 @@ class Connection:
         if self._opened is None:
             client = self.settings.client
             key = None if client.security == "none" else keys.own(client.key, config.usual_keys(self.settings))
-            address, _, port = keys.reach(self.settings, key)
+            address, _, port = config.reach(self.settings, key)
             self._opened = Client(address, port, key)
         return self._opened
 

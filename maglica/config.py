@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from maglica import customizing, kinds
 from maglica.declare import ROLES, Record, arg, nearest
 from maglica.errors import Refused
-from maglica.keys import ADMIN_FILE
+from maglica.keys import ADMIN_FILE, Key
 
 
 class ClientSection(Record):
@@ -351,6 +351,18 @@ def usual_keys(settings: Settings) -> list[str]:
     """
     folder = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     return [os.path.join(folder, "maglica", "key"), os.path.join(settings.paths.keys, ADMIN_FILE)]
+
+
+def reach(settings: Settings, key: Key | None) -> tuple[str, int, int]:
+    """(address, PUB port, REP port) of the client worker. What the settings leave open, the key says."""
+    client, told = settings.client, settings.origins
+    if key is None or not key.address:
+        return client.address, client.pub_port, client.rep_port
+    return (
+        client.address if ("client", "address") in told else key.address,
+        client.pub_port if ("client", "pub_port") in told else key.pub_port,
+        client.rep_port if ("client", "rep_port") in told else key.rep_port,
+    )
 
 
 def host_name(settings: Settings) -> str:

@@ -10,12 +10,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from maglica.errors import Failed, Refused
-
-if TYPE_CHECKING:
-    from maglica import config
 
 Z85 = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#")
 Z85_LENGTH = 40  # characters of a key of 32 bytes; https://rfc.zeromq.org/spec/32/
@@ -125,18 +122,6 @@ def _sha256(text: str) -> str:
 def is_key(text: str) -> bool:
     """Whether this is a key in Z85."""
     return len(text) == Z85_LENGTH and Z85.issuperset(text)
-
-
-def reach(settings: config.Settings, key: Key | None) -> tuple[str, int, int]:
-    """(address, PUB port, REP port) of the client worker. What the settings leave open, the key says."""
-    client, told = settings.client, settings.origins
-    if key is None or not key.address:
-        return client.address, client.pub_port, client.rep_port
-    return (
-        client.address if ("client", "address") in told else key.address,
-        client.pub_port if ("client", "pub_port") in told else key.pub_port,
-        client.rep_port if ("client", "rep_port") in told else key.rep_port,
-    )
 
 
 # ------------------------------------------------------------------------------------------------------ files

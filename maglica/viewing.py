@@ -1,6 +1,6 @@
 """A client's end of a stream: what to ask for, what has come, what was typed and not taken yet. No sockets, no clock.
 
-`client_worker/streams.py` is the other end. Whoever drives this sends `message`s and hands in what is answered.
+`client_worker/streams/streams.py` is the other end. Whoever drives this sends `message`s and hands in what is answered.
 """
 
 from __future__ import annotations

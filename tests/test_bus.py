@@ -16,8 +16,8 @@ from maglica.bus import Breach, Client, Event, Listener, Request, Server, Subscr
 from maglica.bus.client import PATIENCE
 from maglica.bus.knocking import BUSY, KNOCK, SILENT, UNKNOWN, knock
 from maglica.bus.server import SHARE
-from maglica.client_worker.limits import Rates
-from maglica.client_worker.turns import AT_ONCE, Turns
+from maglica.client_worker.door.limits import Rates
+from maglica.client_worker.door.turns import AT_ONCE, Turns
 from maglica.errors import Failed, MaglicaError, Refused
 from maglica.keys import Pair
 from tests.daemons import free_ports

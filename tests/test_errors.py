@@ -110,7 +110,7 @@ def test_only_the_catch_alls_say_internal_error() -> None:
     processes = {file.split("/")[0] for file in files if "/" in file}
     assert {file for file in files if file.startswith(("client_worker", "host_worker"))} <= {
         "client_worker/outbox.py",
-        "client_worker/questions.py",  # a host's answer, not an error of ours
+        "client_worker/asking/questions.py",  # a host's answer, not an error of ours
         "host_worker/unexpected.py",
         "host_worker/guest/child.py",
     }

@@ -129,10 +129,10 @@ def test_what_the_settings_leave_open_the_key_says(tmp_path: Path) -> None:
     file = tmp_path / "maglica.conf"
     key = KEY._replace(rep_port=7556)
     file.write_text("")
-    assert keys.reach(config.load(str(file)), key) == ("client.example.jp", 5555, 7556)
+    assert config.reach(config.load(str(file)), key) == ("client.example.jp", 5555, 7556)
     file.write_text("[client]\naddress = 192.0.2.1\nrep_port = 8556\n")
-    assert keys.reach(config.load(str(file)), key) == ("192.0.2.1", 5555, 8556)
-    assert keys.reach(config.load(str(file)), None) == ("192.0.2.1", 5555, 8556)
+    assert config.reach(config.load(str(file)), key) == ("192.0.2.1", 5555, 8556)
+    assert config.reach(config.load(str(file)), None) == ("192.0.2.1", 5555, 8556)
 
 
 # ------------------------------------------------------------------------------------------------- invitations

@@ -45,7 +45,7 @@ class Server:
         self._poller.register(self._zap, zmq.POLLIN)
         self._xpub = self._open_xpub()
         self._router = self._open(zmq.ROUTER)
-        # Counts neither the parts of a message that has not ended nor subscriptions: client_worker/guard.py does.
+        # Counts neither the parts of a message that has not ended nor subscriptions: client_worker/door/guard.py does.
         self._router.setsockopt(zmq.MAXMSGSIZE, wire.MAX_BYTES)
         self._router.setsockopt(zmq.RCVHWM, UNREAD)
         self._router.setsockopt(zmq.SNDHWM, UNSENT)

@@ -30,7 +30,7 @@ def doctor(action: type[Action], session: Session) -> int:
 def _facts(session: Session) -> checks.Facts:
     settings = session.settings
     key, wrong = _key(settings)
-    address, pub_port, rep_port = keys.reach(settings, key)
+    address, pub_port, rep_port = config.reach(settings, key)
     facts = checks.Facts(address, pub_port, rep_port, settings.file)._replace(
         ports={port: machine.port(address, port, PATIENCE) for port in (pub_port, rep_port)},
         name=machine.name(address),

@@ -15,7 +15,7 @@ from maglica.declare import Action
 from maglica.errors import Failed, Refused
 
 if TYPE_CHECKING:
-    from maglica.cli.jobs import Outcome
+    from maglica.cli.outcome import Outcome
 
 MOST = 1 << 30  # bytes of one file
 WITHIN = 60.0  # seconds for a piece of it

@@ -5,16 +5,17 @@ from __future__ import annotations
 import sys
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from maglica.cli import answer as answers
 from maglica.cli import output
 from maglica.cli.answer import Answer, Value
 from maglica.cli.bulk import ONE, Wish
-from maglica.cli.progress import Watch, label, took
+from maglica.cli.outcome import Outcome
+from maglica.cli.progress import Watch, label
 from maglica.cli.session import Session, look, terminal_height, terminal_width
 from maglica.declare import Action, Where
-from maglica.errors import Failed, MaglicaError, Refused, from_wire
+from maglica.errors import Failed, MaglicaError, Refused
 from maglica.job import DONE
 
 if TYPE_CHECKING:
@@ -25,50 +26,6 @@ DETACHED = 130
 MOST_COMPLAINTS = 10  # failures that are told one by one
 EXEC = "vm.exec"  # its result is shown as what a guest printed
 SEVERAL = ("name", "state", "host", "changed", "took_seconds", "job")
-
-
-class Outcome:
-    """What was asked for in one go, a job or a group of jobs: how it was submitted, how it goes, how it ended."""
-
-    def __init__(self, name: str, handle: JobHandle | GroupHandle | None = None) -> None:
-        self.name = name
-        self.handle = handle
-        self.error: MaglicaError | None = None
-
-    @property
-    def job(self) -> JobHandle | None:
-        return None if self.handle is None or self.handle.WHAT != "job" else cast("JobHandle", self.handle)
-
-    @property
-    def group(self) -> GroupHandle | None:
-        return None if self.handle is None or self.handle.WHAT != "group" else cast("GroupHandle", self.handle)
-
-    @property
-    def open(self) -> bool:
-        return self.handle is not None and self.error is None and not self.handle.ended
-
-    def close(self) -> None:
-        """It has ended: take its error, if it has one."""
-        if self.handle is not None and self.error is None and self.handle.ended:
-            try:
-                self.handle.result()
-            except MaglicaError as error:
-                error.job = error.job or self.handle.id
-                self.error = error
-
-    def rows(self) -> list[Value]:
-        """A row for each job."""
-        if self.group and (self.group.ended or not self.error):
-            name = self.group.id if self.group.recorded else None
-            return [{**member, "group": name} for member in self.group.members()]
-        return [_row(self)]
-
-    def failures(self) -> list[tuple[str, MaglicaError]]:
-        """The error of each job that has one, with the name of what it is about."""
-        if self.group and (self.group.ended or not self.error):
-            bad = [row for row in self.rows() if row["error"] or row["state"] in ("lost", "forgotten")]
-            return [(row["name"], from_wire(row["error"] or {"message": f"its job is {row['state']}"})) for row in bad]
-        return [(self.name, self.error)] if self.error else []
 
 
 def run(actions: list[Action], session: Session, wish: Wish = ONE) -> int:
@@ -320,23 +277,6 @@ def _tell_one(outcome: Outcome, kind: str, session: Session) -> int:
         raise outcome.error or Failed("internal_error", "the job has no outcome")
     item = {**outcome.job.result(), "job": outcome.job.id}
     return session.show(Answer(kind, item=item, observed_at=outcome.job.record["ended_at"]))
-
-
-def _row(outcome: Outcome) -> Value:
-    record: Any = outcome.job.record if outcome.job else {}
-    result = record.get("result")
-    return {
-        "name": record.get("object") or outcome.name,
-        "state": record.get("state", "refused"),
-        "host": record.get("host"),
-        "job": record.get("id"),
-        "changed": record["changed"] if record else False,
-        "took_seconds": took(record),
-        "message": outcome.error.message if outcome.error else "",
-        "result": result,
-        "error": answers.problem(outcome.error) if outcome.error else None,
-        "group": record.get("group"),
-    }
 
 
 def _status(outcomes: list[Outcome], session: Session) -> int:

@@ -9,6 +9,7 @@ from maglica import VERSION, config, keys, wire
 from maglica.cli import answer as answers
 from maglica.cli import cells, jobs
 from maglica.cli.answer import Answer, Value
+from maglica.cli.outcome import Outcome
 from maglica.cli.session import Session
 from maglica.declare import Action
 from maglica.errors import MaglicaError, Refused
@@ -160,20 +161,20 @@ def job_retry(actions: list[Action], session: Session) -> int:
     if options.idempotency_key and len(actions) > 1:
         raise Refused("wrong_input", "job retry: --idempotency-key with several ids", "one key for one request")
 
-    def retry(action: Action) -> jobs.Outcome:
+    def retry(action: Action) -> Outcome:
         values = action.values()
         handle = session.connection.retry(
             values["id"], failed=values["failed"], reason=options.reason, key=options.idempotency_key
         )
-        return jobs.Outcome(values["id"], handle)
+        return Outcome(values["id"], handle)
 
     return _begun(actions, retry, session)
 
 
 def job_recover(actions: list[Action], session: Session) -> int:
-    def recover(action: Action) -> jobs.Outcome:
+    def recover(action: Action) -> Outcome:
         values = action.values()
-        return jobs.Outcome(values["id"], session.connection.recover(values["id"], values["as_"], values["reason"]))
+        return Outcome(values["id"], session.connection.recover(values["id"], values["as_"], values["reason"]))
 
     if actions[0].values()["as_"] == "retry":
         return _begun(actions, recover, session)
@@ -188,9 +189,9 @@ def job_recover(actions: list[Action], session: Session) -> int:
     return answers.status([outcome.error for outcome in outcomes if outcome.error], len(outcomes))
 
 
-def _begun(actions: list[Action], begin: Callable[[Action], jobs.Outcome], session: Session) -> int:
+def _begun(actions: list[Action], begin: Callable[[Action], Outcome], session: Session) -> int:
     """Submit, and go on as with any job."""
-    outcomes: list[jobs.Outcome] = []
+    outcomes: list[Outcome] = []
     try:
         outcomes += _each(actions, begin)
         return jobs.finish(outcomes, _kind(actions, outcomes), session)
@@ -198,7 +199,7 @@ def _begun(actions: list[Action], begin: Callable[[Action], jobs.Outcome], sessi
         return jobs.detached(outcomes)
 
 
-def _each(actions: list[Action], work: Callable[[Action], jobs.Outcome]) -> list[jobs.Outcome]:
+def _each(actions: list[Action], work: Callable[[Action], Outcome]) -> list[Outcome]:
     """Do it for each name; what is wrong with one of several does not hold up the others."""
     outcomes = []
     for action in actions:
@@ -207,20 +208,20 @@ def _each(actions: list[Action], work: Callable[[Action], jobs.Outcome]) -> list
         except MaglicaError as error:
             if len(actions) == 1:
                 raise
-            outcomes.append(jobs.Outcome(answers.subject_of(action)))
+            outcomes.append(Outcome(answers.subject_of(action)))
             outcomes[-1].error = error
     return outcomes
 
 
-def _attached(actions: list[Action], session: Session) -> list[jobs.Outcome]:
-    def attach(action: Action) -> jobs.Outcome:
+def _attached(actions: list[Action], session: Session) -> list[Outcome]:
+    def attach(action: Action) -> Outcome:
         name = answers.subject_of(action)
-        return jobs.Outcome(name, session.connection.attach(name))
+        return Outcome(name, session.connection.attach(name))
 
     return _each(actions, attach)
 
 
-def _kind(actions: list[Action], outcomes: list[jobs.Outcome]) -> str:
+def _kind(actions: list[Action], outcomes: list[Outcome]) -> str:
     """What the answer is called: as that of the jobs when they are all alike."""
     kinds = {str(outcome.handle.record["action"]).replace(" ", ".") for outcome in outcomes if outcome.handle}
     return kinds.pop() if len(kinds) == 1 else answers.kind(type(actions[0]))

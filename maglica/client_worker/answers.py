@@ -16,13 +16,14 @@ from maglica.actions.key import KeyAdd, KeyList, KeyRevoke
 from maglica.actions.lock import LockList
 from maglica.actions.template import TemplateAdd, TemplateList, TemplateRemove, TemplateRender, TemplateShow
 from maglica.actions.vm.look import VmHistory
-from maglica.client_worker import explain, fleets, labels
+from maglica.client_worker import explain
+from maglica.client_worker.door.keyring import ANYBODY, Keyring, Known, Who
 from maglica.client_worker.fleet import Fleet
-from maglica.client_worker.keyring import ANYBODY, Keyring, Known, Who
 from maglica.client_worker.ledger import Ledger, id_at
 from maglica.client_worker.now import Now, text
 from maglica.client_worker.outbox import Outbox
-from maglica.client_worker.place import Seen
+from maglica.client_worker.placement import fleets, labels
+from maglica.client_worker.placement.place import Seen
 from maglica.config import ClientSection
 from maglica.declare import Action
 from maglica.errors import Refused

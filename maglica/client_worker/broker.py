@@ -17,24 +17,27 @@ from maglica import cluster, declare, kinds, wire
 from maglica.actions.image import ImageInfo, ImageList
 from maglica.actions.job import JobShow
 from maglica.bus import Route
-from maglica.client_worker import answers, gather, images, keyring, labels, outbox, place
+from maglica.client_worker import answers, outbox
 from maglica.client_worker.answers import Records
-from maglica.client_worker.audit import Audit
-from maglica.client_worker.doors import Caller, Doors
+from maglica.client_worker.asking import gather
+from maglica.client_worker.asking.gather import Gather, Then
+from maglica.client_worker.asking.needs import Needs
+from maglica.client_worker.asking.questions import Questions, renamed
+from maglica.client_worker.door import keyring
+from maglica.client_worker.door.audit import Audit
+from maglica.client_worker.door.doors import Caller, Doors
+from maglica.client_worker.door.keyring import Keyring, Who
+from maglica.client_worker.door.limits import Rates
 from maglica.client_worker.fleet import STATES, Fleet
-from maglica.client_worker.gather import Gather, Then
-from maglica.client_worker.keyring import Keyring, Who
 from maglica.client_worker.ledger import Ledger
-from maglica.client_worker.limits import Rates
-from maglica.client_worker.needs import Needs
 from maglica.client_worker.now import Now
 from maglica.client_worker.outbox import Outbox
-from maglica.client_worker.policing import Policing
-from maglica.client_worker.profiles import Profiles
-from maglica.client_worker.questions import Questions, renamed
+from maglica.client_worker.placement import images, labels, place
 from maglica.client_worker.store import Store
-from maglica.client_worker.streams import Streams
-from maglica.client_worker.submissions import Submissions
+from maglica.client_worker.streams.streams import Streams
+from maglica.client_worker.submitting.policing import Policing
+from maglica.client_worker.submitting.profiles import Profiles
+from maglica.client_worker.submitting.submissions import Submissions
 from maglica.config import ClientSection, HostSection
 from maglica.declare import Action, Where
 from maglica.errors import MaglicaError, Refused

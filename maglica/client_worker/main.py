@@ -9,12 +9,12 @@ import os
 from maglica import VERSION, config, daemon, keys, wire
 from maglica.bus import Request, Server, Subscription, new_pair
 from maglica.client_worker.broker import Broker
-from maglica.client_worker.guard import Guard
-from maglica.client_worker.keyring import Keyring
+from maglica.client_worker.door.guard import Guard
+from maglica.client_worker.door.keyring import Keyring
+from maglica.client_worker.door.turns import Turns
 from maglica.client_worker.now import now
 from maglica.client_worker.outbox import Reply, Ring
 from maglica.client_worker.store import Store
-from maglica.client_worker.turns import Turns
 from maglica.config import CustomizeSection, HostSection, RoleSection, Settings
 from maglica.errors import MaglicaError, Refused
 from maglica.keys import Key

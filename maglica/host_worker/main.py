@@ -90,7 +90,7 @@ def _main() -> int:
     journal = open_journal(os.path.join(folder, "journal.db"), undo.HARMLESS)
     found = acceleration.probe(settings.host_worker.acceleration, os.path.join(folder, "acceleration"))
     hypervisor = Hypervisor(settings.host_worker.libvirt_uri)
-    address, pub_port, rep_port = keys.reach(settings, key)
+    address, pub_port, rep_port = config.reach(settings, key)
     listener = Listener(address, pub_port, rep_port, [wire.topic(name)], key)
     needs, serving, warm = Needs(listener.wake), Serving(journal.mark), WarmAppliances(journal.mark)
     host = Host(
@@ -202,14 +202,16 @@ class Loop:
         threading.Thread(target=self._wind_down, name="stop", daemon=True).start()
 
     def _wind_down(self) -> None:
-        self._runner.stop(self._runner.host.settings.stop_grace)
-        # The last outcomes go out now; what is not acknowledged in time is told again after the next start.
-        deadline = time.monotonic() + ANSWER_WITHIN
-        self._listener.wake()
-        while time.monotonic() < deadline and any(e.outcome for e in self._runner.journal.entries()):
-            time.sleep(0.05)
-        self._stopped.set()
-        self._listener.wake()
+        try:
+            self._runner.stop(self._runner.host.settings.stop_grace)
+            # The last outcomes go out now; what is not acknowledged in time is told again after the next start.
+            deadline = time.monotonic() + ANSWER_WITHIN
+            self._listener.wake()
+            while time.monotonic() < deadline and any(e.outcome for e in self._runner.journal.entries()):
+                time.sleep(0.05)
+        finally:  # also when the journal's disk has failed: whoever stops it does not wait for ever
+            self._stopped.set()
+            self._listener.wake()
 
     def _done(self) -> bool:
         return self._stopped.is_set()

@@ -10,7 +10,7 @@ from typing import Any
 
 from maglica import config, wire
 from maglica.client_worker.broker import Broker
-from maglica.client_worker.keyring import Keyring
+from maglica.client_worker.door.keyring import Keyring
 from maglica.client_worker.ledger import EPOCH_2026_MS
 from maglica.client_worker.now import Now
 from maglica.client_worker.outbox import Drop, Reply

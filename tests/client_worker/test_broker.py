@@ -12,9 +12,9 @@ import msgpack
 import pytest
 
 from maglica import job, wire
+from maglica.client_worker.asking.questions import MOMENT
 from maglica.client_worker.fleet import BEATS
 from maglica.client_worker.ledger import LONGEST_WAIT
-from maglica.client_worker.questions import MOMENT
 from maglica.errors import Failed, Refused
 from maglica.job import CANCELLED, CLAIMED, DONE, FAILED, LOST, QUEUED, RUNNING
 from tests.client_worker.office import FREE, IMAGE, Office, Worker, outcome, submission

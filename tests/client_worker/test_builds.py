@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from maglica import declare
-from maglica.client_worker.profiles import Profiles
+from maglica.client_worker.submitting.profiles import Profiles
 from maglica.errors import Refused
 from tests.client_worker.office import GIB, IMAGE, Asked, Office, Worker, submission
 from tests.client_worker.test_images import hosts, office  # fixtures

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from maglica import declare, wire
-from maglica.client_worker.audit import DENIALS, LONGEST, STRANGERS
+from maglica.client_worker.door.audit import DENIALS, LONGEST, STRANGERS
 from maglica.client_worker.store import MOST_LIKE
 from maglica.config import RoleSection
 from maglica.declare import ADMIN, OPERATOR, READER, ROLES, Where

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from maglica import declare, wire
-from maglica.client_worker import gather
-from maglica.client_worker.gather import Gather
+from maglica.client_worker.asking import gather
+from maglica.client_worker.asking.gather import Gather
 from maglica.errors import Failed, MaglicaError, Refused
 
 

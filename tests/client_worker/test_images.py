@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from maglica import declare
-from maglica.client_worker import images
-from maglica.client_worker.place import Reserved, Survey
+from maglica.client_worker.placement import images
+from maglica.client_worker.placement.place import Reserved, Survey
 from maglica.errors import Refused
 from tests.client_worker.office import Asked, Office, Worker, submission
 

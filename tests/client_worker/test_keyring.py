@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from maglica.client_worker.keyring import HOST, STRANGER, Keyring
+from maglica.client_worker.door.keyring import HOST, STRANGER, Keyring
 from tests.client_worker.office import ADDRESS, ADMIN_KEY, LockedOffice
 
 A, B = "a" * 40, "b" * 40

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from maglica import wire
-from maglica.client_worker import limits
-from maglica.client_worker.limits import Cut, Rates, Seen, Watch, fair_share, network
+from maglica.client_worker.door import limits
+from maglica.client_worker.door.limits import Cut, Rates, Seen, Watch, fair_share, network
 
 MIB = 1 << 20
 CALM = 40 * MIB

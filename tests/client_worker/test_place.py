@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from maglica.client_worker import place
-from maglica.client_worker.place import Choice, Reserved, Survey, Wanted
+from maglica.client_worker.placement import place
+from maglica.client_worker.placement.place import Choice, Reserved, Survey, Wanted
 from maglica.errors import Refused
 
 GIB = 1 << 30

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from maglica import job, policy
-from maglica.client_worker.policing import undoing
+from maglica.client_worker.submitting.policing import undoing
 from maglica.errors import Failed
 from maglica.job import CANCELLED, CLAIMED, DONE, FAILED, LOST, PARTIAL, QUEUED, RUNNING
 from tests.client_worker.office import IMAGE, Asked, Message, Office, Worker, outcome

@@ -10,8 +10,8 @@ import pytest
 from maglica import config, declare
 from maglica.actions.vm.clone import VmClone
 from maglica.actions.vm.power import VmStart
-from maglica.client_worker import again
-from maglica.client_worker.profiles import Profiles
+from maglica.client_worker.submitting import again
+from maglica.client_worker.submitting.profiles import Profiles
 from maglica.errors import Refused
 from maglica.host_worker.guest.model import Network
 from maglica.host_worker.guest.request import request_of

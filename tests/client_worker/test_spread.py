@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from maglica.client_worker import place, spread
-from maglica.client_worker.place import Reserved, Seen, Survey
-from maglica.client_worker.spread import Rooms, Spread
+from maglica.client_worker.placement import place, spread
+from maglica.client_worker.placement.place import Reserved, Seen, Survey
+from maglica.client_worker.placement.spread import Rooms, Spread
 from maglica.errors import Refused
 from tests.client_worker.test_place import GIB, IMAGE, domain, survey, wanted
 

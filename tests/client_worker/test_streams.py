@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maglica import declare, wire
-from maglica.client_worker import streams
+from maglica.client_worker.streams import streams
 from maglica.config import RoleSection
 from maglica.host_worker.streams.source import Opened, Source
 from maglica.viewing import Anew, Event, Gap, Output, Over, Trouble, Viewing

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from maglica import wire
 from maglica.bus import Request
-from maglica.client_worker.limits import Rates
-from maglica.client_worker.turns import AT_ONCE, WAITING, WAITING_BYTES, Turns
+from maglica.client_worker.door.limits import Rates
+from maglica.client_worker.door.turns import AT_ONCE, WAITING, WAITING_BYTES, Turns
 
 
 def request(public: str, connection: int = 0, body: bytes = b"x") -> Request:

@@ -6,7 +6,7 @@ import sys
 
 from maglica.bus import server
 from maglica.client_worker import main
-from maglica.client_worker.guard import Guard
+from maglica.client_worker.door.guard import Guard
 
 
 class Blind(Guard):

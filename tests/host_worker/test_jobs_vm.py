@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from maglica import declare
-from maglica.client_worker import place
+from maglica.client_worker.placement import place
 from maglica.config import HostWorkerSection, PathsSection
 from maglica.errors import Failed, MaglicaError, Refused
 from maglica.host_worker import jobs

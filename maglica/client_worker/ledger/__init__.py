@@ -1,7 +1,7 @@
 """The ledger: every job from the first word to its end.
 
-`submission.py` what is asked for · `ids.py` what it is called · `book.py` what is told of it · `waiters.py` who waits
-for news · `reports.py` what hosts tell · `ledger.py` all that changes it.
+`submission.py` what is asked for · `ids.py` what it is called · `book.py` what is told of it, `waiting.py` what it
+waits for · `waiters.py` who waits for news · `reports.py` what hosts tell · `ledger.py` all that changes it.
 """
 
 from maglica.client_worker.ledger.ids import EPOCH_2026_MS, id_at

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any, cast
 
 from maglica import job, policy, wire
-from maglica.client_worker import waiting
 from maglica.client_worker.fleet import Fleet
+from maglica.client_worker.ledger import waiting
 from maglica.client_worker.ledger.waiters import Waiters
 from maglica.client_worker.now import Now
 from maglica.client_worker.store import MOST_LIKE, Store

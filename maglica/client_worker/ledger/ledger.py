@@ -18,10 +18,10 @@ from maglica.client_worker.ledger.ids import Ids
 from maglica.client_worker.ledger.submission import GroupSubmission, Submission, unusual
 from maglica.client_worker.ledger.waiters import GROUP_PAUSE, LONGEST_WAIT, Waiter
 from maglica.client_worker.now import Now
-from maglica.client_worker.outbox import Outbox
+from maglica.client_worker.outbox import Outbox, failure
 from maglica.client_worker.store import Store
 from maglica.declare import Action
-from maglica.errors import Failed, MaglicaError, Refused
+from maglica.errors import Failed, Refused
 from maglica.job import Group, Job
 from maglica.wire import Message
 
@@ -180,8 +180,8 @@ class Ledger(Book):
             return
         try:
             answer = self.told(self.find_any(waiters[0].job), now)
-        except MaglicaError as error:
-            answer = wire.failure(error)
+        except Exception as error:
+            answer = failure(error)
         for waiter in waiters:
             self._outbox.reply(waiter.route, answer)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from maglica import policy
-from maglica.client_worker.keyring import Who
+from maglica.client_worker.door.keyring import Who
 from maglica.declare import Action
 from maglica.errors import MaglicaError
 

@@ -65,7 +65,7 @@ def roll(hypervisor: Hypervisor) -> Value:
 
 
 def survey(hypervisor: Hypervisor, settings: HostWorkerSection, storage: Storage) -> Value:
-    """What placement and look-up need to know; its shape stands in `client_worker/place.py`."""
+    """What placement and look-up need to know; its shape stands in `client_worker/placement/place.py`."""
     node, domains = hypervisor.node(), hypervisor.domains()
     found = pools(hypervisor, settings, storage)
     return {

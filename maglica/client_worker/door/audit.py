@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from maglica.client_worker.keyring import STRANGER, Who
+from maglica.client_worker.door.keyring import STRANGER, Who
 from maglica.client_worker.now import Now
 from maglica.client_worker.store import Store
 from maglica.errors import Refused

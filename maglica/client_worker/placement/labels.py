@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from maglica.actions.image import ImageLabel, ImagePromote, ImageRollback
-from maglica.client_worker import place
 from maglica.client_worker.now import Now
+from maglica.client_worker.placement import place
 from maglica.client_worker.store import Store
 from maglica.declare import Action, nearest
 from maglica.errors import Refused

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 
 from maglica import declare
 from maglica.actions.vm.build import DISK, MEMORY, VmBuild
-from maglica.client_worker import place
-from maglica.client_worker.place import Choice, Reserved, Seen, Survey, Wanted
+from maglica.client_worker.placement import place
+from maglica.client_worker.placement.place import Choice, Reserved, Seen, Survey, Wanted
 from maglica.declare import Action
 from maglica.errors import MaglicaError, Refused
 from maglica.job import OPEN, Job

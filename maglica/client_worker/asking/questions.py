@@ -11,13 +11,14 @@ from collections.abc import Callable
 from typing import Any
 
 from maglica import declare, wire
-from maglica.client_worker import fleets, gather, place
-from maglica.client_worker.doors import Caller
+from maglica.client_worker.asking import gather
+from maglica.client_worker.asking.gather import Gather, Then
+from maglica.client_worker.door.doors import Caller
+from maglica.client_worker.door.keyring import Keyring, Who
 from maglica.client_worker.fleet import Fleet
-from maglica.client_worker.gather import Gather, Then
-from maglica.client_worker.keyring import Keyring, Who
 from maglica.client_worker.now import Now
 from maglica.client_worker.outbox import Outbox
+from maglica.client_worker.placement import fleets, place
 from maglica.declare import Action
 from maglica.errors import Failed, Refused, from_wire
 from maglica.wire import Message

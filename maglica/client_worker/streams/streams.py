@@ -14,15 +14,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from maglica import declare, wire
-from maglica.client_worker import outbox, place
-from maglica.client_worker.doors import Caller, Doors
+from maglica.client_worker import outbox
+from maglica.client_worker.asking.gather import Gather
+from maglica.client_worker.asking.questions import Questions, renamed
+from maglica.client_worker.door.doors import Caller, Doors
+from maglica.client_worker.door.keyring import Keyring
 from maglica.client_worker.fleet import Fleet
-from maglica.client_worker.gather import Gather
-from maglica.client_worker.keyring import Keyring
 from maglica.client_worker.now import Now
 from maglica.client_worker.outbox import Outbox
-from maglica.client_worker.questions import Questions, renamed
-from maglica.client_worker.viewers import CARRIED, Held, Pace, Stream, Viewer
+from maglica.client_worker.placement import place
+from maglica.client_worker.streams.viewers import CARRIED, Held, Pace, Stream, Viewer
 from maglica.config import ClientSection
 from maglica.declare import OPERATOR
 from maglica.errors import Failed, MaglicaError, Refused, from_wire

@@ -24,7 +24,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from maglica.client_worker.limits import Cut, Seen, Watch
+from maglica.client_worker.door.limits import Cut, Seen, Watch
 
 log = logging.getLogger("maglica.client_worker")
 

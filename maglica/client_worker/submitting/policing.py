@@ -10,8 +10,8 @@ import logging
 from typing import Any
 
 from maglica import declare, job, policy
-from maglica.client_worker.audit import Audit
-from maglica.client_worker.keyring import ANYBODY
+from maglica.client_worker.door.audit import Audit
+from maglica.client_worker.door.keyring import ANYBODY
 from maglica.client_worker.ledger import GroupSubmission, Ledger, Member, Submission
 from maglica.client_worker.now import Now
 from maglica.client_worker.store import Store

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from maglica import declare
-from maglica.client_worker import images, labels, place, spread
-from maglica.client_worker.doors import Doors
-from maglica.client_worker.keyring import Keyring, Who
+from maglica.client_worker.asking.questions import Questions, renamed
+from maglica.client_worker.door.doors import Doors
+from maglica.client_worker.door.keyring import Keyring, Who
 from maglica.client_worker.ledger import GroupSubmission, Member
 from maglica.client_worker.now import Now
-from maglica.client_worker.place import Choice, Seen, Wanted
-from maglica.client_worker.profiles import Profiles
-from maglica.client_worker.questions import Questions, renamed
-from maglica.client_worker.spread import Rooms, Spread
+from maglica.client_worker.placement import images, labels, place, spread
+from maglica.client_worker.placement.place import Choice, Seen, Wanted
+from maglica.client_worker.placement.spread import Rooms, Spread
 from maglica.client_worker.store import Store
+from maglica.client_worker.submitting.profiles import Profiles
 from maglica.declare import Action, Where
 from maglica.errors import MaglicaError, Refused
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 from maglica import wire
 from maglica.bus import Request
-from maglica.client_worker.doors import peer
-from maglica.client_worker.limits import Rates
+from maglica.client_worker.door.doors import peer
+from maglica.client_worker.door.limits import Rates
 from maglica.errors import Refused
 
 AT_ONCE = 8  # requests of one key in one turn of the loop: together they share a commit

@@ -10,12 +10,12 @@ from collections.abc import Callable
 
 from maglica import declare, job
 from maglica.client_worker import outbox
-from maglica.client_worker.doors import Caller
-from maglica.client_worker.gather import Gather
+from maglica.client_worker.asking.gather import Gather
+from maglica.client_worker.asking.questions import Questions
+from maglica.client_worker.door.doors import Caller
 from maglica.client_worker.ledger import Ledger
 from maglica.client_worker.now import Now
 from maglica.client_worker.outbox import Outbox
-from maglica.client_worker.questions import Questions
 from maglica.declare import Action
 from maglica.errors import Refused
 from maglica.job import Job

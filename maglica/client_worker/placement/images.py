@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from maglica.client_worker import place
-from maglica.client_worker.labels import refuse_label
-from maglica.client_worker.place import Choice, Reserved, Survey, Wanted
+from maglica.client_worker.placement import place
+from maglica.client_worker.placement.labels import refuse_label
+from maglica.client_worker.placement.place import Choice, Reserved, Survey, Wanted
 from maglica.declare import Action, nearest
 from maglica.errors import Refused
 

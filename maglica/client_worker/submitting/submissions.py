@@ -11,16 +11,19 @@ from typing import Any, NamedTuple
 from maglica import declare, wire
 from maglica.actions.job import JobShow
 from maglica.bus import Route
-from maglica.client_worker import again, fleets, gather, groups, images, labels, outbox, place, placing
+from maglica.client_worker import outbox
 from maglica.client_worker.answers import Records
-from maglica.client_worker.doors import Caller, Doors
-from maglica.client_worker.gather import Gather
-from maglica.client_worker.keyring import Who
+from maglica.client_worker.asking import gather
+from maglica.client_worker.asking.gather import Gather
+from maglica.client_worker.asking.questions import Questions, Seeing
+from maglica.client_worker.door.doors import Caller, Doors
+from maglica.client_worker.door.keyring import Who
 from maglica.client_worker.ledger import GroupSubmission, Submission
 from maglica.client_worker.now import Now
-from maglica.client_worker.placing import Placed, Placing
-from maglica.client_worker.profiles import Profiles
-from maglica.client_worker.questions import Questions, Seeing
+from maglica.client_worker.placement import fleets, images, labels, place
+from maglica.client_worker.submitting import again, groups, placing
+from maglica.client_worker.submitting.placing import Placed, Placing
+from maglica.client_worker.submitting.profiles import Profiles
 from maglica.declare import Action, Where
 from maglica.errors import Refused
 from maglica.job import Group, Job

@@ -8,10 +8,10 @@ from typing import NamedTuple, NoReturn, TypeVar
 
 from maglica import wire
 from maglica.bus import Route
-from maglica.client_worker import keyring
-from maglica.client_worker.audit import Audit
-from maglica.client_worker.keyring import Keyring, Who
-from maglica.client_worker.limits import Rates
+from maglica.client_worker.door import keyring
+from maglica.client_worker.door.audit import Audit
+from maglica.client_worker.door.keyring import Keyring, Who
+from maglica.client_worker.door.limits import Rates
 from maglica.client_worker.now import Now
 from maglica.declare import Action
 from maglica.errors import MaglicaError, Refused

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from maglica import policy, template
 from maglica.actions.fleet import FleetCreate, FleetRemove, FleetRestart, FleetStart, FleetStop
-from maglica.client_worker.place import Seen
+from maglica.client_worker.placement.place import Seen
 from maglica.declare import Action, nearest
 from maglica.errors import Refused
 

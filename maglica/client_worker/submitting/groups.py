@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from maglica import declare, policy
-from maglica.client_worker.again import other_request
 from maglica.client_worker.ledger import GroupSubmission, Member, unusual
+from maglica.client_worker.submitting.again import other_request
 from maglica.declare import Action
 from maglica.errors import MaglicaError, Refused
 from maglica.job import Group, Job

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from maglica import wire
 from maglica.bus import Route
-from maglica.client_worker.doors import Caller
+from maglica.client_worker.door.doors import Caller
 from maglica.declare import Action
 from maglica.errors import MaglicaError
 from maglica.window import Window
