@@ -4,11 +4,12 @@
 waits for · `waiters.py` who waits for news · `reports.py` what hosts tell · `ledger.py` all that changes it.
 """
 
-from maglica.client_worker.ledger.ids import EPOCH_2026_MS, id_at
+from maglica.client_worker.ledger.ids import EPOCH_2026_MS, id_at, own_key
 from maglica.client_worker.ledger.ledger import Ledger
 from maglica.client_worker.ledger.submission import GroupSubmission, Member, Submission, unusual
 from maglica.client_worker.ledger.waiters import LONGEST_WAIT
 
 __all__ = [
-    "EPOCH_2026_MS", "LONGEST_WAIT", "GroupSubmission", "Ledger", "Member", "Submission", "id_at", "unusual"
+    "EPOCH_2026_MS", "LONGEST_WAIT", "GroupSubmission", "Ledger", "Member", "Submission", "id_at", "own_key",
+    "unusual",
 ]  # fmt: skip

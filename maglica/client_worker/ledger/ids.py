@@ -25,6 +25,11 @@ class Ids:
         return _digits(self._last_ms) + secrets.choice(BASE32) + secrets.choice(BASE32)
 
 
+def own_key() -> str:
+    """The key of a job that nobody asks for by one of his own. It can neither be guessed nor be taken before."""
+    return secrets.token_hex(16)
+
+
 def id_at(ms: int) -> str:
     """What ids of that moment begin with; `ms` since 1970."""
     return _digits(max(0, ms - EPOCH_2026_MS))

@@ -12,7 +12,7 @@ from typing import Any
 from maglica import declare, job, policy
 from maglica.client_worker.door.audit import Audit
 from maglica.client_worker.door.keyring import ANYBODY
-from maglica.client_worker.ledger import GroupSubmission, Ledger, Member, Submission
+from maglica.client_worker.ledger import GroupSubmission, Ledger, Member, Submission, own_key
 from maglica.client_worker.now import Now
 from maglica.client_worker.store import Store
 from maglica.declare import Action
@@ -71,8 +71,8 @@ class Policing:
         reason = f"group {group_id} takes back what it made: {why}"
         who = ANYBODY._replace(name=group["by"] or ANYBODY.name)
         members, told = [], []
-        for number, (record, action) in enumerate(todo):
-            one = Submission(f"{undo_id}/{number}", action, who, group["owner"], reason, group=undo_id)
+        for record, action in todo:
+            one = Submission(own_key(), action, who, group["owner"], reason, group=undo_id)
             new = self._ledger.record(one, record["host"], action, f"made there by job {record['id']}", now)
             self._audit.write(who, action.NAME, new["object"], "accepted", now, job=new["id"], message=reason)
             members.append(Member(str(record["object"]), action.values(), action))

@@ -18,7 +18,7 @@ from maglica.client_worker.asking.gather import Gather
 from maglica.client_worker.asking.questions import Questions, Seeing
 from maglica.client_worker.door.doors import Caller, Doors
 from maglica.client_worker.door.keyring import Who
-from maglica.client_worker.ledger import GroupSubmission, Submission
+from maglica.client_worker.ledger import GroupSubmission, Submission, own_key
 from maglica.client_worker.now import Now
 from maglica.client_worker.placement import fleets, images, labels, place
 from maglica.client_worker.submitting import again, groups, placing
@@ -296,7 +296,7 @@ class Submissions:
                 self._plan(wanted, host, action, why, now)
                 return
             if first:
-                self._record(wanted._replace(key=f"{wanted.key}/image", action=first), host, first, "for a clone", now)
+                self._record(wanted._replace(key=own_key(), action=first), host, first, "for a clone", now)
             record = self._record(wanted, host, action, why, now, after=first.locks() if first else [])
             self._placing.taken(seen, action, host, record["id"])
             answer = self._ledger.told(record, now)
@@ -350,11 +350,11 @@ class Submissions:
         group_id = self._ledger.group_id(now)
         told = []
         self._record_copies(wanted, found, group_id, now)
-        for number, one in enumerate(found):
+        for one in found:
             member, error, job_id = one.member, one.error, None
             if one.action is not None:
                 submission = Submission(
-                    f"{group_id}/{number}", one.action, wanted.who, wanted.owner, wanted.reason, group=group_id,
+                    own_key(), one.action, wanted.who, wanted.owner, wanted.reason, group=group_id,
                     retry_of=member.retry_of,
                 )  # fmt: skip
                 job_id = self._record(submission, one.host, one.action, one.why, now)["id"]
@@ -368,10 +368,10 @@ class Submissions:
         for one in found:
             if one.first is not None and one.action is not None:
                 waiting.setdefault(one.first.locks()[0], []).append(one)
-        for number, several in enumerate(waiting.values()):
+        for several in waiting.values():
             first = several[0].first
             assert first is not None, "they were chosen by it"
-            copy = Submission(f"{group_id}/image/{number}", first, wanted.who, wanted.owner, wanted.reason)
+            copy = Submission(own_key(), first, wanted.who, wanted.owner, wanted.reason)
             locks = [lock for one in several if one.action for lock in one.action.locks()]
             self._record(copy, several[0].host, first, f"for {len(several)} clones", now, after=locks)
 
