@@ -99,14 +99,25 @@ class Failed(MaglicaError):
     """Began and did not succeed."""
 
 
+def plain(value: Any) -> bool:
+    """Whether a value is one of JSON's: what is told is kept in records and shown to people."""
+    if isinstance(value, dict):
+        return all(isinstance(name, str) and plain(one) for name, one in value.items())
+    if isinstance(value, list):
+        return all(map(plain, value))
+    return value is None or isinstance(value, (str, int, float))
+
+
 def from_wire(value: dict[str, Any]) -> MaglicaError:
-    """Rebuild the error that `to_wire` described. An unknown code becomes `internal_error`, its text stays."""
+    """Rebuild the error that `to_wire` described. An unknown code becomes `internal_error`, its text stays; details
+    that are not `plain` are left out.
+    """
     details, job = value.get("details"), value.get("job")
     family: type[MaglicaError] = Refused if value.get("kind") == "refused" else Failed
     return family(
         str(value.get("code", "internal_error")),
         str(value.get("message", "")),
         str(value.get("hint") or ""),
-        details=details if isinstance(details, dict) else {},
+        details={name: one for name, one in details.items() if plain(one)} if isinstance(details, dict) else {},
         job=job if isinstance(job, str) else None,
     )

@@ -938,7 +938,13 @@ def test_a_strange_report_is_answered_and_the_loop_goes_on(
         {"result": "text"},
         {"result": {"x": b"bytes"}},
         {"steps": 5},
+        {"steps": [{"name": 5}]},
+        {"steps": [{"name": "copy", "seconds": "long"}]},
         {"commands": "x"},
+        {"commands": [{"argv": [b"bytes"]}]},
+        {"error": {"details": "x", "message": 5, "code": ["failed"]}},
+        {"error": {"details": {"x": [b"bytes"]}}},
+        {"progress": {"done_bytes": "all"}},
         {"state": ["done"]},
         {"state": {}},
     ],
@@ -953,8 +959,36 @@ def test_a_strange_outcome_does_not_take_others_with_it(office: Office, host: Wo
     host.sync(have=[id, other], done=[outcome(other)])
     assert state(office, other) == DONE
     assert office.job(id)["state"] in job.MAY_FOLLOW
+    assert len(office.read("job list").good["items"]) == 2
+    assert office.read("job show", id=id).good["item"]["id"] == id
 
 
+def test_an_error_is_kept_in_the_form_that_all_have(office: Office, host: Worker) -> None:
+    id = running(office, host)
+    host.end(id, FAILED, error={"code": "no_capacity", "message": 5, "details": {"ok": [1], "bad": [b"bytes"]}, "x": 1})
+    found = office.job(id)["error"]
+    assert (found["code"], found["message"], found["details"], found["job"]) == ("no_capacity", "5", {"ok": [1]}, id)
+    assert "x" not in found
+
+
+def test_a_step_of_a_host_is_told_once_whatever_it_is_called(office: Office, host: Worker) -> None:
+    id = running(office, host)
+    for _ in range(5):
+        host.sync(have=[id], progress=[{"id": id, "step": "place", "steps": [{"name": "place", "seconds": 1.0}] * 3}])
+    steps = office.job(id)["steps"]
+    assert [step["name"] for step in steps] == ["place"] * 4
+    assert steps[0]["note"], "our own is the first"
+
+
+def test_what_is_no_progress_is_none(office: Office, host: Worker) -> None:
+    id = running(office, host)
+    host.sync(have=[id], progress=[{"id": id, "step": "copy", "progress": {"done_bytes": "half", "total_bytes": 4}}])
+    assert (office.job(id)["step"], office.job(id)["progress"]) == ("copy", None)
+    host.sync(have=[id], progress=[{"id": id, "step": "copy", "progress": {"done_bytes": 2, "total_bytes": 4}}])
+    assert office.job(id)["progress"] == {"done_bytes": 2, "total_bytes": 4}
+
+
+DOMAIN = {"name": IMAGE, "state": "shut-off", "vcpus": 1, "memory_bytes": 0, "macs": [], "disks": []}
 EMPTY: dict[str, Any] = {"domains": [], "active": 0, "vcpus": 8, "memory_free_bytes": 0, "pools": []}
 
 
@@ -969,6 +1003,10 @@ EMPTY: dict[str, Any] = {"domains": [], "active": 0, "vcpus": 8, "memory_free_by
         {**EMPTY, "active": "many"},
         {**EMPTY, "pools": [{"free_bytes": "much"}]},
         {**EMPTY, "domains": [{"name": "a", "state": 1}]},
+        {**EMPTY, "domains": [{**DOMAIN, "modes": 5}]},
+        {**EMPTY, "domains": [{**DOMAIN, "modes": [{"mode": "full"}]}]},
+        {**EMPTY, "domains": [{**DOMAIN, "content": ["x"]}]},
+        {**EMPTY, "domains": [{**DOMAIN, "fleet": 7}]},
     ],
     ids=poison_name,
 )
@@ -1001,7 +1039,9 @@ def test_a_survey_that_makes_no_sense_is_like_none(
 
 
 @pytest.mark.parametrize(
-    "value", [{"items": None}, {"items": [1]}, {"items": "x"}, {"items": {"a": 1}}], ids=poison_name
+    "value",
+    [{"items": None}, {"items": [1]}, {"items": "x"}, {"items": {"a": 1}}, {"items": [{}]}, {"items": [{"name": 5}]}],
+    ids=poison_name,
 )
 def test_a_list_that_makes_no_sense_spoils_nobody_elses(office: Office, host: Worker, value: dict[str, Any]) -> None:
     other = Worker(office, "host2")

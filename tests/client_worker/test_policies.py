@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from maglica import job, policy
+from maglica import declare, job, policy
 from maglica.client_worker.submitting.policing import undoing
 from maglica.errors import Failed
 from maglica.job import CANCELLED, CLAIMED, DONE, FAILED, LOST, PARTIAL, QUEUED, RUNNING
 from tests.client_worker.office import IMAGE, Asked, Message, Office, Worker, outcome
 
+MAC, UUID = "52:54:00:12:34:56", "c3a7a3d2-3b5f-4f0e-9d3e-5a1b2c3d4e5f"
 ALL = {"quick": 99, "disk": 99, "guest": 99}
 
 
@@ -425,6 +426,34 @@ def test_jobs_that_changed_nothing_are_not_undone(office: Office, hosts: list[Wo
     assert made is not None
     made["result"] = {"uuid": "u", "changed": False}
     assert undoing(made) is None
+
+
+@pytest.mark.parametrize(
+    ("action", "args", "result", "expected"),
+    [
+        ("vm clone", {}, {"uuid": UUID}, ("vm remove", {"force": True, "uuid": UUID})),
+        ("vm clone", {}, {"uuid": ["no", "uuid"]}, ("vm remove", {"force": True})),
+        ("nic attach", {"network": "default"}, {"mac": MAC}, ("nic detach", {"mac": MAC})),
+        ("nic attach", {"bridge": "b", "apply": "live"}, {"mac": MAC}, ("nic detach", {"mac": MAC, "apply": "live"})),
+        ("nic attach", {"network": "default"}, {"mac": None}, None),
+        ("vm attach-disk", {"size": "1G"}, {"target": "vdb"}, ("vm detach-disk", {"target": "vdb", "remove": True})),
+        ("vm attach-disk", {"source": "old"}, {"target": "vdb"}, ("vm detach-disk", {"target": "vdb"})),
+        ("vm attach-disk", {"size": "1G", "apply": "live"}, {"target": "vdb"},
+         ("vm detach-disk", {"target": "vdb", "apply": "live"})),
+        ("vm attach-iso", {"iso": "a.iso"}, {"target": "sda"}, ("vm eject", {"target": "sda", "force": True})),
+        ("snapshot create", {}, {"label": "now"}, ("snapshot remove", {"label": "now"})),
+    ],
+)  # fmt: skip
+def test_what_takes_back_what(
+    office: Office, hosts: list[Worker], action: str, args: Any, result: Any, expected: Any
+) -> None:
+    record = office.submit("vm clone", image=IMAGE, hostname="web1")
+    office.serve(*hosts)
+    made = office.store.jobs.get(record.job["id"])
+    assert made is not None
+    named = {"image": IMAGE, "hostname": "web1"} if action == "vm clone" else {"name": "web1"}
+    made |= {"action": action, "args": declare.build(action, {**named, **args}).values(), "result": result}
+    assert undoing(made) == (declare.build(expected[0], {"name": "web1", **expected[1]}) if expected else None)
 
 
 def test_those_that_failed_are_tried_again_with_the_same_bound(office: Office, hosts: list[Worker]) -> None:

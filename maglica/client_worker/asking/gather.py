@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from types import NoneType
 from typing import Any, TypeAlias
 
 from maglica import wire
 from maglica.client_worker.now import Now
-from maglica.declare import Action
+from maglica.declare import Action, Where
 from maglica.errors import MaglicaError, Refused
 
 Value = dict[str, Any]
@@ -81,6 +83,8 @@ class Gather:
 ROLL: dict[str, type] = {"name": str, "state": str}
 DOMAIN: dict[str, type] = {**ROLL, "vcpus": int, "memory_bytes": int, "macs": list, "disks": list}
 LIVES: dict[str, type] = {"macs": list, "alone": list, "along": list}
+MODE: dict[str, type] = {"mode": str, "auto": bool, "needed_bytes": int, "why_not": str}
+WORDS = ("content", "fleet", "template", "image_name")
 ROOM: dict[str, type] = {"active": int, "vcpus": int, "memory_free_bytes": int, "pools": list}
 
 
@@ -88,7 +92,10 @@ def makes_sense(action: Action, value: Value) -> bool:
     """Whether a host's answer has the shape that answers to this action have."""
     if action.NAME == "host survey":
         return _is_survey(value, room=bool(action.values()["room"]))
-    return _maps(value.get("items", []), {}) and isinstance(value.get("item", {}), dict)
+    items = value.get("items", [])
+    # What all hosts are asked for is put together by its name.
+    named: dict[str, type] = {"name": str} if action.WHERE == Where.EVERY else {}
+    return _maps(items, named) and all(map(_words, items)) and isinstance(value.get("item", {}), dict)
 
 
 def _is_survey(value: Value, *, room: bool) -> bool:
@@ -100,7 +107,19 @@ def _is_survey(value: Value, *, room: bool) -> bool:
         and _maps(value["pools"], {"name": str, "free_bytes": int})
         and all(_maps(domain["disks"], {"allocation_bytes": int}) for domain in domains or [])
         and all(isinstance(mac, str) for domain in domains or [] for mac in domain["macs"])
+        and all(_words(domain) and _modes(domain) for domain in domains or [])
     )
+
+
+def _words(item: Value) -> bool:
+    """These are words, or nothing, where they are told."""
+    return all(map(isinstance, map(item.get, WORDS), itertools.repeat((str, NoneType))))
+
+
+def _modes(domain: Value) -> bool:
+    """Where it is told how a domain can be cloned, that is told whole."""
+    modes = domain.get("modes", [])
+    return _maps(modes, MODE) and all(way.get("pools") is None or isinstance(way["pools"], list) for way in modes)
 
 
 def _lives(domain: Value) -> bool:

@@ -262,9 +262,7 @@ class Ledger(Book):
             # Our store is older than the host's journal (a backup): it was handed out, and must not be once more.
             self._move(record, job.CLAIMED, now)
         reports.take_progress(record, done)
-        record["result"], record["error"] = done.get("result"), done.get("error")
-        if record["error"]:
-            record["error"]["job"] = record["id"]
+        record["result"], record["error"] = done.get("result"), reports.error_of(done, record["id"])
         record["started_at"] = record["started_at"] or now.text
         self._move(record, done["state"], now)
         return receipt

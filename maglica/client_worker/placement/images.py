@@ -150,11 +150,11 @@ def source_of(name: str, wanted: str | None, surveys: dict[str, Survey], missing
         raise Refused(
             "unknown_entity", f"{wanted} does not hold an image {name}", f"it is on {', '.join(sorted(found))}"
         )
-    able = {host: image for host, image in found.items() if image["image"] and image["state"] == "shut-off"}
+    able = {host: image for host, image in found.items() if image.get("image") and image["state"] == "shut-off"}
     able = {host: image for host, image in able.items() if wanted in (None, host)}
     if not able:
         host, image = next((host, image) for host, image in found.items() if wanted in (None, host))
-        what = f"{image['state']} on {host}" if image["image"] else f"no image but a VM, on {host}"
+        what = f"{image['state']} on {host}" if image.get("image") else f"no image but a VM, on {host}"
         raise Refused("wrong_state", f"{name} is {what}", "only images that are shut off are read")
     if wanted is None and differ(able):
         raise Refused(
@@ -182,10 +182,10 @@ def one(name: str, told: dict[str, Any]) -> dict[str, Any]:
     if not items:
         raise no_image(name, {}, {gone["host"]: gone["why"] for gone in missing})
     first = items[0]
-    contents = {item["content"] for item in items}
+    contents = {item.get("content") for item in items}
     same = None if None in contents and len(items) > 1 else len(contents) == 1
     # What is told of each host, and what holds for all.
-    hosts = [{key: item[key] for key in ("host", "state", "uuid", "content", "dependents")} for item in items]
+    hosts = [{key: item.get(key) for key in ("host", "state", "uuid", "content", "dependents")} for item in items]
     item = {key: first[key] for key in first if key not in ("host", "state", "uuid", "dependents")}
     if len(contents - {None}) > 1:
         item["content"] = None

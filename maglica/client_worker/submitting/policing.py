@@ -7,7 +7,7 @@ that are stopped, and jobs that take back what was made. There is no moment at w
 from __future__ import annotations
 
 import logging
-from typing import Any
+from contextlib import suppress
 
 from maglica import declare, job, policy
 from maglica.client_worker.door.audit import Audit
@@ -49,7 +49,7 @@ class Policing:
             self._take_back(group_id, [record], decision["why"], now)  # it was done before it could be stopped
 
     def _decide(self, group_id: str, what: str, culprit: Job, now: Now) -> None:
-        message = (culprit["error"] or {}).get("message") or culprit["state"]
+        message = str((culprit["error"] or {}).get("message") or culprit["state"])
         why = message if (culprit["object"] or "") in message else f"{culprit['object']}: {message}"
         self._store.groups.decide(group_id, {"what": what, "why": why, "at": now.text})
         log.info("decided group=%s what=%s because of job=%s", group_id, what, culprit["id"])
@@ -84,14 +84,23 @@ class Policing:
 _NAMES = {"stop": policy.FAIL_FAST, "undo": policy.ALL_OR_NOTHING}
 
 
+# What says to the verb that takes something back what that is, as far as it wants to know.
+WHICH = ("name", "uuid", "mac", "target", "label", "apply", "force", "remove")
+
+
 def undoing(record: Job) -> Action | None:
     """The action that takes back what a job has done: exactly that, and nothing that has its name by now."""
     verb = declare.find(record["action"]).action.UNDONE_BY
-    made: dict[str, Any] = record["result"] or {}
+    asked, made = record["args"], record["result"] or {}
     if not verb or made.get("changed") is False:
         return None
-    args = {"name": record["object"], "force": True}
-    try:
-        return declare.build(verb, {**args, "uuid": made.get("uuid")})
-    except Refused:  # what a host tells may be anything
-        return declare.build(verb, args)
+    # A disk that was there before stays; where it was to be plugged in only for now, so does the new one.
+    new = asked.get("size") is not None and asked.get("apply") == "both"
+    known = {**asked, **made, "name": record["object"], "force": True, "remove": new}
+    fields = declare.find(verb).action.FIELDS
+    args = {name: known[name] for name in WHICH if name in fields and known.get(name) is not None}
+    for given in (args, {name: args[name] for name in args if name in ("name", "force")}):
+        with suppress(Refused):  # what a host tells may be anything
+            return declare.build(verb, given)
+    log.error("job=%s cannot be taken back: its host did not tell what it made", record["id"])
+    return None
