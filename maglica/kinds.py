@@ -523,12 +523,15 @@ def _element(value: Any) -> str:
     return text
 
 
+_PASSWORD = re.compile(r"passw(or)?d\s*=", re.IGNORECASE)  # of a display
+
 DEVICE_XML = Kind(
     "device-xml",
     "one element of libvirt's <devices>, or a file with it",
     "str",
     _element,
     terminal=lambda word: word if word.lstrip().startswith("<") else file_or_text(word),
+    mask=lambda text: "***" if _PASSWORD.search(text) else text,
 )
 
 _KEY_TYPE = r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com)"

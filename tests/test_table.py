@@ -80,7 +80,7 @@ SAMPLES: dict[str, Any] = {
     "choice-list": "hd",
     "mac": "52:54:00:12:34:56",
     "tag": "nightly",
-    "device-xml": "<watchdog model='i6300esb'/>",
+    "device-xml": "<graphics type='vnc' passwd='s3cr3t'/>",
     "keys": ["ctrl-alt-delete", "enter"],
     "moment": "2026-11-20T08:30:00Z",
     "interval": "2s",

@@ -24,8 +24,8 @@ class VmDefine(Action):
     file: str | None = arg(
         kinds.TEXT_FILE,
         "the definition, as `virsh dumpxml` prints it; by default what the host remembers",
-        default=None,
-    )
+        default=None, secret=True,
+    )  # fmt: skip
     on: str | None = arg(
         kinds.HOST, "the host; may be left out where there is one only", default=None, values_of="host"
     )

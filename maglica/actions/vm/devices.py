@@ -136,7 +136,7 @@ class VmAttachDevice(Action):
     """Plug in a device that is described in libvirt's XML."""
 
     name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm")
-    file: str = arg(kinds.DEVICE_XML, "file with one element of libvirt's <devices>, or the element")
+    file: str = arg(kinds.DEVICE_XML, "file with one element of libvirt's <devices>, or the element", secret=True)
     apply: str = arg(kinds.APPLY, WHERE_HELP, default="both")
 
 
@@ -153,7 +153,7 @@ class VmDetachDevice(Action):
     """Unplug the device that libvirt's XML describes, and wait until the guest has let go of it."""
 
     name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm")
-    file: str = arg(kinds.DEVICE_XML, "file with one element of libvirt's <devices>, or the element")
+    file: str = arg(kinds.DEVICE_XML, "file with one element of libvirt's <devices>, or the element", secret=True)
     timeout: float = arg(kinds.duration(1), "how long the guest may take to let go", default=60.0)
     apply: str = arg(kinds.APPLY, WHERE_HELP, default="both")
 
@@ -170,6 +170,6 @@ class VmUpdateDevice(Action):
     """Change a device to what libvirt's XML describes, as far as libvirt can change that kind of device."""
 
     name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm")
-    file: str = arg(kinds.DEVICE_XML, "file with one element of libvirt's <devices>, or the element")
+    file: str = arg(kinds.DEVICE_XML, "file with one element of libvirt's <devices>, or the element", secret=True)
     force: bool = arg(kinds.BOOL, "even if the guest has locked it", default=False)
     apply: str = arg(kinds.APPLY, WHERE_HELP, default="both")
