@@ -35,7 +35,8 @@ def run(actions: list[Action], session: Session, wish: Wish = ONE) -> int:
     outcomes: list[Outcome] = []
     try:
         if type(actions[0]).WHERE == Where.MANY and len(actions) > 1:
-            outcomes += [_apart(action, session, wish) for action in actions]  # each fleet is a group of its own
+            for action in actions:  # each fleet is a group of its own
+                outcomes.append(_apart(action, session, wish, known=bool(outcomes)))
         else:
             outcomes.append(submit(actions, session, wish))
         return finish(outcomes, answers.kind(type(actions[0])), session)
@@ -43,11 +44,12 @@ def run(actions: list[Action], session: Session, wish: Wish = ONE) -> int:
         return detached(outcomes)
 
 
-def _apart(action: Action, session: Session, wish: Wish) -> Outcome:
+def _apart(action: Action, session: Session, wish: Wish, *, known: bool) -> Outcome:
+    """`known`: something was accepted before, of which whoever asked has to hear."""
     try:
         return submit([action], session, wish)
     except MaglicaError as error:
-        if error.code == "unreachable":
+        if error.code == "unreachable" and not known:
             raise
         refused = Outcome(answers.subject_of(action))
         refused.error = error

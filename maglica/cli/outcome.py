@@ -59,16 +59,17 @@ class Outcome:
 
 def _row(outcome: Outcome) -> Value:
     record: Any = outcome.job.record if outcome.job else {}
+    group = outcome.group if outcome.group and outcome.group.recorded else None  # it goes on, and was waited for
     result = record.get("result")
     return {
         "name": record.get("object") or outcome.name,
-        "state": record.get("state", "refused"),
+        "state": record.get("state") or (group.record["state"] if group else "refused"),
         "host": record.get("host"),
         "job": record.get("id"),
-        "changed": record["changed"] if record else False,
+        "changed": record["changed"] if record else None if group else False,
         "took_seconds": took(record),
         "message": outcome.error.message if outcome.error else "",
         "result": result,
         "error": answers.problem(outcome.error) if outcome.error else None,
-        "group": record.get("group"),
+        "group": group.id if group else record.get("group"),
     }

@@ -171,7 +171,10 @@ class Database:
             return
         self._wipe += 1
         if idle or self._wipe > BUSY_TURNS:
-            busy, *_ = self._guarded(lambda: self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone())
+            try:
+                busy, *_ = self._guarded(lambda: self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone())
+            finally:
+                self._broken = None  # nothing of a turn was in it
             self._wipe = 1 if busy else 0  # busy: somebody reads it just now
 
     def commit(self) -> None:
