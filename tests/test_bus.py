@@ -18,6 +18,8 @@ from maglica.bus.knocking import BUSY, KNOCK, SILENT, UNKNOWN, knock
 from maglica.bus.server import SHARE
 from maglica.client_worker.door.limits import Rates
 from maglica.client_worker.door.turns import AT_ONCE, Turns
+from maglica.client_worker.main import _answer
+from maglica.client_worker.outbox import Reply
 from maglica.errors import Failed, MaglicaError, Refused
 from maglica.keys import Pair
 from tests.daemons import free_ports
@@ -99,6 +101,28 @@ def answering(bell: Bell) -> Iterator[Callable[[Callable[[wire.Message], wire.Me
 
 
 # ------------------------------------------------------------------------------------------------- server
+
+
+@pytest.mark.parametrize(
+    "envelope", [[b"x" * 800, b""], [b"a", b"b", b""], [b"x" * 100_000, b"y", b""]], ids=["long", "deep", "both"]
+)
+def test_an_envelope_that_nobody_needs_is_thrown_away(bell: Bell, envelope: list[bytes]) -> None:
+    """It would be kept for as long as the answer is, and counted as nothing."""
+    peer = bell.peer(zmq.DEALER, bell.rep_port)
+    peer.send_multipart([*envelope, PING])
+    peer.send_multipart([b"corr", b"", PING])
+    assert bell.request().route[1:] == (b"corr", b"")
+    assert not bell.heard
+
+
+def test_an_answer_that_cannot_travel_is_an_error_and_no_end(bell: Bell) -> None:
+    peer = bell.peer(zmq.REQ, bell.rep_port)
+    peer.send(PING)
+    found = bell.request()
+    _answer(bell.server, Reply(found.route, {"v": wire.VERSION, "ok": True, "item": {"bytes": 1 << 70}}))
+    with pytest.raises(Failed) as failed:
+        wire.result(wire.decode(peer.recv()))
+    assert failed.value.code == "internal_error"
 
 
 def test_a_plain_req_peer_is_answered(bell: Bell) -> None:
@@ -451,7 +475,7 @@ class Owners:
     def __init__(self) -> None:
         self.topics: dict[str, bytes] = {}
 
-    def admits(self, public: str, address: str) -> bool:
+    def admits(self, public: str, address: str, *, listens: bool) -> bool:
         return True
 
     def may_hear(self, public: str, topic: bytes) -> bool:
@@ -524,7 +548,7 @@ def test_one_connection_has_its_share_of_a_turn_and_others_theirs(bell: Bell) ->
 class AllIn:
     """Everybody may connect."""
 
-    def admits(self, public: str, address: str) -> bool:
+    def admits(self, public: str, address: str, *, listens: bool) -> bool:
         return True
 
     def may_hear(self, public: str, topic: bytes) -> bool:

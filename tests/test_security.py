@@ -188,6 +188,8 @@ def test_a_key_hears_its_own_host_and_only_as_long_as_it_is_good(house: House) -
             fresh = Ear(house, [b"host1\0"], again)
             fresh.hears_soon()
             fresh.close()
+            denied = [one for one in cloud.audit.list(outcome="denied") if one["who"] == keys.ADMIN_NAME]
+            assert denied[0]["message"] == "only hosts listen"
     finally:
         for ear in (own, prying, admin, other):
             ear.close()

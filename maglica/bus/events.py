@@ -40,8 +40,8 @@ Event = Request | Subscription | Breach
 class Gate(Protocol):
     """Who may come in, and who may hear what; asked at every connection and every subscription."""
 
-    def admits(self, public: str, address: str) -> bool:
-        """Whether a peer with this public key may connect at all."""
+    def admits(self, public: str, address: str, *, listens: bool) -> bool:
+        """Whether a peer with this public key may connect at all; `listens`: to the PUB port."""
         ...
 
     def may_hear(self, public: str, topic: bytes) -> bool:

@@ -19,6 +19,9 @@ from maglica.keys import Pair
 # somebody sends faster waits in his own TCP connection, not in our memory.
 UNREAD = 16  # whole messages of one connection that wait for the loop, each of up to wire.MAX_BYTES
 UNSENT = 64  # answers that wait for one connection to read them
+ENVELOPE = 3  # frames before a body, its sender's name among them: REQ puts one there, REQ_CORRELATE two
+ENVELOPE_BYTES = 300  # of all of them: they are kept for as long as the answer is. A name has 255 at most.
+LISTENERS = b"maglica-listeners"  # the ZAP domain of the PUB port
 SHARE = 2  # messages of one connection that are taken at once
 SHARE_BYTES = wire.MAX_BYTES  # the same in bytes
 
@@ -44,7 +47,7 @@ class Server:
         self._zap.bind("inproc://zeromq.zap.01")
         self._poller.register(self._zap, zmq.POLLIN)
         self._xpub = self._open_xpub()
-        self._router = self._open(zmq.ROUTER)
+        self._router = self._open(zmq.ROUTER, b"maglica")
         # Counts neither the parts of a message that has not ended nor subscriptions: client_worker/door/guard.py does.
         self._router.setsockopt(zmq.MAXMSGSIZE, wire.MAX_BYTES)
         self._router.setsockopt(zmq.RCVHWM, UNREAD)
@@ -53,7 +56,7 @@ class Server:
         self._poller.register(self._router, zmq.POLLIN)
         self.emptied = 0  # how often `receive` had taken every whole request that there was
 
-    def _open(self, kind: int) -> zmq.Socket[bytes]:
+    def _open(self, kind: int, domain: bytes) -> zmq.Socket[bytes]:
         socket = self._context.socket(kind)
         self._open_sockets.append(socket)
         common(socket)
@@ -63,11 +66,11 @@ class Server:
         if self._key:
             socket.setsockopt(zmq.CURVE_SERVER, 1)
             socket.setsockopt(zmq.CURVE_SECRETKEY, self._key.secret.encode())
-            socket.setsockopt(zmq.ZAP_DOMAIN, b"maglica")
+            socket.setsockopt(zmq.ZAP_DOMAIN, domain)
         return socket
 
     def _open_xpub(self, patience: float = 0.0) -> zmq.Socket[bytes]:
-        socket = self._open(zmq.XPUB)
+        socket = self._open(zmq.XPUB, LISTENERS)
         # Limits what subscribers send; what we publish is not limited by it. 64 to 256 would break a CURVE handshake.
         socket.setsockopt(zmq.MAXMSGSIZE, 1024)
         socket.setsockopt(zmq.RCVHWM, UNREAD)
@@ -151,9 +154,9 @@ class Server:
                 self.emptied += 1
                 return
             # REQ puts one empty frame before the body; REQ_CORRELATE one frame more before that.
-            if b"" in frames[:-1]:
-                split = frames.index(b"") + 1
-                route, body = (sender, *frames[:split]), b"".join(frames[split:])
+            split = frames.index(b"") + 1 if b"" in frames[:-1] else 0
+            route, body = (sender, *frames[:split]), b"".join(frames[split:])
+            if split and len(route) <= ENVELOPE and sum(map(len, route)) <= ENVELOPE_BYTES:
                 yield Request(
                     route, body, _property(first, "User-Id"), _property(first, "Peer-Address"), _source(first)
                 )
@@ -164,11 +167,11 @@ class Server:
     def _admit(self, asked: list[bytes]) -> None:
         """Answer libzmq's question about a connection: https://rfc.zeromq.org/spec/27/."""
         split = asked.index(b"", 1) + 1
-        version, number, _, address, _, mechanism, *credentials = asked[split:]
+        version, number, domain, address, _, mechanism, *credentials = asked[split:]
         public = ""
         if mechanism == b"CURVE" and credentials and self._gate:
             public = z85.encode(credentials[0]).decode()  # type: ignore[no-untyped-call,unused-ignore]
-            good = self._gate.admits(public, address.decode(errors="replace"))
+            good = self._gate.admits(public, address.decode(errors="replace"), listens=domain == LISTENERS)
         else:
             good = self._key is None
         code, text = (b"200", b"OK") if good else (b"400", b"unknown key")

@@ -153,13 +153,17 @@ class Broker:
             asked = error.details.get("asked") if isinstance(error, MaglicaError) else None
             self.outbox.reply(route, outbox.failure(error) | ({"v": asked} if asked is not None else {}))
 
-    def admits(self, public: str, address: str, now: Now) -> bool:
-        """Whether a key may connect at all."""
-        return self._doors.admits(public, address, now)
+    def admits(self, public: str, address: str, now: Now, *, listens: bool = False) -> bool:
+        """Whether a key may connect at all; `listens`: to the PUB port."""
+        return self._doors.admits(public, address, now, listens=listens)
 
     def cut(self, public: str, address: str, why: str, now: Now) -> None:
         """A connection was ended because of what its peer did."""
         self._doors.cut(public, address, why, now)
+
+    def breach(self, public: str, address: str, now: Now) -> None:
+        """A subscriber sent what no subscriber sends, and all of them were cut off."""
+        self._doors.breach(public, address, now)
 
     def may_hear(self, public: str, topic: bytes, now: Now) -> bool:
         """Whether a key may listen to a topic: a host to its own."""
@@ -331,7 +335,7 @@ class Broker:
             # Whoever may ask for a job may see what becomes of it.
             self._doors.may(caller.who, JobShow, now)
         ended, timeout = bool(message.get("ended")), float(message["timeout"])
-        self._ledger.wait(caller.route, record, message["rev"], timeout, now, ended=ended)
+        self._ledger.wait(caller, record, message["rev"], timeout, now, ended=ended)
 
     # ---------------------------------------------------------------------------------------- hosts' side
 

@@ -13,7 +13,7 @@ from maglica.client_worker.door.guard import Guard
 from maglica.client_worker.door.keyring import Keyring
 from maglica.client_worker.door.turns import Turns
 from maglica.client_worker.now import now
-from maglica.client_worker.outbox import Reply, Ring
+from maglica.client_worker.outbox import Reply, Ring, failure
 from maglica.client_worker.store import Store
 from maglica.config import CustomizeSection, HostSection, RoleSection, Settings
 from maglica.errors import MaglicaError, Refused
@@ -133,8 +133,8 @@ class Gate:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
 
-    def admits(self, public: str, address: str) -> bool:
-        return self._broker.admits(public, address, now())
+    def admits(self, public: str, address: str, *, listens: bool) -> bool:
+        return self._broker.admits(public, address, now(), listens=listens)
 
     def may_hear(self, public: str, topic: bytes) -> bool:
         return self._broker.may_hear(public, topic, now())
@@ -179,7 +179,7 @@ def serve(server: Server, broker: Broker, store: Store, settings: Settings) -> N
             else:
                 whose = keys.fingerprint(event.public) if event.public else "-"
                 log.warning("a subscriber sent a message, all begin anew address=%s key=%s", event.address, whose)
-                broker.cut(event.public, event.address, "it sent what no subscriber sends", now())
+                broker.breach(event.public, event.address, now())
         for cut in guard.cuts():
             broker.cut(cut.seen.key, cut.seen.address, f"{cut.reason}: {cut.amount}", now())
         for request in turns.take():
@@ -221,8 +221,16 @@ def _send(server: Server, broker: Broker, store: Store) -> None:
         ]
     for item in outbox:
         if isinstance(item, Reply):
-            server.answer(item.route, item.message)
+            _answer(server, item)
         elif isinstance(item, Ring):
             server.publish(item.topic, item.message)
         else:
             server.drop_subscribers()
+
+
+def _answer(server: Server, item: Reply) -> None:
+    """An answer that cannot travel, of whatever a host told, is an error of its own and not the end of the loop."""
+    try:
+        server.answer(item.route, item.message)
+    except Exception as error:
+        server.answer(item.route, {"v": item.message["v"], **failure(error)})

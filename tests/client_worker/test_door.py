@@ -11,6 +11,7 @@ import pytest
 
 from maglica import declare, wire
 from maglica.client_worker.door.audit import DENIALS, LONGEST, STRANGERS
+from maglica.client_worker.ledger.waiters import MOST_OF_PEER
 from maglica.client_worker.store import MOST_LIKE
 from maglica.config import RoleSection
 from maglica.declare import ADMIN, OPERATOR, READER, ROLES, Where
@@ -578,6 +579,45 @@ def test_a_host_hears_its_own_topic_only(office: LockedOffice, topic: bytes) -> 
     assert not office.broker.may_hear(HOST_KEY, topic, office.now)
     for key in (ADMIN_KEY, STRANGER_KEY, ""):
         assert not office.broker.may_hear(key, b"host1\0", office.now)
+
+
+def test_nobody_but_hosts_may_listen(office: LockedOffice) -> None:
+    """Whoever is in there can have all others cut off."""
+    office.host("host1", {})
+    assert office.broker.admits(HOST_KEY, "192.0.2.7", office.now, listens=True)
+    office.read("host invite", name="host2")
+    for key in (ADMIN_KEY, office.person("x", "reader"), STRANGER_KEY):
+        assert office.broker.admits(key, "192.0.2.7", office.now)
+        assert not office.broker.admits(key, "192.0.2.7", office.now, listens=True)
+
+
+def test_a_host_that_sends_what_no_subscriber_sends_listens_no_more_for_a_while(office: LockedOffice) -> None:
+    office.host("host1", {})
+    other = office.host("host2", {})
+    office.broker.breach(HOST_KEY, "192.0.2.7", office.now)
+    assert not office.broker.admits(HOST_KEY, "192.0.2.7", office.now, listens=True)
+    assert office.broker.admits(HOST_KEY, "192.0.2.7", office.now), "it may tell how its jobs are"
+    assert office.broker.admits(office.host_keys[other.name], "192.0.2.7", office.now, listens=True)
+    office.turn()
+    (line,) = office.read("audit list", outcome="cut").good["items"]
+    assert (line["who"], line["message"]) == ("host1", "it sent what no subscriber sends")
+    office.sleep(60.0)
+    assert office.broker.admits(HOST_KEY, "192.0.2.7", office.now, listens=True)
+
+
+def test_one_key_has_so_many_waits(office: LockedOffice) -> None:
+    """Each is looked at in every turn of the loop."""
+    host = office.host("host1", {"a": "shut-off"})
+    id = served(office, ADMIN_KEY, submission("vm start", key="k", name="a"), host)["job"]["id"]
+    wait = {"op": "wait", "id": id, "rev": office.job(id)["rev"], "timeout": 10.0}
+    for _ in range(MOST_OF_PEER):
+        assert office.ask(wait).answer is None
+    assert office.ask(wait).error.code == "no_capacity"
+    with office.of(office.person("x", "reader")):
+        assert office.ask(wait).answer is None, "another one may"
+    assert host.claim() == [id]
+    office.turn()
+    assert office.ask({**wait, "rev": office.job(id)["rev"]}).answer is None, "all were answered"
 
 
 # ---------------------------------------------------------------------------------------------------- the audit

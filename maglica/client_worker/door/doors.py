@@ -22,6 +22,8 @@ log = logging.getLogger("maglica.client_worker")
 
 T = TypeVar("T")
 
+SHUT = 60.0  # seconds
+
 
 class Caller(NamedTuple):
     """Whoever asks: where the answer goes, and whose key it is."""
@@ -47,6 +49,7 @@ class Doors:
         self._keyring = ring
         self.audit = audit
         self._rates = rates
+        self._shut: dict[str, float] = {}  # until when a key may not listen
 
     def enter(self, op: str, message: Message, who: Who, now: Now) -> None:
         """Hosts speak for themselves, people ask, strangers join; on an open bus everybody does everything."""
@@ -105,14 +108,17 @@ class Doors:
                 self.audit.denied(who, what, about, error.message, now)
             raise
 
-    def admits(self, public: str, address: str, now: Now) -> bool:
+    def admits(self, public: str, address: str, now: Now, *, listens: bool) -> bool:
         """Whether a key may connect at all."""
-        good = self._keyring.admits(public, now.ms)
+        shut = listens and now.mono < self._shut.get(public, 0.0)
+        good = self._keyring.admits(public, now.ms, listens=listens) and not shut
         if not good:
             who = self._keyring.who(public, address, now.ms)
             known = who.name != fingerprint(public)
             try:
                 why = "the key is no longer good" if known else "unknown key"
+                if who.role != keyring.STRANGER:
+                    why = "it sent what no subscriber sends" if shut else "only hosts listen"
                 self.audit.denied(who, "connect", None, why, now)
             except MaglicaError as error:
                 log.error("%s", error.message)  # it stays outside all the same
@@ -125,6 +131,12 @@ class Doors:
             self.audit.cut(who, why, now)
         except MaglicaError as error:
             log.error("%s", error.message)  # the log has it
+
+    def breach(self, public: str, address: str, now: Now) -> None:
+        """A subscriber sent what no subscriber sends, so that all of them had to begin anew: it stays away a while."""
+        self._shut = {key: until for key, until in self._shut.items() if now.mono < until}
+        self._shut[public] = now.mono + SHUT
+        self.cut(public, address, "it sent what no subscriber sends", now)
 
     def may_hear(self, public: str, topic: bytes, now: Now) -> bool:
         """Whether a key may listen to a topic: a host to its own."""

@@ -126,9 +126,11 @@ class Keyring:
             return Who(fingerprint(public), STRANGER, public, address)
         return Who(known.name, known.role if known.good(ms) else STRANGER, public, address)
 
-    def admits(self, public: str, ms: int) -> bool:
-        """Whether a key may connect: it is known, or somebody is expected."""
+    def admits(self, public: str, ms: int, *, listens: bool) -> bool:
+        """Whether a key may connect: it is known, or somebody is expected. Nobody but hosts `listens`."""
         known = self._known.get(public)
+        if listens:
+            return known is not None and known.good(ms) and known.role == HOST
         return (known is not None and known.good(ms)) or any(one.good(ms) for one in self._invited.values())
 
     def may_hear(self, public: str, host: str, ms: int) -> bool:

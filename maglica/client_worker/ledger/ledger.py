@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from maglica import declare, job, policy, wire
-from maglica.bus import Route
+from maglica.client_worker.door.doors import Caller
 from maglica.client_worker.fleet import Fleet, Host
 from maglica.client_worker.ledger import reports
 from maglica.client_worker.ledger.book import Book
@@ -150,7 +150,7 @@ class Ledger(Book):
             self._outbox.ring(host)
 
     def wait(
-        self, route: Route, found: Job | Group, rev: int, timeout: float, now: Now, *, ended: bool = False
+        self, caller: Caller, found: Job | Group, rev: int, timeout: float, now: Now, *, ended: bool = False
     ) -> None:
         """Answer with a job or group as soon as it is another than at `rev`, or has ended, or after `timeout` seconds.
         With `ended` only the end counts.
@@ -158,14 +158,15 @@ class Ledger(Book):
         deadline = now.mono + min(timeout, LONGEST_WAIT)
         if "members" in found:
             answer = self.told(found, now)
-            waiter = Waiter(route, found["id"], rev, deadline, ended, min(now.mono + GROUP_PAUSE, deadline))
+            earliest = min(now.mono + GROUP_PAUSE, deadline)
+            waiter = Waiter(caller.route, found["id"], rev, deadline, ended, caller.peer, earliest)
             hears = not answer["group"]["open"] or (answer["group"]["rev"] != rev and not ended)
         else:
-            waiter = Waiter(route, found["id"], rev, deadline, ended)
+            waiter = Waiter(caller.route, found["id"], rev, deadline, ended, caller.peer)
             hears = waiter.hears(found)
             answer = self.told(found, now) if hears else {}
         if hears:
-            self._outbox.reply(route, answer)
+            self._outbox.reply(caller.route, answer)
         else:
             self._waiters.add(waiter)
 
@@ -313,5 +314,7 @@ class Ledger(Book):
         """Tell those who wait for it."""
         record["rev"] += 1
         record["updated_at"] = now.text
-        for waiter in self._waiters.changed(record):
-            self._outbox.reply(waiter.route, self.told(record, now))
+        waiters = self._waiters.changed(record)
+        answer = self.told(record, now) if waiters else {}
+        for waiter in waiters:
+            self._outbox.reply(waiter.route, answer)

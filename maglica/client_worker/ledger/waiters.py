@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from maglica.bus import Route
 from maglica.client_worker.now import Now
+from maglica.errors import Refused
 from maglica.job import FINAL, Job
 
 LONGEST_WAIT = 10.0  # seconds that an answer is held back for a job to change; the asker asks again
+MOST_OF_PEER = 1000  # waits of one key; each is looked at in every turn of the loop
 GROUP_PAUSE = 0.2  # seconds between two answers about a group to the same asker: it changes a thousand times
 
 
@@ -21,6 +24,7 @@ class Waiter(NamedTuple):
     rev: int
     deadline: float
     ended: bool  # nothing but its end is of interest
+    peer: str = ""  # whose requests are counted together with this one
     earliest: float = 0.0  # of a group: before then its changes are not told
 
     def hears(self, record: Job) -> bool:
@@ -33,13 +37,22 @@ class Waiters:
 
     def __init__(self) -> None:
         self._waiters: dict[str, list[Waiter]] = {}  # by job or group
+        self._of_peer: Counter[str] = Counter()
         # Changes of groups, counted since somebody first asked for them; and those with news for their waiters.
         self._group_rev: dict[str, int] = {}
         self._stirred: set[str] = set()
         self._undo_of: dict[str, str] = {}  # group -> the one whose works it takes back, as far as that was shown
 
     def add(self, waiter: Waiter) -> None:
+        """Raises `Refused` when its peer has as many waiting as one may."""
+        if self._of_peer[waiter.peer] >= MOST_OF_PEER:
+            raise Refused(
+                "no_capacity",
+                f"{MOST_OF_PEER} requests of one peer wait for news of jobs already",
+                "wait for a group instead of its jobs; each program may have a key of its own: `maglica key new`",
+            )
         self._waiters.setdefault(waiter.job, []).append(waiter)
+        self._of_peer[waiter.peer] += 1
 
     def rev(self, group_id: str, now: Now) -> int:
         """At which change a group is; from now on they are counted."""
@@ -87,4 +100,7 @@ class Waiters:
             mine.remove(waiter)
             if not mine:
                 del self._waiters[waiter.job]
+            self._of_peer[waiter.peer] -= 1
+            if not self._of_peer[waiter.peer]:
+                del self._of_peer[waiter.peer]
         return waiters
