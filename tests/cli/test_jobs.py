@@ -111,6 +111,16 @@ def test_waiting_can_be_limited(house: House, host: ScriptedHost) -> None:
     assert house.cli("job", "wait", error["job"]).returncode == 0
 
 
+def test_a_group_that_was_waited_for_in_vain_is_told_as_it_is(house: House, host: ScriptedHost) -> None:
+    done = house.cli("--timeout=0.5s", "vm", "stop", "web1", "web2", "-o", "json")
+    assert done.returncode == 7
+    (row,) = json.loads(done.stdout)["items"]
+    assert row["state"] in ("queued", "running")
+    assert row["changed"] is None, "nobody knows yet"
+    assert row["group"].startswith("g")
+    assert f"job attach {row['group']}" in done.stderr
+
+
 def test_no_wait_prints_the_id_and_nothing_else(house: House, host: ScriptedHost) -> None:
     done = house.cli("vm", "stop", "web1", "--no-wait")
     job = given(host, "web1")
