@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -191,6 +192,10 @@ class Stage(House):
             until(self.settled, timeout, "the client worker answers", pause=0.05)
             # One that died right after its last outcome was recorded has yet to hear that it was.
             until(self._at_home, timeout, "every host worker that was started again is accepted", pause=0.05)
+            # An answer that was lost in the storm is waited for, for up to 8 s, before its question is asked again. One
+            # that is stopped before would tell its outcomes at its next start, which is right, and no empty journal.
+            over = time.monotonic() + 0.5  # what was held back longest has come
+            until(lambda: self._in_touch(over), timeout, "every host worker has reported since", pause=0.05)
         except AssertionError as error:
             found.append(str(error))
         records = self.last = self.records()
@@ -205,6 +210,19 @@ class Stage(House):
 
     def _at_home(self) -> bool:
         return all("accepted" in daemon.log[self._began[name] :] for name, daemon in self.hosts.items())
+
+    def _in_touch(self, since: float) -> bool:
+        """Whether each has reported after that moment, and has been answered in calm weather."""
+        try:
+            with self.connect() as cloud:
+                heard = {host["name"]: host["heard_seconds"] for host in cloud.host.list()}
+        except MaglicaError as error:
+            if error.code not in PASSING:
+                raise
+            return False
+        ago = time.monotonic() - since
+        alive = [name for name, daemon in self.hosts.items() if daemon.alive]
+        return all(heard.get(name) is not None and heard[name] < ago for name in alive)
 
     def _in_store(self, records: dict[str, dict[str, Any]]) -> Iterator[str]:
         for key, id in self.accepted.items():
