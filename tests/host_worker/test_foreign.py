@@ -7,7 +7,8 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from maglica.errors import Refused
-from maglica.host_worker.domain import new_domain
+from maglica.host_worker.domain import domain_xml, new_domain
+from maglica.host_worker.domain.domain_xml import Edits
 from maglica.host_worker.image import foreign
 from tests.host_worker.test_new_domain import NEW
 
@@ -53,6 +54,14 @@ def test_what_we_make_ourselves_passes() -> None:
             "evil",
         ),
         ("./os", "<nvram template='/etc/evil'>/x</nvram>", "evil"),
+        ("./os", "<nvram>/etc/evil</nvram>", "nvram"),
+        ("./os", "<nvram type='file'><source file='/etc/evil'/></nvram>", "evil"),
+        ("./os", "<nvram type='block'><source dev='/dev/evil'/></nvram>", "evil"),
+        ("./os", "<nvram type='network'><source protocol='nbd'><host name='evil'/></source></nvram>", "evil"),
+        ("./devices/interface", "<rom bar='on' file='/etc/evil'/>", "evil"),
+        ("./devices/disk", "<source file='/etc/evil'/>", "evil"),
+        ("./metadata/{urn:maglica:1}domain/..", "<domain xmlns='urn:maglica:1' saved='/evil'/>", "evil"),
+        ("./metadata/{urn:maglica:1}domain/..", "<domain xmlns='urn:maglica:1' seed='/evil'/>", "evil"),
     ],
 )
 def test_what_names_something_of_the_host_is_taken_out(parent: str, xml: str, left: str) -> None:
@@ -84,11 +93,29 @@ def test_what_names_something_of_the_host_is_taken_out(parent: str, xml: str, le
         ("./devices", "<memory model='nvdimm'><source><path>/etc/shadow</path></source></memory>"),
         ("./devices", "<rng model='virtio'><backend model='random'>/dev/sda</backend></rng>"),
         ("./devices", "<tpm><backend type='passthrough'><device path='/dev/tpm0'/></backend></tpm>"),
+        ("./devices", "<tpm><backend type='emulator'><source type='file' path='/etc/shadow'/></backend></tpm>"),
+        ("./devices", "<graphics type='vnc' socket='/run/x'/>"),
+        ("./devices", "<graphics type='spice'><listen type='socket' socket='/run/x'/></graphics>"),
+        ("./devices/disk", "<x:source xmlns:x='u' file='/etc/shadow'/>"),
+        (".", "<os><kernel>/etc/shadow</kernel></os>"),
+        (".", "<devices><disk type='file'><source file='/etc/shadow'/><target dev='vdb'/></disk></devices>"),
+        (".", "<metadata/>"),
+        ("./os", "<nvram format='qcow2'>/x</nvram>"),
     ],
 )
 def test_what_cannot_be_taken_out_is_refused(parent: str, xml: str) -> None:
     with pytest.raises(Refused, match=r"el9:1 .*; it cannot be copied"):
         tamed(with_(parent, xml))
+
+
+def test_an_image_with_uefi_gets_firmware_variables_of_its_own() -> None:
+    loader = "<loader readonly='yes' type='pflash'>/usr/share/OVMF/OVMF_CODE_4M.fd</loader>"
+    theirs = with_("./os", "<nvram template='/t'>/theirs</nvram>", with_("./os", loader))
+    for path in ("/var/lib/libvirt/qemu/nvram/el9@1_VARS.fd", None):
+        edits = Edits("el9:1", "u", ["52:54:00:00:00:01"], {"vda": ("/p", "qcow2")}, path, None, None, False, {})
+        told = domain_xml.rewrite(tamed(theirs), edits)
+        assert (domain_xml.read(told).nvram, domain_xml.boots_by_uefi(told)) == (path, True)
+        assert "theirs" not in told
 
 
 def test_only_machines_are_taken() -> None:

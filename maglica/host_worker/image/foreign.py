@@ -14,6 +14,7 @@ import xml.etree.ElementTree as ET
 
 from maglica import kinds
 from maglica.errors import Refused
+from maglica.host_worker.domain.domain_xml import MARK
 
 # What a machine may have, and the attribute `type` that it may have it of; None: any.
 DEVICES: dict[str, frozenset[str] | None] = {
@@ -37,6 +38,7 @@ DEVICES: dict[str, frozenset[str] | None] = {
 DROPPED = ("emulator", "audio", "redirdev", "hub")  # the host's own choice, or nothing that an image needs
 SYSTEM = frozenset({"type", "boot", "loader", "nvram", "bootmenu", "smbios", "bios", "firmware"})
 FIRMWARE = "/usr/share/"
+FILES_OF_MARKS = ("saved", "seed", "bases")  # what our mark says of a VM that names files of its host
 SOURCES = ("/dev/urandom", "/dev/random", "/dev/hwrng")
 
 
@@ -45,13 +47,15 @@ def tamed(text: str, name: str, disks: frozenset[str], log: str) -> str:
     root = ET.fromstring(text)
     if root.tag != "domain" or root.get("type") not in ("kvm", "qemu"):
         raise _refused(name, f"is of type {root.get('type')}")
+    _refuse_unclear(root, name)
     for child in list(root):
-        if child.tag.startswith("{"):
-            raise _refused(name, f"has {child.tag.rpartition('}')[2]}, which goes past libvirt")
         if child.tag == "seclabel":
             root.remove(child)
         if child.tag == "sysinfo" and child.get("type") != "smbios":
             raise _refused(name, f"has sysinfo of type {child.get('type')}")
+    for mark in root.findall(f"./metadata/{MARK}"):
+        for word in FILES_OF_MARKS:
+            mark.attrib.pop(word, None)
     _system(root, name)
     devices = root.find("devices")
     for device in list(devices) if devices is not None else ():
@@ -65,6 +69,7 @@ def tamed(text: str, name: str, disks: frozenset[str], log: str) -> str:
         if kinds_of is not None and device.get("type") not in kinds_of:
             raise _refused(name, f"has a device that is tied to its host: {device.tag} of type {device.get('type')}")
         _device(device, name, disks, log)
+        _refuse_path(device, name, log)
     return ET.tostring(root, encoding="unicode")
 
 
@@ -94,7 +99,21 @@ def _refused(name: str, what: str) -> Refused:
     )
 
 
+def _refuse_unclear(root: ET.Element, name: str) -> None:
+    """What libvirt may read otherwise than we do: it takes what it looks for from all elements of a name, and some of
+    them by their names alone, whatever namespace they are in.
+    """
+    for tag in ("os", "devices", "metadata"):
+        if len(root.findall(tag)) > 1:
+            raise _refused(name, f"says {tag} more than once")
+    for child in root:
+        for element in child.iter() if child.tag != "metadata" else ():
+            if element.tag.startswith("{"):
+                raise _refused(name, f"has {element.tag.rpartition('}')[2]}, which goes past libvirt")
+
+
 def _system(root: ET.Element, name: str) -> None:
+    """Its NVRAM is taken out, whatever it says: where ours lies is said when there is one."""
     system = root.find("os")
     for child in list(system) if system is not None else ():
         if child.tag not in SYSTEM:
@@ -103,7 +122,9 @@ def _system(root: ET.Element, name: str) -> None:
         if child.tag == "loader" and path and (not path.startswith(FIRMWARE) or "/../" in path):
             raise _refused(name, f"has firmware at {path}, not below {FIRMWARE}")
         if child.tag == "nvram":
-            child.attrib.pop("template", None)
+            if child.get("format", "raw") != "raw":  # it could rest on any file
+                raise _refused(name, f"keeps its firmware's variables as {child.get('format')}, not raw")
+            system.remove(child)  # type: ignore[union-attr]  # it was just found in it
 
 
 def _device(device: ET.Element, name: str, disks: frozenset[str], log: str) -> None:
@@ -117,6 +138,8 @@ def _device(device: ET.Element, name: str, disks: frozenset[str], log: str) -> N
     if device.tag in ("serial", "console", "channel"):
         for entry in device.findall("source"):
             device.remove(entry)
+    for entry in device.findall("rom"):
+        device.remove(entry)  # a file that the guest could read
     backend = device.find("backend")
     if device.tag == "tpm" and (backend is None or backend.get("type") != "emulator"):
         raise _refused(name, "has its host's TPM")
@@ -126,12 +149,18 @@ def _device(device: ET.Element, name: str, disks: frozenset[str], log: str) -> N
             raise _refused(name, "takes its chance from something of its host's")
 
 
+def _refuse_path(device: ET.Element, name: str, log: str) -> None:
+    """The last look at a device: nothing in it is a path but those that are known to be harmless."""
+    for element in device.iter():
+        for word in (*element.attrib.values(), (element.text or "").strip()):
+            if "/" in word and word != log and word not in SOURCES:
+                raise _refused(name, f"has a device that names {word} of its host: {device.tag}")
+
+
 def _disk(disk: ET.Element, name: str, disks: frozenset[str]) -> None:
     at = disk.find("target")
     where = at.get("dev", "") if at is not None else ""
-    if where in disks:
-        return  # its source is replaced
-    if disk.get("device") not in ("cdrom", "floppy"):
+    if where not in disks and disk.get("device") not in ("cdrom", "floppy"):
         raise _refused(name, f"has a disk that stays behind: {where}")
     disk.set("type", "file")
     for tag in ("source", "backingStore", "mirror"):

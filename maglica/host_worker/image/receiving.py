@@ -108,7 +108,7 @@ def _plan(name: str, told: dict[str, Any], host: Host, job: str) -> Plan:
     pool = modes.roomiest(pools, host.settings.pool, sum(disk["allocation_bytes"] for disk in told["disks"]))
     only = len(told["disks"]) == 1
     disks = [_disk(disk, name, str(pool["path"]), job, only=only) for disk in told["disks"]]
-    nvram = _nvram(name, job) if told["nvram"] and image.nvram else None
+    nvram = _nvram(name, job) if told["nvram"] else None
     for disk in [*disks, *([nvram] if nvram else [])]:
         if os.path.lexists(disk.path):
             raise Refused(
