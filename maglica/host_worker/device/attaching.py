@@ -155,7 +155,7 @@ def _to_oneself(todo: Plan, name: str, subject: Subject, host: Host) -> Iterator
     with host.storage.pool(todo.path), host.storage.changing([todo.path], what):
         finding.refuse_used(todo.path, what, host, besides=[(name, todo.target)])
         if host.hypervisor.has_files:
-            for link in [todo.path, *(qcow2.chain(todo.path)[1:] if todo.format == "qcow2" else [])]:
+            for link in [todo.path, *qcow2.chain(todo.path, todo.format)[1:]]:
                 if not os.path.exists(link):
                     raise Failed("unknown_entity", f"{what}: {link} has just gone")
             bases.release(todo.path, unknown=True)

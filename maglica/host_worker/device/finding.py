@@ -108,7 +108,7 @@ def refuse_strange(found: Found, format: str, host: Host) -> None:
         raise Refused("wrong_input", f"{found.path} has its data in another file", "qemu-img convert makes one of both")
     folders = {os.path.realpath(str(pool["path"])) for pool in host.hypervisor.pools() if pool["path"]}
     try:
-        chain = qcow2.chain(found.path)
+        chain = qcow2.chain(found.path, format)
     except qcow2.Unreadable as error:
         raise Refused("wrong_input", str(error), "a disk may rest on files of storage pools only") from None
     for link in chain[1:]:
@@ -143,7 +143,7 @@ def _uses(wanted: str, name: str, target: str, piece: str, host: Host) -> set[Us
     writes = facts["device"] in ("disk", "lun") and not facts["readonly"]
     if os.path.realpath(path) == wanted:
         return {User(name, target, wanted, False, writes)}
-    behind = look.chain(path)[1:] if host.hypervisor.has_files and writes else []
+    behind = look.chain(path, facts["format"])[1:] if host.hypervisor.has_files and writes else []
     return {User(name, target, wanted, True, False)} if wanted in behind else set()
 
 
