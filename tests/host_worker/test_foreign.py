@@ -118,6 +118,52 @@ def test_an_image_with_uefi_gets_firmware_variables_of_its_own() -> None:
         assert "theirs" not in told
 
 
+DISK = {"target": "vda", "format": "qcow2", "allocation_bytes": 1 << 20}
+SIZES = [-1, -(1 << 63), 1 << 60, (1 << 64) - 1, True, 1.5, "1", b"1", None, [], {}]
+
+
+def test_what_is_told_of_an_image() -> None:
+    told = foreign.told({"definition": OWN, "disks": [DISK, {**DISK, "target": "vdb", "format": "raw"}], "nvram": True})
+    assert told == foreign.Told(OWN, [foreign.Disk("vda", "qcow2", 1 << 20), foreign.Disk("vdb", "raw", 1 << 20)], True)
+    largest = {"target": "vda", "format": b"\xff", "allocation_bytes": foreign.MOST_BYTES - 1}
+    assert foreign.told({"definition": OWN, "disks": [largest]}).disks[0].format == "qcow2"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        {"definition": b"x", "disks": [DISK]},
+        {"definition": OWN},
+        {"definition": OWN, "disks": {"vda": DISK}},
+        {"definition": OWN, "disks": [None]},
+        {"definition": OWN, "disks": ["vda"]},
+        {"definition": OWN, "disks": [{}]},
+        {"definition": OWN, "disks": [DISK, DISK]},
+        {"definition": OWN, "disks": [{**DISK, "target": "../../x"}]},
+        *({"definition": OWN, "disks": [{**DISK, "allocation_bytes": size}]} for size in SIZES),
+    ],
+)
+def test_what_makes_no_sense_is_refused(told: dict[str, object]) -> None:
+    with pytest.raises(Refused, match="the other host") as refused:
+        foreign.told(told)
+    assert refused.value.code == "wrong_input"
+
+
+@pytest.mark.parametrize("text", ["", "x", "<domain>", "<domain type='kvm'>&x;</domain>", "\0"])
+def test_what_is_no_definition_is_refused(text: str) -> None:
+    with pytest.raises(Refused, match="is no XML"):
+        tamed(text)
+
+
+@pytest.mark.parametrize("word", ["", "0" * 63, "0" * 65, "g" * 64, "0" * 64 + "\n", b"0" * 64, 0, True, [], {}])
+def test_a_checksum_is_one_or_is_still_to_come(word: object) -> None:
+    with pytest.raises(Refused, match="a checksum that is none"):
+        foreign.digest({"digest": word})
+    assert foreign.digest({"digest": "0a" * 32}) == "0a" * 32
+    assert foreign.digest({"digest": None}) is foreign.digest({}) is None
+
+
 def test_only_machines_are_taken() -> None:
     with pytest.raises(Refused, match="is of type lxc"):
         tamed(OWN.replace('type="kvm"', 'type="lxc"', 1))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from typing import Any, NamedTuple
 
 from maglica import kinds
 from maglica.errors import Refused
@@ -38,13 +39,17 @@ DEVICES: dict[str, frozenset[str] | None] = {
 DROPPED = ("emulator", "audio", "redirdev", "hub")  # the host's own choice, or nothing that an image needs
 SYSTEM = frozenset({"type", "boot", "loader", "nvram", "bootmenu", "smbios", "bios", "firmware"})
 FIRMWARE = "/usr/share/"
+MOST_BYTES = 1 << 60  # no disk takes as many
 FILES_OF_MARKS = ("saved", "seed", "bases")  # what our mark says of a VM that names files of its host
 SOURCES = ("/dev/urandom", "/dev/random", "/dev/hwrng")
 
 
 def tamed(text: str, name: str, disks: frozenset[str], log: str) -> str:
     """The definition of the image `name`, whose disks at these targets come along. `log`: where its console goes."""
-    root = ET.fromstring(text)
+    try:
+        root = ET.fromstring(text)
+    except (ET.ParseError, ValueError) as error:
+        raise _nonsense(f"gave a definition of {name} that is no XML: {error}") from None
     if root.tag != "domain" or root.get("type") not in ("kvm", "qemu"):
         raise _refused(name, f"is of type {root.get('type')}")
     _refuse_unclear(root, name)
@@ -71,6 +76,55 @@ def tamed(text: str, name: str, disks: frozenset[str], log: str) -> str:
         _device(device, name, disks, log)
         _refuse_path(device, name, log)
     return ET.tostring(root, encoding="unicode")
+
+
+class Disk(NamedTuple):
+    """A disk that another host has."""
+
+    target: str
+    format: str
+    allocation_bytes: int
+
+
+class Told(NamedTuple):
+    """What another host says of its image. `nvram`: whether it has a file of firmware variables for it."""
+
+    definition: str
+    disks: list[Disk]
+    nvram: bool
+
+
+def told(answer: dict[str, Any]) -> Told:
+    """What it says, of the types that it must be of and within all bounds."""
+    definition, disks = answer.get("definition"), answer.get("disks")
+    if not isinstance(definition, str) or not isinstance(disks, list):
+        raise _nonsense("tells of an image without a definition or without disks")
+    found = [_told_disk(one) for one in disks]
+    targets = [one.target for one in found]
+    if len(set(targets)) < len(targets):
+        raise _nonsense(f"names a disk twice: {' '.join(targets)}")
+    return Told(definition, found, answer.get("nvram") is True)
+
+
+def _told_disk(one: object) -> Disk:
+    if not isinstance(one, dict):
+        raise _nonsense(f"tells of a disk in no words: {one!r}")
+    where, size = target(one.get("target")), one.get("allocation_bytes")
+    if type(size) is not int or not 0 <= size < MOST_BYTES:
+        raise _nonsense(f"says that disk {where} takes {size!r} bytes; expected 0 to {MOST_BYTES - 1}")
+    return Disk(where, "raw" if one.get("format") == "raw" else "qcow2", size)
+
+
+def digest(answer: dict[str, Any]) -> str | None:
+    """The checksum of a disk there; None while it is being read."""
+    found = answer.get("digest")
+    if found is not None and not (isinstance(found, str) and re.fullmatch(r"[0-9a-f]{64}", found)):
+        raise _nonsense(f"gave a checksum that is none: {found!r}")
+    return found
+
+
+def _nonsense(what: str) -> Refused:
+    return Refused("wrong_input", f"the other host {what}", "look at its log, and whether it is still yours")
 
 
 def target(word: object) -> str:
