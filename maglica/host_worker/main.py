@@ -15,7 +15,7 @@ from maglica.bus import Listener
 from maglica.config import HostWorkerSection
 from maglica.declare import Where
 from maglica.errors import Failed, MaglicaError, Refused, from_wire
-from maglica.host_worker import acceleration, allegiance, join, undo
+from maglica.host_worker import acceleration, allegiance, join, telling, undo
 from maglica.host_worker.allegiance import Allegiance
 from maglica.host_worker.disk.storage import Storage
 from maglica.host_worker.guest.warm import WarmAppliances
@@ -28,6 +28,7 @@ from maglica.host_worker.reading import Reading
 from maglica.host_worker.rhythm import ANSWER_WITHIN, PROGRESS_EVERY, Rhythm
 from maglica.host_worker.run import Runner
 from maglica.host_worker.streams.carrying import Carrying
+from maglica.host_worker.unexpected import unexpected
 
 log = logging.getLogger("maglica.host_worker")
 
@@ -240,7 +241,13 @@ class Loop:
             self._say(self._hello() if self._incarnation is None else self._sync())
 
     def _say(self, message: wire.Message) -> None:
-        self._listener.send({"v": self._protocol, **message})
+        whole = {"v": self._protocol, **message}
+        try:
+            self._listener.send(whole)
+        except (TypeError, ValueError, OverflowError) as error:
+            # Figures of the host, the words with which a stream ended: what a message must hold was looked at before.
+            unexpected(error, f"op={message['op']}", self._runner.host.name)
+            self._listener.send(telling.bare(whole))
 
     def _takes_new_key(self) -> bool:
         """Whether there is another key than the one in use: the host was invited again while this worker ran."""

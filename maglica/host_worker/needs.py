@@ -18,6 +18,15 @@ from maglica.errors import Failed
 AGAIN = 10.0  # seconds after which a question, or its answer, is taken for lost
 
 
+def _item(answer: wire.Message) -> dict[str, Any]:
+    """What an answer is about. The other host may have said anything."""
+    value = answer.get("value") or {}
+    item = (value.get("item") or {}) if isinstance(value, dict) else value
+    if not isinstance(item, dict):
+        raise Failed("environment_error", f"the other host's answer makes no sense: {item!r}", "look at its log")
+    return item
+
+
 class Needs:
     """Questions that are out, and what came back."""
 
@@ -35,8 +44,7 @@ class Needs:
         while (left := until - time.monotonic()) > 0:
             answer = self._once(job, args, min(left, AGAIN), check)
             if answer is not None:
-                item: dict[str, Any] = (wire.result(answer).get("value") or {}).get("item") or {}
-                return item
+                return _item(wire.result(answer))
         raise Failed(
             "timeout", "the client worker does not answer", "`maglica host list` shows whether it hears this host"
         )

@@ -18,7 +18,7 @@ from maglica import declare, wire
 from maglica.config import HostWorkerSection
 from maglica.declare import SLOTS, Action
 from maglica.errors import Failed, MaglicaError, Refused
-from maglica.host_worker import commands, jobs, signs, undo
+from maglica.host_worker import commands, jobs, signs, telling, undo
 from maglica.host_worker.disk import dependants
 from maglica.host_worker.domain import look, remembering
 from maglica.host_worker.guest import conversation
@@ -96,6 +96,8 @@ class Runner:
             # The journal itself failed: nothing was begun, and the client worker hands the job out again when there are
             # slots. Not at once: a full disk would make the two of them spin.
             log.error("job=%s %s", job_id, error.message)
+        except Exception as error:
+            unexpected(error, f"job={job_id}", self.host.name)
         finally:
             with self._lock:
                 self._works.pop(job_id, None)
@@ -107,19 +109,29 @@ class Runner:
                 self._recover_in_background([])
 
     def _outcome(self, handed: dict[str, Any], work: Work) -> dict[str, Any]:
+        """How the job ended. Always something that can be written down and told: a job without an end has its locks for
+        ever.
+        """
+        what, result, failed = f"job={handed['id']}", None, None
         try:
             action = declare.build(handed["action"], handed["args"])
             result = jobs.function(action)(action, self.host, work)
-            return outcome(work, handed["attempt"], result, None)
+            telling.check(result)
         except MaglicaError as error:
-            return outcome(work, handed["attempt"], None, self._taken_back(handed["id"], error))
+            failed = error
         except Exception as error:  # what nobody foresaw: `unexpected` says it for jobs, reads, streams and duties
-            failed = unexpected(error, f"job={handed['id']}", self.host.name)
-            return outcome(work, handed["attempt"], None, self._taken_back(handed["id"], failed))
+            failed = unexpected(error, what, self.host.name)
+        if failed:
+            result, failed = None, self._taken_back(handed["id"], failed)
+        return telling.outcome(outcome(work, handed["attempt"], result, failed), what, self.host.name)
 
     def _taken_back(self, job_id: str, error: MaglicaError) -> MaglicaError:
         """The error, after what the job made was undone; what could not be undone is added to it."""
-        left = undo.take_back(job_id, self.journal, self.host.hypervisor)
+        try:
+            left = undo.take_back(job_id, self.journal, self.host.hypervisor)
+        except MaglicaError as unread:
+            left = [unread.message]
+        left = [words.encode(errors="backslashreplace").decode() for words in left]
         if left:
             error.details = {**error.details, "left_behind": left}
             error.hint = f"{error.hint}; could not undo: {'; '.join(left)}".lstrip("; ")
@@ -181,6 +193,7 @@ class Runner:
         self._wake()
 
     def _answer(self, message: wire.Message) -> None:
+        what = f"action='{message.get('action')}'"
         try:
             action = declare.build(message["action"], message["args"])
             value = self._plan(action) if message["op"] == "plan" else jobs.function(action)(action, self.host)
@@ -188,9 +201,8 @@ class Runner:
         except MaglicaError as error:
             answer = {"ok": False, "error": error.to_wire()}
         except Exception as error:
-            failed = unexpected(error, f"action='{message.get('action')}'", self.host.name)
-            answer = {"ok": False, "error": failed.to_wire()}
-        self._answers.put({"ask": message["ask"], **answer})
+            answer = {"ok": False, "error": unexpected(error, what, self.host.name).to_wire()}
+        self._answers.put({"ask": message["ask"], **telling.answer(answer, what, self.host.name)})
 
     def _plan(self, action: Action) -> dict[str, Any]:
         work = Work("dry-run", action.limit(), None, lambda: None, dry_run=True)
@@ -234,11 +246,12 @@ class Runner:
         entries = self.journal.entries()
         with self._lock:
             running = dict(self._works)
-            reports = [self._works[job_id].report() for job_id in self._changed if job_id in self._works]
+            reports = [telling.report(running[job_id].report()) for job_id in self._changed if job_id in running]
             changed = wire.fitting(reports)
             self._changed = {report["id"] for report in reports[len(changed) :]}
             taken = list(self._slots.values())
-        ended = [entry.outcome for entry in entries if entry.outcome is not None and entry.id not in running]
+        over = [entry for entry in entries if entry.outcome is not None and entry.id not in running]
+        ended = [telling.kept(entry, self.host.name) for entry in over]
         done = wire.fitting(ended)
         if len(done) < len(ended):
             self._news = True  # the rest goes out as soon as these are acknowledged

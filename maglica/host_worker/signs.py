@@ -82,7 +82,8 @@ def has_name(hypervisor: Hypervisor, path: str, inode: int) -> bool:
 
 def is_flat(hypervisor: Hypervisor, paths: list[str]) -> bool:
     """These disks are there and rest on nothing."""
-    return all(os.path.exists(path) and qcow2.backing(path) is None for path in paths)
+    found = [qcow2.header(path) for path in paths if os.path.exists(path)]
+    return len(found) == len(paths) and all(one is None or one.backing is None for one in found)
 
 
 def marked(hypervisor: Hypervisor, uuid: str, mark: dict[str, str], gone: Sequence[str] = ()) -> bool:

@@ -80,7 +80,7 @@ def halt(hypervisor: Hypervisor, uuid: str) -> None:
 
 def _delete(hypervisor: Hypervisor, path: str) -> None:
     """A disk, and the hold that it had on what it rested on."""
-    behind = look.chain(path)[1:] if hypervisor.has_files else []
+    behind = look.chain(path, None)[1:] if hypervisor.has_files else []
     os.unlink(path)
     dependants.release(hypervisor, behind)
 

@@ -58,11 +58,12 @@ def test_a_chain_goes_to_the_last_file_even_if_that_is_gone(tmp_path: Path) -> N
     overlay(tmp_path / "one", "base.img", "raw")  # relative to where the overlay lies
     two = overlay(tmp_path / "two", str(tmp_path / "one"))
     chain = [str(tmp_path / name) for name in ("two", "one", "base.img")]
-    assert qcow2.chain(str(two)) == chain
+    assert qcow2.chain(str(two), "qcow2") == qcow2.chain(str(two), None) == chain
+    assert qcow2.chain(str(two), "raw") == look.chain(str(two), "raw") == chain[:1]
     base.unlink()
-    assert qcow2.chain(str(two)) == chain
+    assert qcow2.chain(str(two), "qcow2") == chain
     (tmp_path / "link").symlink_to(two)
-    assert qcow2.chain(str(tmp_path / "link")) == chain
+    assert qcow2.chain(str(tmp_path / "link"), "qcow2") == chain
 
 
 def test_what_only_qemu_understands_is_said_to_be_so(tmp_path: Path) -> None:
@@ -71,11 +72,12 @@ def test_what_only_qemu_understands_is_said_to_be_so(tmp_path: Path) -> None:
     words = f'json:{{"driver":"qcow2","file":{{"driver":"file","filename":"{base}"}}}}'
     overlay(odd, words)
     with pytest.raises(qcow2.Unreadable):
-        qcow2.chain(str(odd))
+        qcow2.chain(str(odd), "qcow2")
     circle = overlay(tmp_path / "circle", str(base))
     subprocess.run(["qemu-img", "rebase", "-u", "-b", str(circle), "-F", "qcow2", str(circle)], check=True)
     with pytest.raises(qcow2.Unreadable, match="rests on itself"):
-        qcow2.chain(str(circle))
+        qcow2.chain(str(circle), "qcow2")
+    assert look.chain(str(circle), "qcow2") == [str(circle)]
 
 
 # ---------------------------------------------------------------------------------------------------------- signs
@@ -212,7 +214,7 @@ def test_a_long_chain_that_only_qemu_can_read(tmp_path: Path) -> None:
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", behind, over], check=True)
         last = over
     with pytest.raises(qcow2.Unreadable):
-        qcow2.chain(str(last))
-    assert look.chain(str(last)) == [str(tmp_path / f"over{number}.qcow2") for number in range(11, -1, -1)] + [
+        qcow2.chain(str(last), "qcow2")
+    assert look.chain(str(last), "qcow2") == [str(tmp_path / f"over{number}.qcow2") for number in range(11, -1, -1)] + [
         str(base)
     ]

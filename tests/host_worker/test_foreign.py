@@ -7,7 +7,8 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from maglica.errors import Refused
-from maglica.host_worker.domain import new_domain
+from maglica.host_worker.domain import domain_xml, new_domain
+from maglica.host_worker.domain.domain_xml import Edits
 from maglica.host_worker.image import foreign
 from tests.host_worker.test_new_domain import NEW
 
@@ -53,6 +54,14 @@ def test_what_we_make_ourselves_passes() -> None:
             "evil",
         ),
         ("./os", "<nvram template='/etc/evil'>/x</nvram>", "evil"),
+        ("./os", "<nvram>/etc/evil</nvram>", "nvram"),
+        ("./os", "<nvram type='file'><source file='/etc/evil'/></nvram>", "evil"),
+        ("./os", "<nvram type='block'><source dev='/dev/evil'/></nvram>", "evil"),
+        ("./os", "<nvram type='network'><source protocol='nbd'><host name='evil'/></source></nvram>", "evil"),
+        ("./devices/interface", "<rom bar='on' file='/etc/evil'/>", "evil"),
+        ("./devices/disk", "<source file='/etc/evil'/>", "evil"),
+        ("./metadata/{urn:maglica:1}domain/..", "<domain xmlns='urn:maglica:1' saved='/evil'/>", "evil"),
+        ("./metadata/{urn:maglica:1}domain/..", "<domain xmlns='urn:maglica:1' seed='/evil'/>", "evil"),
     ],
 )
 def test_what_names_something_of_the_host_is_taken_out(parent: str, xml: str, left: str) -> None:
@@ -84,11 +93,75 @@ def test_what_names_something_of_the_host_is_taken_out(parent: str, xml: str, le
         ("./devices", "<memory model='nvdimm'><source><path>/etc/shadow</path></source></memory>"),
         ("./devices", "<rng model='virtio'><backend model='random'>/dev/sda</backend></rng>"),
         ("./devices", "<tpm><backend type='passthrough'><device path='/dev/tpm0'/></backend></tpm>"),
+        ("./devices", "<tpm><backend type='emulator'><source type='file' path='/etc/shadow'/></backend></tpm>"),
+        ("./devices", "<graphics type='vnc' socket='/run/x'/>"),
+        ("./devices", "<graphics type='spice'><listen type='socket' socket='/run/x'/></graphics>"),
+        ("./devices/disk", "<x:source xmlns:x='u' file='/etc/shadow'/>"),
+        (".", "<os><kernel>/etc/shadow</kernel></os>"),
+        (".", "<devices><disk type='file'><source file='/etc/shadow'/><target dev='vdb'/></disk></devices>"),
+        (".", "<metadata/>"),
+        ("./os", "<nvram format='qcow2'>/x</nvram>"),
     ],
 )
 def test_what_cannot_be_taken_out_is_refused(parent: str, xml: str) -> None:
     with pytest.raises(Refused, match=r"el9:1 .*; it cannot be copied"):
         tamed(with_(parent, xml))
+
+
+def test_an_image_with_uefi_gets_firmware_variables_of_its_own() -> None:
+    loader = "<loader readonly='yes' type='pflash'>/usr/share/OVMF/OVMF_CODE_4M.fd</loader>"
+    theirs = with_("./os", "<nvram template='/t'>/theirs</nvram>", with_("./os", loader))
+    for path in ("/var/lib/libvirt/qemu/nvram/el9@1_VARS.fd", None):
+        edits = Edits("el9:1", "u", ["52:54:00:00:00:01"], {"vda": ("/p", "qcow2")}, path, None, None, False, {})
+        told = domain_xml.rewrite(tamed(theirs), edits)
+        assert (domain_xml.read(told).nvram, domain_xml.boots_by_uefi(told)) == (path, True)
+        assert "theirs" not in told
+
+
+DISK = {"target": "vda", "format": "qcow2", "allocation_bytes": 1 << 20}
+SIZES = [-1, -(1 << 63), 1 << 60, (1 << 64) - 1, True, 1.5, "1", b"1", None, [], {}]
+
+
+def test_what_is_told_of_an_image() -> None:
+    told = foreign.told({"definition": OWN, "disks": [DISK, {**DISK, "target": "vdb", "format": "raw"}], "nvram": True})
+    assert told == foreign.Told(OWN, [foreign.Disk("vda", "qcow2", 1 << 20), foreign.Disk("vdb", "raw", 1 << 20)], True)
+    largest = {"target": "vda", "format": b"\xff", "allocation_bytes": foreign.MOST_BYTES - 1}
+    assert foreign.told({"definition": OWN, "disks": [largest]}).disks[0].format == "qcow2"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        {"definition": b"x", "disks": [DISK]},
+        {"definition": OWN},
+        {"definition": OWN, "disks": {"vda": DISK}},
+        {"definition": OWN, "disks": [None]},
+        {"definition": OWN, "disks": ["vda"]},
+        {"definition": OWN, "disks": [{}]},
+        {"definition": OWN, "disks": [DISK, DISK]},
+        {"definition": OWN, "disks": [{**DISK, "target": "../../x"}]},
+        *({"definition": OWN, "disks": [{**DISK, "allocation_bytes": size}]} for size in SIZES),
+    ],
+)
+def test_what_makes_no_sense_is_refused(told: dict[str, object]) -> None:
+    with pytest.raises(Refused, match="the other host") as refused:
+        foreign.told(told)
+    assert refused.value.code == "wrong_input"
+
+
+@pytest.mark.parametrize("text", ["", "x", "<domain>", "<domain type='kvm'>&x;</domain>", "\0"])
+def test_what_is_no_definition_is_refused(text: str) -> None:
+    with pytest.raises(Refused, match="is no XML"):
+        tamed(text)
+
+
+@pytest.mark.parametrize("word", ["", "0" * 63, "0" * 65, "g" * 64, "0" * 64 + "\n", b"0" * 64, 0, True, [], {}])
+def test_a_checksum_is_one_or_is_still_to_come(word: object) -> None:
+    with pytest.raises(Refused, match="a checksum that is none"):
+        foreign.digest({"digest": word})
+    assert foreign.digest({"digest": "0a" * 32}) == "0a" * 32
+    assert foreign.digest({"digest": None}) is foreign.digest({}) is None
 
 
 def test_only_machines_are_taken() -> None:

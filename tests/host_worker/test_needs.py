@@ -44,6 +44,16 @@ def test_an_error_is_raised_as_what_it_left_as() -> None:
         Desk(wire.failure(Refused("wrong_state", "it runs"))).ask()
 
 
+@pytest.mark.parametrize("value", [{"item": b"x"}, {"item": [1]}, {"item": 7}, [1], "x", 7])
+def test_an_answer_that_makes_no_sense_is_an_error(value: Any) -> None:
+    with pytest.raises(Failed, match="makes no sense"):
+        Desk(wire.ok(value=value)).ask()
+
+
+def test_there_may_be_nothing_to_say() -> None:
+    assert Desk(wire.ok(value={"item": {}})).ask() == Desk(wire.ok()).ask() == {}
+
+
 def test_what_was_lost_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(needs, "AGAIN", 0.3)
     desk = Desk(None, wire.ok(value={"item": {"port": 2}}))

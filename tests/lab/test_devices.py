@@ -24,7 +24,9 @@ def guest(lab: Lab) -> Iterator[str]:
     clone = ("--image=tiny.original", f"--hostname={NAME}", "--on=host1", "--customize=none", "--no-start")
     try:
         assert lab.cli("vm", "clone", *clone).returncode == 0
-        lab.on("host1", f"truncate -s 1M {POOL}/one.iso; truncate -s 2M {POOL}/two.iso")
+        for name, size in (("one.iso", "1M"), ("two.iso", "2M")):
+            mark = f"printf CD001 | dd of={POOL}/{name} bs=1 seek=32769 conv=notrunc status=none"
+            lab.on("host1", f"truncate -s {size} {POOL}/{name}; {mark}")
         assert lab.cli("vm", "attach-iso", NAME, "--iso=one.iso").returncode == 0
         assert lab.cli("vm", "start", NAME).returncode == 0
         lab.console("host1", NAME, "maglica-guest: hostname", 200)

@@ -161,7 +161,7 @@ def drop(aside: Sequence[str], host: Host, work: Work) -> None:
         return
     work.commit("settle_replaced")
     for path in aside:
-        behind = look.chain(path)[1:]
+        behind = look.chain(path, None)[1:]
         os.unlink(path)
         try:
             dependants.release(host.hypervisor, behind)

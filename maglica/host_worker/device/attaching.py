@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from maglica.actions.vm.devices import VmAttachDisk
 from maglica.errors import Failed, Refused
-from maglica.host_worker.device import disks, elements, finding, plugging
+from maglica.host_worker.device import belongings, disks, elements, finding, plugging
 from maglica.host_worker.device.plugging import Places, Subject
 from maglica.host_worker.disk import bases, copying, modes, qcow2
 from maglica.host_worker.host import Host
@@ -128,6 +128,7 @@ def _existing(want: VmAttachDisk, subject: Subject, where: Places, host: Host) -
     """The plan, and where it is not plugged in yet."""
     assert want.source is not None, "the action is checked: it has a size or a source"
     found = finding.volume(want.source, want.pool, host)
+    belongings.refuse(found.path, want.name, host)
     format = finding.format_of(found, want.format)
     users = finding.users(found.path, host)
     own = [user for user in users if user.name == want.name and not user.behind]
@@ -140,7 +141,7 @@ def _existing(want: VmAttachDisk, subject: Subject, where: Places, host: Host) -
         target, bus = _place(want, subject, where)
     todo = Plan(target, bus, found.path, format, found.pool, found.block, None, 0)
     finding.refuse_used(todo.path, f"{want.name} cannot get this disk", host, [(want.name, target)], users)
-    finding.refuse_strange(found, format, host)
+    finding.refuse_strange(found, format, want.name, host)
     return todo, where
 
 
@@ -155,7 +156,7 @@ def _to_oneself(todo: Plan, name: str, subject: Subject, host: Host) -> Iterator
     with host.storage.pool(todo.path), host.storage.changing([todo.path], what):
         finding.refuse_used(todo.path, what, host, besides=[(name, todo.target)])
         if host.hypervisor.has_files:
-            for link in [todo.path, *(qcow2.chain(todo.path)[1:] if todo.format == "qcow2" else [])]:
+            for link in [todo.path, *qcow2.chain(todo.path, todo.format)[1:]]:
                 if not os.path.exists(link):
                     raise Failed("unknown_entity", f"{what}: {link} has just gone")
             bases.release(todo.path, unknown=True)

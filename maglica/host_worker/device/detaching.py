@@ -44,7 +44,7 @@ def detach(want: VmDetachDisk, host: Host, work: Work) -> dict[str, Any]:
         _unplug(want, subject, where, live or "", config or "", None if doomed else result, host, work)
         if doomed:
             with work.step("delete", sign=sign("no_file", result, path=path) if host.hypervisor.has_files else None):
-                _delete(want, str(path), host, work)
+                _delete(want, str(path), facts["format"], host, work)
     return result
 
 
@@ -80,10 +80,10 @@ def _refuse_removal(want: VmDetachDisk, path: str | None, facts: dict[str, Any],
             )  # fmt: skip
 
 
-def _delete(want: VmDetachDisk, path: str, host: Host, work: Work) -> None:
+def _delete(want: VmDetachDisk, path: str, format: str, host: Host, work: Work) -> None:
     """Nobody may have taken it up meanwhile."""
     finding.refuse_used(path, f"{path} cannot be removed", host)
-    behind = look.chain(path)[1:] if host.hypervisor.has_files else []
+    behind = look.chain(path, format)[1:] if host.hypervisor.has_files else []
     work.point_of_no_return()
     if host.hypervisor.has_files:
         os.unlink(path)

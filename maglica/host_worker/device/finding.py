@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from maglica.errors import Refused
-from maglica.host_worker.device import disks, elements
+from maglica.host_worker.device import belongings, disks, elements
 from maglica.host_worker.disk import dependants, qcow2
 from maglica.host_worker.domain import domain_xml, look
 from maglica.host_worker.host import Host
@@ -58,8 +58,6 @@ def volume(word: str, pool: str | None, host: Host) -> Found:
     if len(found) > 1:
         where = ", ".join(one.pool for one in found)
         raise Refused("ambiguous_name", f"there is a {word} in several pools: {where}", "say which one with its path")
-    if found[0].path.endswith((".part", ".removed")):
-        raise Refused("locked", f"{found[0].path} is what another job is working on", "wait for it")
     return found[0]
 
 
@@ -95,8 +93,10 @@ def format_of(found: Found, told: str | None) -> str:
     return by_name
 
 
-def refuse_strange(found: Found, format: str, host: Host) -> None:
-    """Refuse a disk that is not of its format, or brings in files from outside of the pools."""
+def refuse_strange(found: Found, format: str, name: str, host: Host) -> None:
+    """Refuse a disk for the VM `name` that is not of its format, or brings in files from outside of the pools or of
+    other VMs.
+    """
     if not host.hypervisor.has_files:
         return
     header = qcow2.header(found.path)
@@ -108,7 +108,7 @@ def refuse_strange(found: Found, format: str, host: Host) -> None:
         raise Refused("wrong_input", f"{found.path} has its data in another file", "qemu-img convert makes one of both")
     folders = {os.path.realpath(str(pool["path"])) for pool in host.hypervisor.pools() if pool["path"]}
     try:
-        chain = qcow2.chain(found.path)
+        chain = qcow2.chain(found.path, format)
     except qcow2.Unreadable as error:
         raise Refused("wrong_input", str(error), "a disk may rest on files of storage pools only") from None
     for link in chain[1:]:
@@ -117,6 +117,17 @@ def refuse_strange(found: Found, format: str, host: Host) -> None:
         if os.path.dirname(link) not in folders:
             hint = "a disk may rest on files of storage pools only"
             raise Refused("wrong_input", f"{found.path} rests on {link}, which lies in no pool", hint)
+        belongings.refuse(link, name, host)
+        _refuse_disk(link, found, name, host)
+
+
+def _refuse_disk(link: str, found: Found, name: str, host: Host) -> None:
+    """Refuse what rests on the disk of a VM that is no image: whoever wrote its header chose whose disk he reads."""
+    images = {one.name for one, state in host.hypervisor.domains() if domain_xml.is_image(one, state in look.ACTIVE)}
+    for user in users(link, host):
+        if not user.behind and user.name != name and user.name not in images:
+            words = f"{found.path} rests on {link}, which {user.name} has as its disk {user.target}"
+            raise Refused("protected", words, "a disk may rest on disks of images, and on files that no VM has")
 
 
 def _features(path: str) -> int:
@@ -143,7 +154,7 @@ def _uses(wanted: str, name: str, target: str, piece: str, host: Host) -> set[Us
     writes = facts["device"] in ("disk", "lun") and not facts["readonly"]
     if os.path.realpath(path) == wanted:
         return {User(name, target, wanted, False, writes)}
-    behind = look.chain(path)[1:] if host.hypervisor.has_files and writes else []
+    behind = look.chain(path, facts["format"])[1:] if host.hypervisor.has_files and writes else []
     return {User(name, target, wanted, True, False)} if wanted in behind else set()
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from maglica.actions.vm.devices import VmAttachIso, VmEject
 from maglica.errors import Refused
-from maglica.host_worker.device import disks, elements, finding, plugging
+from maglica.host_worker.device import belongings, disks, elements, finding, plugging
 from maglica.host_worker.device.plugging import Places, Subject
 from maglica.host_worker.host import Host
 from maglica.host_worker.signs import sign
@@ -17,9 +17,11 @@ def insert(want: VmAttachIso, host: Host, work: Work) -> dict[str, Any]:
     subject = plugging.look(want.name, host)
     where = plugging.places(subject, want.apply)
     found = finding.volume(want.iso, None, host)
+    belongings.refuse(found.path, want.name, host)
     for user in finding.users(found.path, host):
         if user.writes or user.behind:
             raise Refused("wrong_input", f"{found.path} is a disk of {user.name}, not an ISO", "choose another --iso")
+    belongings.refuse_no_iso(found.path, host)
     target = _drive(want, subject, where)
     todo = _without(subject, where, target, found.path)
     told = {"target": target, "path": found.path}

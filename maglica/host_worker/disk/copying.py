@@ -86,7 +86,7 @@ def _copy_volume(copy: Copy, todo: ClonePlan, host: Host, work: Work) -> str:
 
 def _keep(todo: ClonePlan, host: Host, work: Work) -> list[Base]:
     """Keep what the overlays will rest on from being written, and note how it is."""
-    links = [link for copy in todo.copies for link in look.chain(copy.source)]
+    links = _links(todo)
     for link in links:
         # Also when it is kept for others already: they may be gone by the time when this one is taken back.
         work.undo("release_base", path=link)
@@ -99,6 +99,11 @@ def _keep(todo: ClonePlan, host: Host, work: Work) -> list[Base]:
         return [bases.look(link) for link in dict.fromkeys(links)]
     except OSError as error:
         raise Failed("environment_error", f"what {todo.image} rests on cannot be read: {error}") from None
+
+
+def _links(todo: ClonePlan) -> list[str]:
+    """All files that the image's disks consist of."""
+    return [link for copy in todo.copies for link in look.chain(copy.source, copy.source_format)]
 
 
 def refuse_changed_meanwhile(made: Made) -> None:
@@ -169,7 +174,7 @@ def forget(todo: ClonePlan, host: Host, work: Work) -> None:
     """Remove copies that were made for a while only, as for an export."""
     _discard(todo, work)
     if todo.mode == "linked":
-        dependants.release(host.hypervisor, [link for copy in todo.copies for link in look.chain(copy.source)])
+        dependants.release(host.hypervisor, _links(todo))
 
 
 def _discard(todo: ClonePlan, work: Work) -> None:

@@ -28,7 +28,8 @@ def chains(hypervisor: Hypervisor) -> list[list[str]]:
         for text in (live, config):
             for disk in domain_xml.read(text).disks if text else []:
                 if disk.path:
-                    found.append([os.path.realpath(link) for link in look.chain(look.disk_path(hypervisor, disk))])
+                    links = look.chain(look.disk_path(hypervisor, disk), disk.format)
+                    found.append([os.path.realpath(link) for link in links])
     return found
 
 
@@ -37,14 +38,15 @@ def _chains(hypervisor: Hypervisor) -> Iterator[tuple[str | None, list[str]]]:
     for domain, _ in hypervisor.domains():
         for disk in domain.disks:
             if disk.path:
-                links = [os.path.realpath(link) for link in look.chain(look.disk_path(hypervisor, disk))]
+                chain = look.chain(look.disk_path(hypervisor, disk), disk.format)
+                links = [os.path.realpath(link) for link in chain]
                 seen.update(links)  # an overlay in the middle belongs to that domain as well
                 yield domain.name, links
     for pool in hypervisor.pools():
         if pool["type"] in domain_xml.FILE_POOLS and pool["path"]:
             for path in _overlays(str(pool["path"])):
                 if path not in seen:
-                    yield None, look.chain(path)
+                    yield None, look.chain(path, None)
 
 
 def _overlays(folder: str) -> Iterator[str]:

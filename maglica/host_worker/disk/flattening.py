@@ -67,9 +67,9 @@ def _look(domain: Domain, host: Host) -> list[Flat]:
         return []
     found = []
     for source in look.sources(host.hypervisor, domain, host.storage):
-        behind = look.chain(source.path)[1:]
+        disk = source.disk
+        behind = look.chain(source.path, disk.format)[1:]
         if behind:
-            disk = source.disk
             found.append(Flat(disk.target, source.path, disk.format, behind, source.allocation_bytes))
     return found
 
@@ -148,7 +148,7 @@ def _pull(domain: Domain, todo: list[Flat], host: Host, work: Work, bandwidth: i
             work.check()  # its undo ends what QEMU does
             work.progress(done + disk.allocation_bytes * told[0] // max(1, told[1]), total)
             time.sleep(POLL)
-        if len(look.chain(disk.path)) > 1:
+        if len(look.chain(disk.path, disk.format)) > 1:
             free = os.statvfs(os.path.dirname(disk.path))
             full = free.f_bavail * free.f_frsize < 1 << 20
             raise Failed(

@@ -201,7 +201,7 @@ def _look(
         raise Refused("wrong_state", told, "remove them first")
     if hypervisor.has_files:
         starting.refuse_shared(name, found.disks, host, what)
-        starting.refuse_missing(name, found.disks, what)
+        starting.refuse_missing(name, found.sources, what)
     if runs:
         starting.look(name, host, ignore_changed_base=False, job=job)  # it has to start again
     return found

@@ -46,7 +46,7 @@ class Named(NamedTuple):
 
     where: str | tuple[str, str]
     alone: bool
-    qcow2: bool
+    format: str
 
 
 class Said(NamedTuple):
@@ -67,7 +67,7 @@ def said(text: str) -> Said:
         shared = disk.find("readonly") is not None or disk.find("shareable") is not None
         driver = disk.find("driver")
         alone = disk.get("device", "disk") in _WRITES and not shared
-        found.append(Named(path, alone, driver is not None and driver.get("type") == "qcow2"))
+        found.append(Named(path, alone, driver.get("type", "raw") if driver is not None else "raw"))
     return Said(tuple(found), tuple(str(nic["mac"]).lower() for nic in domain_xml.read(text).nics if nic["mac"]))
 
 
@@ -79,9 +79,8 @@ def disks(text: str, hypervisor: Hypervisor) -> list[Hold]:
         if not path:
             continue
         found.append(Hold(path, one.alone))
-        # What a guest wrote at the beginning of a raw disk is no header.
-        if hypervisor.has_files and path.startswith("/") and one.qcow2:
-            found += [Hold(link, False) for link in look.chain(path)[1:]]
+        if hypervisor.has_files and path.startswith("/"):
+            found += [Hold(link, False) for link in look.chain(path, one.format)[1:]]
     return found
 
 

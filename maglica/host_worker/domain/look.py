@@ -148,7 +148,7 @@ def _source(hypervisor: Hypervisor, domain: Domain, disk: Disk, storage: Storage
     if not hypervisor.has_files:
         return Source(disk, path, *sizes(hypervisor, domain.name, disk), file=False)
     device = _is_device(path)
-    links = [path] if device else chain(path)
+    links = [path] if device else chain(path, disk.format)
     capacity, allocation = sizes(hypervisor, domain.name, disk)
     allocation += sum(_allocated(link) for link in links[1:])  # a copy takes what is behind it as well
     volume = storage.volume(path) if device else None
@@ -276,8 +276,8 @@ def found(hypervisor: Hypervisor, what: str) -> list[Value]:
             return [*seen, *told, *given(domain)]
 
         def files(domain: Domain = domain) -> list[list[str]]:
-            paths = [disk_path(hypervisor, disk) for disk in domain.disks if disk.path]
-            return [[path, *chain(path)[1:]] if hypervisor.has_files else [path] for path in paths]
+            paths = [(disk_path(hypervisor, disk), disk.format) for disk in domain.disks if disk.path]
+            return [[path, *chain(path, format)[1:]] if hypervisor.has_files else [path] for path, format in paths]
 
         match = finding.matches(what, domain, addresses, files)
         if match:
@@ -338,7 +338,7 @@ def _rests_on(hypervisor: Hypervisor, disk: Disk) -> list[str] | None:
     """All that is behind a disk; None where nobody can tell."""
     if not hypervisor.has_files or disk.device != "disk" or not disk.path:
         return None
-    return chain(disk_path(hypervisor, disk))[1:]
+    return chain(disk_path(hypervisor, disk), disk.format)[1:]
 
 
 def base_trouble(hypervisor: Hypervisor, domain: Domain) -> str | None:
@@ -352,7 +352,7 @@ def base_trouble(hypervisor: Hypervisor, domain: Domain) -> str | None:
     for disk in domain.disks:
         if disk.path and disk.device == "disk":
             path = disk_path(hypervisor, disk)
-            links |= dict.fromkeys(chain(path)[1:], path)
+            links |= dict.fromkeys(chain(path, disk.format)[1:], path)
     then = {base.path: base for base in bases.from_mark(domain.mark.get("bases"))}
     wrong = []
     for link in links:
@@ -374,21 +374,23 @@ def uptime(name: str) -> float | None:
     return round(time.clock_gettime(time.CLOCK_BOOTTIME) - born / os.sysconf("SC_CLK_TCK"), 1)
 
 
-def chain(path: str, timeout: float = 30.0) -> list[str]:
-    """A disk's file and all files that it rests on; the last may be missing. A file that cannot be read stands for
-    itself alone."""
+def chain(path: str, format: str | None, timeout: float = 30.0) -> list[str]:
+    """A disk's file and all files that it rests on, as far as they can be read; the last may be missing. `format`: as
+    the definition says; None for a file that none names.
+    """
     try:
-        return qcow2.chain(path)
-    except qcow2.Unreadable:
-        pass
-    argv = ["qemu-img", "info", "--force-share", "--backing-chain", "--output=json", "--", path]
+        return qcow2.chain(path, format)
+    except qcow2.Unreadable as unreadable:
+        if not unreadable.asks:
+            return unreadable.links
+        links = unreadable.links
+    argv = ["qemu-img", "info", "--force-share", "-f", "qcow2", "--backing-chain", "--output=json", "--", path]
     output: list[str] = []
     commands.run(argv, timeout=timeout, on_output=output.append)
     try:
-        links = json.loads("".join(output))
+        return [os.path.realpath(link["filename"]) for link in json.loads("".join(output))]
     except ValueError:
-        return [path]
-    return [os.path.realpath(link["filename"]) for link in links]
+        return links
 
 
 def users_of(hypervisor: Hypervisor, name: str, disks: list[str]) -> tuple[list[str], dict[str, str]]:
@@ -399,9 +401,9 @@ def users_of(hypervisor: Hypervisor, name: str, disks: list[str]) -> tuple[list[
     others = {}
     for domain, _ in hypervisor.domains():
         if domain.name != name:
-            paths = [disk_path(hypervisor, disk) for disk in domain.disks if disk.path]
-            links = [link for path in paths for link in (chain(path) if hypervisor.has_files else [path])]
-            others[domain.name] = [os.path.realpath(link) for link in links]
+            paths = [(disk_path(hypervisor, disk), disk.format) for disk in domain.disks if disk.path]
+            chains = [chain(path, format) if hypervisor.has_files else [path] for path, format in paths]
+            others[domain.name] = [os.path.realpath(link) for links in chains for link in links]
     named = {os.path.realpath(path): path for path in disks}
     own, kept = plan.removable(list(named), others)
     return [named[path] if _is_device(path) else path for path in own], kept

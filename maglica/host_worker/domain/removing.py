@@ -19,7 +19,7 @@ from maglica.host_worker.work import Work, must
 def remove(domain: Domain, doomed: Sequence[str], host: Host, work: Work) -> None:
     """A crash before the definition is gone puts the disks back; after that they are deleted at the next start."""
     told = {"name": domain.name, "host": host.name, "changed": True, "deleted": list(doomed)}
-    behind = [link for path in doomed for link in look.chain(path)[1:]] if host.hypervisor.has_files else []
+    behind = [link for path in doomed for link in look.chain(path, None)[1:]] if host.hypervisor.has_files else []
     with (
         host.storage.changing(doomed, f"{domain.name} cannot be removed"),
         work.step("remove", sign=sign("is_gone", told, uuid=domain.uuid)),

@@ -15,6 +15,7 @@ from maglica.host_worker.domain.domain_xml import Domain
 from maglica.host_worker.hypervisor import Hypervisor
 
 ENDING = ".saved"
+DUMP = ".core"  # of what `vm dump` makes
 MARK = "saved"
 # How a file of libvirt begins that it has not written to its end.
 PART = b"LibvirtQemudPart"

@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 
 from maglica.errors import Failed, Refused
 from maglica.host_worker.disk import bases, dependants
+from maglica.host_worker.disk.modes import Source
 from maglica.host_worker.domain import contention, domain_xml, guarding
 from maglica.host_worker.domain import look as looking
 from maglica.host_worker.domain.domain_xml import Domain
@@ -25,10 +26,11 @@ def look(name: str, host: Host, *, ignore_changed_base: bool, job: str, text: st
     domain = domain_xml.read(defined)
     guarding.refuse_image(domain)
     guarding.refuse_retired(domain)
-    disks = [source.path for source in looking.sources(host.hypervisor, domain, host.storage)]
+    sources = looking.sources(host.hypervisor, domain, host.storage)
+    disks = [source.path for source in sources]
     refuse_shared(name, disks, host)
     if host.hypervisor.has_files:
-        refuse_missing(name, disks)
+        refuse_missing(name, sources)
         _refuse_changed(domain, ignore_changed_base, host, job)
     contention.refuse(name, text or defined, host.hypervisor)
     return disks
@@ -57,10 +59,11 @@ def refuse_shared(name: str, disks: list[str], host: Host, what: str = "cannot b
         )
 
 
-def refuse_missing(name: str, disks: list[str], what: str = "cannot be started") -> None:
+def refuse_missing(name: str, sources: Sequence[Source], what: str = "cannot be started") -> None:
     """Files that a disk consists of, and that are not there."""
-    for disk in disks:
-        for link in looking.chain(disk):
+    for source in sources:
+        disk = source.path
+        for link in looking.chain(disk, source.disk.format):
             if not os.path.exists(link):
                 why = f"its disk {disk} is gone" if link == disk else f"its disk {disk} rests on {link}, which is gone"
                 raise Refused(

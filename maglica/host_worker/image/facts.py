@@ -44,12 +44,11 @@ def _disk(source: Source) -> Value:
     told: Value = dict.fromkeys(("capacity_bytes", "allocation_bytes", "compat", "features", "chain", "snapshots"))
     told |= {"path": source.path, "format": source.disk.format, "corrupt": None, "dirty": None, "why": None}
     output: list[str] = []
-    argv = ["qemu-img", "info", "--force-share", "--backing-chain", "--output=json", "-f", source.disk.format, "--"]
+    argv = ["qemu-img", "info", "--force-share", "--output=json", "-f", source.disk.format, "--"]
     ended = commands.run([*argv, source.path], timeout=WITHIN, on_output=output.append)
     if ended.exit_status != 0:
         return {**told, "why": (ended.stderr or "qemu-img failed").splitlines()[-1]}
-    links = json.loads("".join(output))
-    first = links[0]
+    first = json.loads("".join(output))
     data = first.get("format-specific", {}).get("data", {})
     features = [name for name in ("lazy-refcounts", "extended-l2") if data.get(name)]
     if data.get("compression-type") not in (None, "zlib"):
@@ -57,6 +56,6 @@ def _disk(source: Source) -> Value:
     return {
         **told, "capacity_bytes": first["virtual-size"], "allocation_bytes": first.get("actual-size"),
         "compat": data.get("compat"), "features": features, "corrupt": data.get("corrupt"),
-        "dirty": first.get("dirty-flag"), "chain": [link["filename"] for link in links[1:]],
+        "dirty": first.get("dirty-flag"), "chain": look.chain(source.path, source.disk.format)[1:],
         "snapshots": [snapshot["name"] for snapshot in first.get("snapshots", [])],
     }  # fmt: skip

@@ -67,7 +67,7 @@ def run(want: ImageCopy, host: Host, work: Work) -> dict[str, Any]:
 
 def _run(name: str, want: ImageCopy, host: Host, work: Work) -> dict[str, Any]:
     with work.step("ask", str(want.from_)):
-        todo = _plan(name, _ask(want, host, work, None), host, work.job)
+        todo = _plan(name, foreign.told(_ask(want, host, work, None)), host, work.job)
     digests = {}
     done, total = 0, sum(disk.allocation_bytes for disk in todo.disks)
     for disk in [*todo.disks, *([todo.nvram] if todo.nvram else [])]:
@@ -100,15 +100,18 @@ def _release(host: Host, work: Work) -> None:
         pass
 
 
-def _plan(name: str, told: dict[str, Any], host: Host, job: str) -> Plan:
-    targets = frozenset(foreign.target(disk["target"]) for disk in told["disks"])
-    definition = foreign.tamed(told["definition"], name, targets, f"/var/log/libvirt/qemu/{name}.console.log")
+def _plan(name: str, told: foreign.Told, host: Host, job: str) -> Plan:
+    targets = frozenset(disk.target for disk in told.disks)
+    definition = foreign.tamed(told.definition, name, targets, f"/var/log/libvirt/qemu/{name}.console.log")
     image = domain_xml.read(definition)
+    if missing := targets - {disk.target for disk in image.disks}:
+        what = f"the other host tells of a disk {min(missing)}, which {name} has not in its definition"
+        raise Refused("wrong_input", what, "look at that image on its host")
     pools = look.pools(host.hypervisor, host.settings, host.storage)
-    pool = modes.roomiest(pools, host.settings.pool, sum(disk["allocation_bytes"] for disk in told["disks"]))
-    only = len(told["disks"]) == 1
-    disks = [_disk(disk, name, str(pool["path"]), job, only=only) for disk in told["disks"]]
-    nvram = _nvram(name, job) if told["nvram"] and image.nvram else None
+    pool = modes.roomiest(pools, host.settings.pool, sum(disk.allocation_bytes for disk in told.disks))
+    only = len(told.disks) == 1
+    disks = [_disk(disk, name, str(pool["path"]), job, only=only) for disk in told.disks]
+    nvram = _nvram(name, job) if told.nvram else None
     for disk in [*disks, *([nvram] if nvram else [])]:
         if os.path.lexists(disk.path):
             raise Refused(
@@ -117,11 +120,10 @@ def _plan(name: str, told: dict[str, Any], host: Host, job: str) -> Plan:
     return Plan(name, str(uuid.uuid4()), str(pool["name"]), disks, nvram, definition, dict(image.mark), len(image.nics))
 
 
-def _disk(told: dict[str, Any], name: str, folder: str, job: str, *, only: bool) -> Disk:
-    format = "raw" if told["format"] == "raw" else "qcow2"
-    base = plan.stem(name) if only else f"{plan.stem(name)}-{told['target']}"
-    path = os.path.join(folder, f"{base}.{plan.EXTENSIONS[format]}")
-    return Disk(told["target"], format, told["allocation_bytes"], f"{path}.{job}.part", path)
+def _disk(told: foreign.Disk, name: str, folder: str, job: str, *, only: bool) -> Disk:
+    base = plan.stem(name) if only else f"{plan.stem(name)}-{told.target}"
+    path = os.path.join(folder, f"{base}.{plan.EXTENSIONS[told.format]}")
+    return Disk(told.target, told.format, told.allocation_bytes, f"{path}.{job}.part", path)
 
 
 def _nvram(name: str, job: str) -> Disk:
@@ -210,16 +212,16 @@ def _compare(want: ImageCopy, disk: Disk, found: str, host: Host, work: Work) ->
     """What came must be what the other host has on its disk; it reads that meanwhile, and may take its time."""
     pause = threading.Event()
     while True:
-        told = _ask(want, host, work, disk.target)
-        if told["digest"] is not None:
+        there = foreign.digest(_ask(want, host, work, disk.target))
+        if there is not None:
             break
         work.check()
         pause.wait(0.5)
-    if told["digest"] != found:
+    if there != found:
         raise Failed(
             "environment_error",
             f"{disk.target} of {want.name} is not what {want.from_} has: sha256:{found} came,"
-            f" sha256:{told['digest']} was read there",
+            f" sha256:{there} was read there",
             "is somebody writing to it, or is one of the two disks failing?",
         )
 

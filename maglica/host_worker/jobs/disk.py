@@ -44,7 +44,8 @@ def _told(name: str, target: str, live: str | None, config: str | None, host: Ho
     facts = disks.facts(live or config or "")
     path = finding.path_of(facts, host)
     capacity, allocation = _sizes(name, live or config or "", host) if path else (None, None)
-    chain = look.chain(path)[1:] if path and host.hypervisor.has_files and facts["device"] == "disk" else []
+    followed = path and host.hypervisor.has_files and facts["device"] == "disk"
+    chain = look.chain(path, facts["format"])[1:] if path and followed else []
     return {
         "name": name,
         "target": target,

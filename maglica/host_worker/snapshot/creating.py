@@ -93,7 +93,7 @@ def _new(want: SnapshotCreate, label: str, kind: Kind, parts: list[Part], subjec
     memory = None
     if kind.memory:
         folder = os.path.dirname(next(iter(overlays.values())))
-        memory = f"{folder}/{want.name}.{label}.memory"
+        memory = f"{folder}/{want.name}.{label}{model.MEMORY}"
         _refuse_no_room(folder, subject.domain.memory_bytes, want.name)
     for path in (*overlays.values(), memory):
         if path is not None and os.path.lexists(path):

@@ -27,10 +27,10 @@ def own(name: str, disks: Sequence[str], host: Host) -> list[str]:
     snapshots = [one for one in all_of(host.hypervisor, name) if one.kind == "external"]
     once = {os.path.realpath(path) for one in snapshots for path in (*one.disks.values(), *one.overlays.values())}
     mine = {os.path.realpath(path) for path in disks}
-    found = [link for disk in disks for link in look.chain(disk)[1:] if link in once]
+    found = [link for disk in disks for link in look.chain(disk, None)[1:] if link in once]
     mine |= set(found)
     for path in sorted(once - mine):
-        if os.path.exists(path) and mine & set(look.chain(path)[1:]):
+        if os.path.exists(path) and mine & set(look.chain(path, None)[1:]):
             found.append(path)
     memory = [one.memory_file for one in snapshots if one.memory_file and os.path.exists(one.memory_file)]
     return list(dict.fromkeys([*found, *memory]))

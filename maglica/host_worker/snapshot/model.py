@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+MEMORY = ".memory"  # what the file is called that keeps a guest's memory
+
 
 class Snapshot(NamedTuple):
     """One snapshot. `kind`: internal (kept inside the qcow2 disks) or external (disks frozen, overlays written to)."""

@@ -115,7 +115,7 @@ def vm_dump(want: VmDump, host: Host, work: Work) -> dict[str, Any]:
         raise Refused("locked", f"libvirt saves, dumps or moves {want.name} just now", "try again when that is done")
     needed = int(hypervisor.details(want.name)["max_memory_bytes"]) + OVERHEAD
     pool = _roomiest(want, needed, host)
-    path = os.path.join(str(pool["path"]), f"{want.name}.{work.job}.core")
+    path = os.path.join(str(pool["path"]), f"{want.name}.{work.job}{saved.DUMP}")
     part = f"{path}.part"
     work.will({"dump": want.name, "to": path, "needs_bytes": needed})
     with host.storage.promise(str(pool["name"]), needed, int(pool["room_bytes"])):
