@@ -236,12 +236,42 @@ def test_lists_show_what_the_role_is_for(floor: Floor, action: str, args: dict[s
         read("image promote", name="el9.original"),
         read("image label", name="el9.original", as_="mine"),
         read("image rollback", name="el9:stable"),
+        read("image label", name="ci-1", as_="el9:stable"),
+        read("image promote", name="ci-1", to="el9:stable"),
+        read("image promote", name="ci-image:testing", to="ci-image:stable"),
+        read("image label", name="ci-nothing", as_="el9:stable", remove=True),
     ],
 )
 def test_labels_of_others_images_are_not_moved(floor: Floor, asked: dict[str, Any]) -> None:
     office, one, two, robot = floor
+    for image, label in (("el9:2026-11-20", "el9:stable"), ("el9:2026-11-20", "ci-image:testing")):
+        assert served(office, ADMIN_KEY, read("image label", name=image, as_=label), one, two)["ok"]
     assert served(office, robot, asked, one, two).code == "denied"
     assert office.audit()[-1]["outcome"] == "denied"
+    meant = {"ci-image:testing": "el9:2026-11-20", "el9:stable": "el9:2026-11-20"}
+    assert office.store.labels.all() == meant
+
+
+def test_labels_of_ones_own_images_are_moved(floor: Floor) -> None:
+    office, one, two, robot = floor
+    for asked in (read("image label", name="ci-1", as_="good"), read("image promote", name="ci-1:good")):
+        assert served(office, robot, asked, one, two)["item"]["image"] == "ci-1"
+    assert office.store.labels.all() == {"ci-1:good": "ci-1", "ci-1:stable": "ci-1"}
+    gone = read("image label", name="ci-1", as_="ci-1:good", remove=True)
+    assert served(office, robot, gone, one, two)["item"]["changed"]
+
+
+def test_what_a_label_means_is_asked_again_when_hosts_have_answered(floor: Floor) -> None:
+    """Meanwhile the image that a label means has become another one, which is not for him."""
+    office, one, two, robot = floor
+    for image, label in (("ci-1", "testing"), ("el9.original", "new")):
+        assert served(office, ADMIN_KEY, read("image label", name=image, as_=label), one, two)["ok"]
+    with office.of(robot):
+        asked = office.ask(read("image promote", name="ci-1:testing"))
+    office.store.labels.put("ci-1:testing", "el9.original", office.now.text, "admin")
+    office.serve(one, two)
+    assert asked.error.code == "denied"
+    assert "ci-1:stable" not in office.store.labels.all()
 
 
 def test_a_silent_host_that_is_not_for_him_is_not_missing(floor: Floor) -> None:
@@ -510,6 +540,21 @@ def test_a_key_that_is_revoked_while_hosts_are_asked(office: LockedOffice) -> No
     office.sleep(0.1)
     assert job.error.code == look.error.code == "denied"
     assert office.read("job list").good["items"] == []
+
+
+@pytest.mark.parametrize("more", [{}, {"remove": True}], ids=["moved", "taken away"])
+def test_a_label_stays_when_the_key_is_revoked_while_hosts_are_asked(
+    office: LockedOffice, more: dict[str, Any]
+) -> None:
+    host, key = office.host("host1", {"el9:1": "shut-off", "el9:2": "shut-off"}), office.person("x", "operator")
+    assert served(office, ADMIN_KEY, read("image promote", name="el9:1"), host)["ok"]
+    with office.of(key):
+        label = office.ask(read("image label", name="el9:2", as_="stable", **more))
+    assert office.read("key revoke", name="x").good["item"]["changed"]
+    office.serve(host)
+    assert label.error.code == "denied"
+    assert office.store.labels.all() == {"el9:stable": "el9:1"}
+    assert office.audit()[-1]["outcome"] == "denied"
 
 
 def test_a_key_that_expires_in_the_middle(office: LockedOffice) -> None:

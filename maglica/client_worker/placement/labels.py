@@ -35,6 +35,11 @@ def reference(label: str, image: str) -> str:
     return label if ":" in label else f"{family(image)}:{label}"
 
 
+def wanted(action: ImageLabel | ImagePromote, image: str) -> str:
+    """The label that somebody wants to move or to take away, in full."""
+    return reference(action.as_ if isinstance(action, ImageLabel) else action.to, image)
+
+
 def meant(action: Action, known: dict[str, str]) -> Action:
     """The same action with labels replaced by the images that they mean."""
     values = action.values()
@@ -71,7 +76,7 @@ def put(want: ImageLabel | ImagePromote, seen: place.Seen, store: Store, by: str
     """Let a label mean an image from now on."""
     known = store.labels.all()
     image = known.get(want.name, want.name)
-    label = reference(want.as_ if isinstance(want, ImageLabel) else want.to, image)
+    label = wanted(want, image)
     if isinstance(want, ImageLabel) and want.remove:
         return _forget(label, known, store)
     if label in seen.vms:

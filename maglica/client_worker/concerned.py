@@ -1,0 +1,23 @@
+"""The names that an action touches, and that have to be for whoever asks: `Keyring.may` is asked about each of them.
+
+Values in, values out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from maglica.actions.image import ImageLabel, ImagePromote
+from maglica.client_worker.placement import labels
+from maglica.declare import Action
+
+
+def by_record(action: Action, known: Mapping[str, str]) -> list[str]:
+    """Of what the client worker changes for everybody in its own records. `known`: the labels and what they mean."""
+    if action.NOUN != "image":
+        return []
+    name = str(getattr(action, "name"))
+    if isinstance(action, (ImageLabel, ImagePromote)):
+        image = known.get(name, name)
+        return [image, labels.wanted(action, image)]
+    return [name]
