@@ -9,12 +9,12 @@ from collections.abc import Mapping
 
 from maglica.actions.image import ImageLabel, ImagePromote
 from maglica.client_worker.placement import labels
-from maglica.declare import Action
+from maglica.declare import READER, Action
 
 
 def by_record(action: Action, known: Mapping[str, str]) -> list[str]:
     """Of what the client worker changes for everybody in its own records. `known`: the labels and what they mean."""
-    if action.NOUN != "image":
+    if action.NOUN not in ("image", "template") or action.ROLE == READER:  # to look is for everybody
         return []
     name = str(getattr(action, "name"))
     if isinstance(action, (ImageLabel, ImagePromote)):

@@ -274,6 +274,33 @@ def test_what_a_label_means_is_asked_again_when_hosts_have_answered(floor: Floor
     assert "ci-1:stable" not in office.store.labels.all()
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        read("template add", name="web", image="el9.original", replace=True, run_at_first_boot=["touch /root/mine"]),
+        read("template add", name="new", image="el9.original"),
+        read("template remove", name="web"),
+    ],
+)
+def test_templates_of_others_are_not_changed(floor: Floor, asked: dict[str, Any]) -> None:
+    office, one, two, robot = floor
+    served(office, ADMIN_KEY, read("template add", name="web", image="el9.original"), one, two)
+    assert served(office, robot, asked, one, two).code == "denied"
+    assert office.audit()[-1]["outcome"] == "denied"
+    (kept,) = office.store.templates.all()
+    assert (kept["name"], kept["parameters"]) == ("web", {"image": "el9.original"})
+
+
+def test_templates_are_ones_own_by_their_names_and_used_by_everybody(floor: Floor) -> None:
+    office, one, two, robot = floor
+    for _ in range(2):
+        asked = read("template add", name="ci-web", image="el9.original", replace=True)
+        assert served(office, robot, asked, one, two)["item"]["changed"]
+    assert served(office, robot, read("template remove", name="ci-web"), one, two)["item"]["changed"]
+    served(office, ADMIN_KEY, read("template add", name="web", image="el9.original"), one, two)
+    assert served(office, robot, read("template show", name="web"), one, two)["item"]["name"] == "web"
+
+
 def test_a_silent_host_that_is_not_for_him_is_not_missing(floor: Floor) -> None:
     office, one, _, robot = floor
     office.sleep(7.0)  # host2 is down
