@@ -283,8 +283,8 @@ class Action(Record):
         return [field for field in cls.FIELDS.values() if not field.internal]
 
     def locks(self) -> list[str]:
-        """The lock names of this very action."""
-        return [lock.format_map(self.__dict__) for lock in self.LOCKS]
+        """The lock names of this very action, each once: what is renamed to its own name has one."""
+        return list(dict.fromkeys(lock.format_map(self.__dict__) for lock in self.LOCKS))
 
 
 class Alias:

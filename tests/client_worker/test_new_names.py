@@ -23,6 +23,13 @@ def test_a_name_that_a_vm_of_another_host_has_is_taken(three: Three) -> None:
     assert (asked.job["host"], asked.job["locks"]) == ("host1", ["vm:web1", "vm:db1"])
 
 
+def test_a_name_that_it_has_already_is_no_other_name(three: Three) -> None:
+    office, *hosts = three
+    asked = office.submit("vm rename", name="web1", to="web1")
+    office.serve(*hosts)
+    assert (asked.job["host"], asked.job["locks"]) == ("host1", ["vm:web1"])
+
+
 def test_a_host_that_does_not_answer_may_have_it(three: Three) -> None:
     office, one, two, _ = three
     for ignore, code in ((False, "host_down"), (True, None)):
