@@ -275,6 +275,38 @@ def test_what_a_label_means_is_asked_again_when_hosts_have_answered(floor: Floor
 
 
 @pytest.mark.parametrize(
+    ("action", "args"),
+    [
+        ("image seal", {"name": "ci-2.example.jp"}),
+        ("image upgrade", {"name": "ci-image:1"}),
+        ("image copy", {"name": "ci-image:1", "dest": "host2"}),
+    ],
+)
+def test_ones_own_image_gets_no_name_that_is_for_others(floor: Floor, action: str, args: dict[str, Any]) -> None:
+    office, one, two, robot = floor
+    office.broker.keyring.take_roles({"ci": RoleSection(base="operator", vms="ci-*")})
+    one.vms["ci-image:1"] = "shut-off"
+    for name in ("el9:1", "el9:2026-11-20", "prod-1"):
+        for dry_run in (False, True):
+            asked = submission(action, key=f"{name} {dry_run}", dry_run=dry_run, **args, as_=name)
+            assert served(office, robot, asked, one, two).code == "denied"
+            assert office.audit()[-1]["outcome"] == "denied"
+    job = served(office, robot, submission(action, key="mine", **args, as_="ci-image:2"), one, two)["job"]
+    assert job["args"]["as_"] == "ci-image:2"
+
+
+@pytest.mark.parametrize(("vms", "code"), [("ci-2.example.jp", "denied"), ("ci-2.*", None)])
+def test_the_name_that_an_image_gets_by_default_is_for_him_too(floor: Floor, vms: str, code: str | None) -> None:
+    office, one, two, robot = floor
+    office.broker.keyring.take_roles({"ci": RoleSection(base="operator", vms=vms)})
+    answer = served(office, robot, submission("image seal", key="k", name="ci-2.example.jp"), one, two)
+    if code:
+        assert answer.code == code
+    else:
+        assert answer["job"]["args"]["as_"] == "ci-2.example.jp.original"
+
+
+@pytest.mark.parametrize(
     "asked",
     [
         read("template add", name="web", image="el9.original", replace=True, run_at_first_boot=["touch /root/mine"]),

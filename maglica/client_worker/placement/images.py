@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from maglica.actions.image import ImageSeal, ImageUpgrade, default_name
 from maglica.client_worker.placement import place
 from maglica.client_worker.placement.labels import refuse_label
 from maglica.client_worker.placement.place import Choice, Reserved, Survey, Wanted
@@ -23,6 +24,16 @@ def holders(name: str, surveys: dict[str, Survey]) -> dict[str, dict[str, Any]]:
             if domain["name"] == name:
                 found[host] = domain
     return found
+
+
+def named(action: Action, day: str) -> Action:
+    """The same action with the name of the image that it makes, where none was said: it has to be free on all hosts,
+    and stays the same on whatever day the job runs.
+    """
+    if not isinstance(action, (ImageSeal, ImageUpgrade)) or action.as_ is not None:
+        return action
+    name = default_name(action.name, day, upgrade=isinstance(action, ImageUpgrade))
+    return type(action)(**{**action.values(), "as_": name})
 
 
 def with_nothing(surveys: dict[str, Survey]) -> dict[str, Survey]:
@@ -100,6 +111,8 @@ def for_copy(
         raise Refused(
             "already_exists", f"{named} exists on {', '.join(holders(named, surveys))}", "choose another --as"
         )
+    if named != name:
+        place.refuse_partial_view(named, missing, bool(getattr(action, "ignore_missing")))
     source = source_of(name, getattr(action, "from_"), surveys, missing)
     why = unfit(name, source, surveys, dest, reserved.get(dest, Reserved()))
     if why:

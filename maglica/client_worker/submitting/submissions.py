@@ -412,7 +412,8 @@ def _refuse_other(known: Job | Group, action: Action) -> None:
     if subject is not None:
         # It was recorded with the full name that it was found to mean.
         asked[subject.name] = had.get(subject.name)
-    if action.NAME == "image copy" and asked["from_"] is None:
-        asked["from_"] = had.get("from_")  # placement filled it in
+    filled = placing.FILLED.get(action.NAME)
+    if filled and asked[filled] is None:
+        asked[filled] = had.get(filled)
     if known["action"] != action.NAME or asked != had:
         raise again.other_request(known)
