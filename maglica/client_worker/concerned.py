@@ -5,18 +5,56 @@ Values in, values out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Container, Mapping
 
 from maglica.actions.image import ImageLabel, ImagePromote
+from maglica.actions.vm.devices import VmAttachDisk, VmAttachIso
 from maglica.client_worker.placement import labels
 from maglica.declare import READER, Action
 
+# What a file's name has behind that of its VM: -vda.qcow2, -vdb-2.img, -vda.LABEL.qcow2, -swap.img, -seed.iso, .qcow2.
+FORMAT = re.compile(r"\.(qcow2|img|raw|iso)$", re.IGNORECASE)
+PART = re.compile(r"-((vd|sd|hd|xvd|fd)[a-z]{1,2}(-\d{1,3})?|swap|seed)(\..+)?$")
+SEED = re.compile(r"-seed\.iso$", re.IGNORECASE)
 
-def by_job(action: Action) -> list[str]:
-    """Of what a job is about, or makes, and the name that it gives beside that."""
+
+def by_job(action: Action, vms: Container[str] = ()) -> list[str]:
+    """Of what a job is about, or makes, the name that it gives beside that, and those whose file it takes.
+
+    `vms`: the names of all VMs, when they are known.
+    """
     about = "name" if action.NOUN == "image" else action.distinct()
-    given = action.given_name()
-    return [str(action.values()[about]), *([given] if given else [])]
+    names = [str(action.values()[about]), action.given_name()]
+    if isinstance(action, VmAttachDisk) and action.source:
+        names += _by_disk(os.path.basename(action.source), vms)
+    elif isinstance(action, VmAttachIso):
+        names += _by_iso(os.path.basename(action.iso), vms)
+    return [name for name in names if name]
+
+
+def _by_disk(file: str, vms: Container[str]) -> list[str]:
+    """Whose a disk is, by its name: also when that VM is gone, or is longer than it looks."""
+    return [PART.sub("", FORMAT.sub("", _plain(file))), *_begun(file, vms)]
+
+
+def _by_iso(file: str, vms: Container[str]) -> list[str]:
+    """An ISO file is for everybody, unless it is called like a file of a VM: cloud-init's seed has its secrets."""
+    is_iso = file.lower().endswith(".iso") and not SEED.search(file)
+    return _begun(file, vms) if is_iso else _by_disk(file, vms)
+
+
+def _begun(file: str, vms: Container[str]) -> list[str]:
+    """The longest name of a VM with which a file's name begins, if there is one."""
+    name = _plain(file)
+    ends = [*(found.start() for found in re.finditer(r"[.:-]", name)), len(name)]
+    return [name[:end] for end in ends if name[:end] in vms][-1:]
+
+
+def _plain(file: str) -> str:
+    """With a colon where the files of an image have none: el9@1.qcow2 is of el9:1."""
+    return file.replace("@", ":")
 
 
 def hosts(action: Action) -> list[str]:

@@ -371,6 +371,45 @@ def test_ones_own_vm_gets_no_name_that_is_for_others(floor: Floor) -> None:
     assert asked["job"]["object"] == "ci-1"
 
 
+OTHERS_FILES = [
+    ("vm attach-disk", {"source": "prod-1-vdb.qcow2"}),
+    ("vm attach-disk", {"source": "/var/lib/libvirt/images/gone-1.qcow2"}),
+    ("vm attach-disk", {"source": "el9.original.qcow2"}),
+    ("vm attach-iso", {"iso": "prod-1-seed.iso"}),
+    ("vm attach-iso", {"iso": "gone-1-seed.iso"}),
+    ("vm attach-iso", {"iso": "/var/lib/libvirt/images/prod-1-vda.qcow2"}),
+    ("vm attach-iso", {"iso": "prod-1.tools.iso"}),
+]
+
+
+@pytest.mark.parametrize(("action", "args"), OTHERS_FILES)
+def test_others_files_are_not_plugged_in(floor: Floor, action: str, args: dict[str, Any]) -> None:
+    office, one, two, robot = floor
+    for dry_run in (False, True):
+        asked = submission(action, key=f"{dry_run}", dry_run=dry_run, name="ci-1", **args)
+        assert served(office, robot, asked, one, two).code == "denied"
+        assert office.audit()[-1]["outcome"] == "denied"
+    each = {"op": "submit_group", "key": "g", "action": action, "args": args, "each": [{"name": "ci-1"}], "owner": "me"}
+    (member,) = served(office, robot, each, one, two)["group"]["members"]
+    assert member["error"]["code"] == "denied"
+    assert served(office, ADMIN_KEY, submission(action, key="admin", name="ci-1", **args), one, two)["job"]
+
+
+@pytest.mark.parametrize(
+    ("action", "args"),
+    [
+        ("vm attach-disk", {"source": "ci-1-vdb.qcow2"}),
+        ("vm attach-disk", {"source": "/var/lib/libvirt/images/ci-gone-vda.before.qcow2"}),
+        ("vm attach-disk", {"size": 1 << 30}),
+        ("vm attach-iso", {"iso": "debian-12.iso"}),
+        ("vm attach-iso", {"iso": "ci-1-seed.iso"}),
+    ],
+)
+def test_ones_own_files_and_common_isos_are_plugged_in(floor: Floor, action: str, args: dict[str, Any]) -> None:
+    office, one, two, robot = floor
+    assert served(office, robot, submission(action, key="k", name="ci-1", **args), one, two)["job"]["object"] == "ci-1"
+
+
 @pytest.mark.parametrize("name", ["prod", "pro-1", "ci"])
 def test_others_vms_are_not_suggested(floor: Floor, name: str) -> None:
     office, one, two, robot = floor

@@ -88,7 +88,7 @@ class Placing:
                 self._check_new_name(action, host, seen, who, now)
             if action.NAME == "image remove" and len(seen.vms[name]) == 1:  # the last copy
                 labels.refuse_labelled(name, self._store.labels.all())
-        self._check(action, host, who, now)
+        self._check(action, host, seen, who, now)
         return host, action, why
 
     def copied_first(
@@ -118,8 +118,8 @@ class Placing:
             raise error from None  # that nobody could take it with the image either explains less
         first = declare.build("image copy", {"name": want.image, "dest": choice.host, "from_": source})
         self._refuse_locked(first)
-        self._check(first, choice.host, who, now)
-        self._check(clone, choice.host, who, now)
+        self._check(first, choice.host, seen, who, now)
+        self._check(clone, choice.host, seen, who, now)
         if many:
             rooms.take(choice.host, want, survey, "")
         return first, clone, choice.why
@@ -164,7 +164,7 @@ class Placing:
                 rooms.refuse_name(spread.wanted(action).hostname)
                 first, action, why = self.copied_first(member.action, error, seen, wanted.who, now, rooms)
                 return Placed(member, str(getattr(first, "dest")), action, why, first=first)
-            self._check(action, choice.host, wanted.who, now)
+            self._check(action, choice.host, seen, wanted.who, now)
             return Placed(member, choice.host, action, choice.why)
         except Exception as error:
             return Placed(member, error=error)
@@ -226,8 +226,8 @@ class Placing:
         for host in concerned.hosts(action):
             self._doors.may(who, type(action), now, host=host)
 
-    def _check(self, action: Action, host: str, who: Who, now: Now) -> None:
-        for name in concerned.by_job(action):
+    def _check(self, action: Action, host: str, seen: Seen, who: Who, now: Now) -> None:
+        for name in concerned.by_job(action, seen.vms):
             self._doors.may(who, type(action), now, vm=name, host=host)
         self._questions.refuse_unable(host, action)
 
