@@ -186,6 +186,9 @@ def floor(office: LockedOffice) -> tuple[LockedOffice, Worker, Worker, str]:
                 if name in IMAGES or (args["all"] and state == "shut-off")
             ]
         }
+        host.answers["image dependents"] = lambda args, host=host: {  # type: ignore[misc]
+            "items": [{"name": name, "path": f"/pool/{name}.qcow2"} for name in (*host.vms, "/pool/ci-gone.qcow2")]
+        }
         host.answers["host ping"] = lambda args: {"items": [{"name": "it"}]}
         host.answers["host info"] = lambda args, host=host: {  # type: ignore[misc]
             "item": {"vms": [{"name": name} for name in host.vms]}
@@ -218,6 +221,7 @@ Floor = tuple[LockedOffice, Worker, Worker, str]
         ("vm list", {"host": "host1"}, ["ci-1", "ci-2.example.jp"]),
         ("image list", {}, ["el9.original", "el9:2026-11-20"]),
         ("image list", {"all": True}, ["ci-2.example.jp", "el9.original", "el9:2026-11-20"]),
+        ("image dependents", {"name": "el9.original"}, ["ci-1", "ci-2.example.jp"]),
         ("host list", {}, ["host1"]),
         ("host ping", {}, ["it"]),
     ],

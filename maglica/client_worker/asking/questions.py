@@ -229,8 +229,8 @@ class Questions:
 
         def merge(done: Gather) -> dict[str, Any]:
             value = gather.merge(done)
-            # Images are for everybody. Among all that is shut off there are VMs, which are not.
-            vms = action.NOUN == "vm" or bool(action.values().get("all"))
+            # Images are for everybody. Among all that is shut off, and what rests on an image, are VMs, which are not.
+            vms = action.NOUN == "vm" or action.NAME == "image dependents" or bool(action.values().get("all"))
             value["items"] = [
                 item
                 for item in value["items"]
