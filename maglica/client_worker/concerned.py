@@ -8,11 +8,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Container, Mapping
+from typing import Any
 
+from maglica import declare
 from maglica.actions.image import ImageLabel, ImagePromote
 from maglica.actions.vm.devices import VmAttachDisk, VmAttachIso
 from maglica.client_worker.placement import labels
 from maglica.declare import READER, Action
+from maglica.job import Group
 
 # What a file's name has behind that of its VM: -vda.qcow2, -vdb-2.img, -vda.LABEL.qcow2, -swap.img, -seed.iso, .qcow2.
 FORMAT = re.compile(r"\.(qcow2|img|raw|iso)$", re.IGNORECASE)
@@ -25,13 +28,25 @@ def by_job(action: Action, vms: Container[str] = ()) -> list[str]:
 
     `vms`: the names of all VMs, when they are known.
     """
-    about = "name" if action.NOUN == "image" else action.distinct()
-    names = [str(action.values()[about]), action.given_name()]
+    names = [str(action.values()[_about(type(action))]), action.given_name()]
     if isinstance(action, VmAttachDisk) and action.source:
         names += _by_disk(os.path.basename(action.source), vms)
     elif isinstance(action, VmAttachIso):
         names += _by_iso(os.path.basename(action.iso), vms)
     return [name for name in names if name]
+
+
+def _about(action: type[Action]) -> str:
+    """The argument with the name of what an action is about, or makes: an image that is imported has one, too."""
+    return "name" if action.NOUN == "image" else action.distinct()
+
+
+def by_member(group: Group, member: Mapping[str, Any]) -> tuple[str, str | None]:
+    """(VM, host) that one of a group is about in the words of whoever asked; no host where he said none."""
+    said = {**group["args"], **member["args"]}
+    vm, _, host = str(said.get(_about(declare.find(group["action"]).action)) or member["name"]).partition("@")
+    where = host or said.get("dest") or said.get("on")
+    return vm, None if where is None else str(where)
 
 
 def _by_disk(file: str, vms: Container[str]) -> list[str]:

@@ -488,6 +488,71 @@ def test_the_members_of_a_group_are_denied_one_by_one(floor: Floor) -> None:
     assert [line["object"] for line in office.audit(outcome="denied")] == ["prod-1"]
 
 
+def stop(*names: str, key: str = "g") -> dict[str, Any]:
+    each = [{"name": name} for name in names]
+    return {"op": "submit_group", "key": key, "action": "vm stop", "args": {}, "owner": "me@here", "each": each}
+
+
+def refused_group(office: LockedOffice, id: str) -> None:
+    """Nothing is told of it, whatever it is asked for."""
+    for action in ("job show", "job log", "job explain", "job cancel"):
+        error = office.read(action, id=id).error
+        assert error.code == "denied"
+        assert "prod" not in f"{error.message} {error.hint}"
+    assert office.read("job list", group=id).error.code == "denied"
+    assert office.wait(id).error.code == "denied"
+    assert office.ask({"op": "retry", "key": "r", "id": id, "owner": "me"}).error.code == "denied"
+
+
+@pytest.mark.parametrize("other", ["prod-1", "prod-9", "ci-8@host2"], ids=["a job", "refused", "refused elsewhere"])
+def test_a_group_is_for_those_who_may_see_all_of_it(floor: Floor, other: str) -> None:
+    office, one, two, robot = floor
+    group = served(office, ADMIN_KEY, stop("ci-1", other), one, two)["group"]
+    assert (group["members"][1]["job"] is None) == (other != "prod-1")
+    with office.of(robot):
+        refused_group(office, group["id"])
+
+
+def test_so_is_one_whose_jobs_are_forgotten(floor: Floor) -> None:
+    office, one, two, robot = floor
+    group = served(office, ADMIN_KEY, stop("prod-1", "ci-1"), one, two)["group"]
+    assert one.claim(free={"quick": 1}) == [group["members"][0]["job"]]
+    one.end(group["members"][0]["job"])
+    office.sleep(1.0)
+    assert office.read("job prune", older_than=0.1).good["item"]["forgotten"] == 1
+    assert [member["state"] for member in office.job(group["id"])["members"]] == ["forgotten", "queued"]
+    with office.of(robot):
+        refused_group(office, group["id"])
+
+
+def test_ones_own_group_is_seen_with_what_was_denied(floor: Floor) -> None:
+    office, one, two, robot = floor
+    group = served(office, robot, stop("ci-1", "prod-1"), one, two)["group"]
+    with office.of(robot):
+        shown = office.job(group["id"])
+        assert office.wait(group["id"]).good["group"]["id"] == group["id"]
+    assert [member["state"] for member in shown["members"]] == ["queued", "refused"]
+    assert shown["members"][1]["error"]["code"] == "denied"
+
+
+def test_why_others_were_refused_is_told_to_them(floor: Floor) -> None:
+    """The reason may name what only they may see."""
+    office, one, two, _ = floor
+    other = office.person("other", "ci")
+    clones = {
+        "op": "submit_group", "key": "g", "action": "vm clone", "args": {"image": "el9.original"}, "owner": "me@here",
+        "each": [{"hostname": "ci-8"}, {"hostname": "ci-9"}],
+    }  # fmt: skip
+    group = served(office, ADMIN_KEY, {**clones, "args": {"image": "el9.original", "on": "host1"}}, one, two)["group"]
+    assert group["members"][1]["message"] == "ci-9 exists on host2 (running)"
+    with office.of(other):
+        told = office.job(group["id"])["members"][1]
+        assert (told["name"], told["state"], told["error"]["code"]) == ("ci-9", "refused", "already_exists")
+        for action in ("job show", "job log", "job explain"):
+            assert "host2" not in str(office.read(action, id=group["id"]).good)
+    assert office.job(group["id"])["members"][1]["message"] == "ci-9 exists on host2 (running)"
+
+
 @pytest.fixture
 def foreign(floor: Floor) -> tuple[LockedOffice, str, str, Worker, Worker]:
     """A job about a VM that the key's role is not for, and its id."""
