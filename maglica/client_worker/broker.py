@@ -304,7 +304,8 @@ class Broker:
                 who, action.NAME, about, now, lambda: answers.function(action)(action, records, now)
             )
         try:
-            value = answers.function(action)(action, records, now)
+            with self._doors.wording(who):
+                value = answers.function(action)(action, records, now)
         except Refused as error:
             self._audit.turned_down(who, action.NAME, about, error, now)
             raise

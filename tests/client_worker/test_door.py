@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from maglica.client_worker.door.audit import DENIALS, LONGEST, STRANGERS
 from maglica.client_worker.store import MOST_LIKE
 from maglica.config import RoleSection
 from maglica.declare import ADMIN, OPERATOR, READER, ROLES, Where
+from maglica.errors import MaglicaError
 from maglica.keys import invitation
 from tests import test_table
 from tests.client_worker.office import ADMIN_KEY, LockedOffice, Worker, outcome, submission
@@ -456,6 +457,194 @@ def test_a_clone_of_ones_own_vm(floor: Floor) -> None:
     office, one, two, robot = floor
     answer = served(office, robot, clone(image="ci-2.example.jp"), one, two)
     assert answer["job"]["host"] == "host1"
+
+
+# ------------------------------------------------------------------ refused because of what one may not see
+
+MACS = {"prod-1": "52:54:00:00:00:01", "ci-9": "52:54:00:00:00:09", "el9.original": "52:54:00:00:00:0f"}
+HIDDEN = ("prod", "host2", "running", "cj-8")  # what nothing that a robot is told may hold
+
+
+@pytest.fixture
+def cards(floor: Floor) -> Floor:
+    """The same, with network cards."""
+    for host in floor[1:3]:
+        told = host.survey
+
+        def survey(told: Callable[[], dict[str, Any]] = told) -> dict[str, Any]:
+            found = told()
+            return {**found, "domains": [{**vm, "macs": [MACS[vm["name"]]]} if vm["name"] in MACS else vm
+                                         for vm in found["domains"]]}  # fmt: skip
+
+        host.survey = survey  # type: ignore[method-assign]
+    return floor
+
+
+def is_told_nothing(error: MaglicaError) -> None:
+    for text in (error.message, error.hint, str(error.details), str(error.job)):
+        assert not any(word in text for word in HIDDEN), text
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize(
+    ("args", "message", "full"),
+    [
+        ({"mac": [MACS["prod-1"]]}, "52:54:00:00:00:01 is taken", "52:54:00:00:00:01 belongs to prod-1 on host1"),
+        ({"mac": [MACS["ci-9"]]}, "52:54:00:00:00:09 is taken", "52:54:00:00:00:09 belongs to ci-9 on host2"),
+        ({"hostname": "ci-9"}, "ci-9 is taken", "ci-9 exists on host2 (running)"),
+    ],
+)
+def test_what_is_taken_is_not_told_by_whom(
+    cards: Floor, dry_run: bool, args: dict[str, Any], message: str, full: str
+) -> None:
+    office, one, two, robot = cards
+    error = served(office, robot, {**clone(**args), "dry_run": dry_run}, one, two)
+    assert (error.code, error.message) == ("already_exists", message)
+    is_told_nothing(error)
+    assert served(office, ADMIN_KEY, {**clone(**args), "key": "a", "dry_run": dry_run}, one, two).message == full
+    assert full not in str(office.audit(who="robot")), "who is narrowed may be shown that too"
+
+
+def test_what_everybody_may_see_is_told(cards: Floor) -> None:
+    office, one, two, robot = cards
+    error = served(office, robot, clone(mac=[MACS["el9.original"]]), one, two)
+    assert error.message == "52:54:00:00:00:0f belongs to el9.original on host1"
+    assert served(office, robot, clone(hostname="ci-1"), one, two).message == "ci-1 exists on host1 (running)"
+
+
+def test_a_name_that_is_not_for_him_is_denied_whether_it_is_taken_or_not(floor: Floor) -> None:
+    office, one, two, robot = floor
+    told = []
+    for name in ("prod-1", "prod-7"):
+        error = served(office, robot, clone(hostname=name), one, two)
+        assert error.code == "denied"
+        told.append((error.message.replace(name, "…"), error.hint))
+    assert told[0] == told[1]
+
+
+def test_what_a_label_means_is_not_told(floor: Floor) -> None:
+    office, one, two, robot = floor
+    assert served(office, ADMIN_KEY, read("image label", name="prod-2", as_="ci-web:stable"), one, two)["ok"]
+    asked = submission("image seal", key="k", name="ci-2.example.jp", as_="ci-web:stable")
+    assert served(office, robot, asked, one, two).message == "ci-web:stable is a label"
+
+
+def test_many_that_are_taken_are_not_told_by_whom(cards: Floor) -> None:
+    office, one, two, robot = cards
+    each = [{"hostname": "ci-9"}, {"hostname": "ci-8", "mac": [MACS["prod-1"]]}, {"hostname": "ci-7"}]
+    message = {
+        "op": "submit_group", "key": "g", "action": "vm clone", "args": {"image": "el9.original"}, "each": each,
+        "owner": "me@here",
+    }  # fmt: skip
+    plan = served(office, robot, {**message, "dry_run": True}, one, two)["plan"]["members"]
+    assert [one["why"] for one in plan[:2]] == ["ci-9 is taken", "52:54:00:00:00:01 is taken"]
+    made = served(office, robot, message, one, two)["group"]["members"]
+    assert [one["message"] for one in made] == ["ci-9 is taken", "52:54:00:00:00:01 is taken", None]
+    strict = served(office, robot, {**message, "key": "s", "policy": {"min": 3}}, one, two)
+    is_told_nothing(strict)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        submission("vm clone", key="o", image="el9.original", hostname="ci-8", on="host2"),
+        submission("vm rename", key="o", name="prod-1", to="ci-8"),
+    ],
+    ids=["on another host", "to another VM"],
+)
+def test_a_name_that_anothers_job_is_about_to_give_is_taken(floor: Floor, other: dict[str, Any]) -> None:
+    office, one, two, robot = floor
+    job = served(office, ADMIN_KEY, other, one, two)["job"]["id"]
+    for asked in (
+        clone(hostname="ci-8"),
+        submission("vm rename", key="r", name="ci-1", to="ci-8"),
+        submission("image seal", key="s", name="ci-2.example.jp", as_="ci-8"),
+    ):
+        error = served(office, robot, asked, one, two)
+        assert (error.code, error.message) == ("already_exists", "ci-8 is taken")
+        assert job not in f"{error.hint} {error.job} {error.details}"
+
+
+def test_a_silent_host_that_is_not_for_him_is_not_named(floor: Floor) -> None:
+    office, one, _, robot = floor
+    office.sleep(7.0)  # host2 is down
+    asked = {
+        "clone": clone(),
+        "numbers": {
+            "op": "submit_group", "key": "n", "action": "vm clone", "each": [], "count": 2, "first": "next",
+            "args": {"image": "el9.original", "hostname": "ci-{n}"}, "owner": "me@here",
+        },
+        "start": submission("vm start", key="s", name="ci-7"),
+        "import": submission("image import", key="i", name="ci-image:1", source="https://images.example.jp/x"),
+        "fleet": submission("fleet create", key="f", name="ci", image="el9.original"),
+    }  # fmt: skip
+    for what, message in asked.items():
+        one.hello()
+        error = served(office, robot, message, one)
+        assert error.code == "host_down", what
+        is_told_nothing(error)
+    told = []
+    for host in ("host2", "host3"):
+        one.hello()
+        error = served(office, robot, submission("vm start", key=host, name=f"ci-7@{host}"), one)
+        told.append((error.code, error.message.replace(host, "…"), error.hint))
+    assert told == [("unknown_entity", "there is no host …", "did you mean host1?")] * 2
+    one.hello()
+    is_told_nothing(served(office, robot, read("image label", name="ci-7", as_="x"), one))
+
+
+def test_a_vm_that_lives_where_he_may_not_look_is_not_named(floor: Floor) -> None:
+    office, one, two, robot = floor
+    two.vms["ci-2.example.jp"] = "running"
+    twice = served(office, robot, submission("vm start", key="k", name="ci-2.example.jp@host1"), one, two)
+    assert twice.message == "another VM called ci-2.example.jp lives elsewhere"
+    is_told_nothing(twice)
+    del two.vms["ci-2.example.jp"]
+    two.vms["prod-3"] = "running"
+    for host in (one, two):
+        assert host.hello(features=["reads", "lives"]).good
+    alone = {"macs": [], "alone": ["/shared/data.img"], "along": []}
+    one.holds["ci-2.example.jp"] = two.holds["prod-3"] = alone
+    error = served(office, robot, submission("vm start", key="l", name="ci-2.example.jp"), one, two)
+    what = "another VM that lives has its disk /shared/data.img"
+    assert error.message == f"ci-2.example.jp cannot live on host1: {what}"
+    is_told_nothing(error)
+
+
+def test_no_host_is_named_that_is_not_for_him(floor: Floor) -> None:
+    office, one, two, robot = floor
+    wanted = {"name": "ci-image:1", "source": "https://images.example.jp/x"}
+    for host in (one, two):
+        told = host.survey()
+        host.survey = lambda told=told: {**told, "pools": []}  # type: ignore[method-assign]
+    full = served(office, robot, submission("image import", key="i", **wanted), one, two)
+    assert (full.code, full.details) == ("no_capacity", {"host1": "no room in any pool"})
+    is_told_nothing(full)
+    office.broker.keyring.take_roles({"ci": RoleSection(base="operator", vms="ci-*", hosts="host1*")})
+    is_told_nothing(served(office, robot, clone(on="host17"), one, two))
+    is_told_nothing(served(office, robot, clone(on="host1234567"), one, two))
+
+
+@pytest.mark.parametrize("args", [{"dest": "host1"}, {"dest": "host1", "from_": "host2"}], ids=["some", "that"])
+def test_no_image_comes_from_a_host_that_is_not_for_him(floor: Floor, args: dict[str, Any]) -> None:
+    office, one, two, robot = floor
+    two.vms["ci-image:1"] = "shut-off"
+    error = served(office, robot, submission("image copy", key="c", name="ci-image:1", **args), one, two)
+    assert error.code == ("denied" if "from_" in args else "unknown_entity")
+    one.vms["ci-image:1"] = "shut-off"
+    job = served(office, robot, submission("image export", key="e", name="ci-image:1"), one, two)["job"]
+    assert job["host"] == "host1", "although host2 is less busy"
+
+
+def test_an_image_that_is_not_for_him_is_not_suggested(floor: Floor) -> None:
+    office, one, two, robot = floor
+    one.vms["cj-8"] = "shut-off"
+    error = served(office, robot, clone(image="ci-8"), one, two)
+    assert (error.code, error.hint) == ("unknown_entity", "`maglica image list` shows them")
+    assert served(office, ADMIN_KEY, {**clone(image="ci-8"), "key": "a"}, one, two).hint == "did you mean cj-8?"
+
+
+# --------------------------------------------------------------------------------------- builds, groups and jobs
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from maglica.client_worker.ledger import GroupSubmission, Member
 from maglica.client_worker.now import Now
 from maglica.client_worker.placement import images, labels, place, spread
 from maglica.client_worker.placement.place import Choice, Seen, Wanted
-from maglica.client_worker.placement.spread import Rooms, Spread
+from maglica.client_worker.placement.spread import Rooms, Spread, Whose
 from maglica.client_worker.store import Store
 from maglica.client_worker.submitting.profiles import Profiles
 from maglica.declare import Action, Where
@@ -62,6 +62,10 @@ class Placing:
         self, action: Action, seen: Seen, who: Who, now: Now, rooms: Rooms | None = None
     ) -> tuple[str, Action, str]:
         """The host for it, its full name, and why there; refused when it must not be done there by `who`."""
+        with self._doors.wording(who):
+            return self._find(action, seen, who, now, rooms)
+
+    def _find(self, action: Action, seen: Seen, who: Who, now: Now, rooms: Rooms | None) -> tuple[str, Action, str]:
         if action.WHERE == Where.PLACED:
             self._may_ask(action, who, now)
         if action.NAME == BUILD:
@@ -97,6 +101,12 @@ class Placing:
         """What is to be copied first, the clone that follows there, and why; `error`, why it has no place otherwise,
         is raised when nothing can or shall be copied.
         """
+        with self._doors.wording(who):
+            return self._copied_first(clone, error, seen, who, now, rooms)
+
+    def _copied_first(
+        self, clone: Action, error: Refused, seen: Seen, who: Who, now: Now, rooms: Rooms | None
+    ) -> tuple[Action, Action, str]:
         on = getattr(clone, "on", None)
         lacks = error.code == "unknown_entity" and on in seen.surveys
         if clone.NAME != CLONE or (error.code != "no_capacity" and not lacks):
@@ -108,7 +118,7 @@ class Placing:
             raise error
         many, rooms = rooms is not None, self.rooms(seen) if rooms is None else rooms
         want, closed = spread.wanted(clone), self._closed(seen, who)
-        surveys = {host: survey for host, survey in seen.surveys.items() if host not in closed}
+        surveys = place.without(closed, seen.surveys)
         try:
             choice, source, survey = images.copied_first(
                 want, surveys, seen.missing, self._able(clone, seen), rooms.reserved,
@@ -154,14 +164,16 @@ class Placing:
                 host, action, why = self.find(member.action, seen, wanted.who, now)
                 if action.NAME in GIVES and (name := action.given_name()):  # several want one name
                     rooms.refuse_name(name)
-                    rooms.names[name] = ""
+                    rooms.names[name] = Whose()
                 return Placed(member, host, action, why)
             action = self._profiles.fill(member.action)
             self._may_ask(action, wanted.who, now)
             try:
-                choice = self._choose_one_of(action, wanted, seen, rooms, spreads, now)
+                with self._doors.wording(wanted.who):
+                    choice = self._choose_one_of(action, wanted, seen, rooms, spreads, now)
             except Refused as error:
-                rooms.refuse_name(spread.wanted(action).hostname)
+                with self._doors.wording(wanted.who):
+                    rooms.refuse_name(spread.wanted(action).hostname)
                 first, action, why = self.copied_first(member.action, error, seen, wanted.who, now, rooms)
                 return Placed(member, str(getattr(first, "dest")), action, why, first=first)
             self._check(action, choice.host, seen, wanted.who, now)
@@ -213,9 +225,10 @@ class Placing:
             seen.rooms.names.update(self._named_since(seen))
         return seen.rooms
 
-    def refuse_partial(self, seen: Seen, names: Sequence[str]) -> None:
+    def refuse_partial(self, seen: Seen, names: Sequence[str], who: Who) -> None:
         """Refuse to decide on the names of many while a host does not tell its own."""
-        place.refuse_partial_view(names[0] if names else "one of them", seen.missing, False)
+        with self._doors.wording(who):
+            place.refuse_partial_view(names[0] if names else "one of them", seen.missing, False)
 
     # ------------------------------------------------------------------------------------------------ checks
 
@@ -246,10 +259,10 @@ class Placing:
         if name in [*made, *self._named_since(seen)]:
             raise Refused("already_exists", f"{name} exists by now", hint)
 
-    def _named_since(self, seen: Seen) -> dict[str, str]:
+    def _named_since(self, seen: Seen) -> dict[str, Whose]:
         """Names that were given while the hosts were asked, with the job that gave each: not all may have told."""
         return {
-            str(one["args"].get(declare.find(action).action.GIVES or "name")): str(one["id"])
+            str(one["args"].get(declare.find(action).action.GIVES or "name")): Whose.by(one)
             for action in (*GIVES, *DEFINED, IMPORT)
             for one in self._store.jobs.done_since(action, seen.asked_ms)
         }
@@ -300,14 +313,14 @@ class Placing:
     def _choose_for_image(self, action: Action, seen: Seen, who: Who) -> tuple[Choice, Action]:
         # Names and checksums are compared with what everybody has; an image goes only where its asker may be.
         self._refuse_locked(action)
-        weights = {**self._able(action, seen), **dict.fromkeys(self._closed(seen, who), 0.0)}
+        able, closed = self._able(action, seen), self._closed(seen, who)
         reserved, known = self.rooms(seen).reserved, self._store.labels.all()
         if action.NAME == "image copy":
-            return images.for_copy(action, seen.surveys, seen.missing, reserved, known)
+            return images.for_copy(action, seen.surveys, seen.missing, reserved, known, closed)
         if action.NAME == "image export":
-            return images.for_export(action, seen.surveys, seen.missing), action
+            return images.for_export(action, seen.surveys, seen.missing, closed), action
         self.rooms(seen).refuse_name(str(getattr(action, "name")))
-        return images.for_import(action, seen.surveys, seen.missing, weights, reserved, known), action
+        return images.for_import(action, seen.surveys, seen.missing, able, reserved, known, closed), action
 
     def _choose_for_definition(self, action: Action, seen: Seen, who: Who) -> tuple[str, str]:
         """(host, why): the one that was said, or the only one."""
@@ -329,8 +342,8 @@ class Placing:
 
     def _refuse_locked_name(self, name: str, lock: str = "") -> None:
         for holder in self._store.jobs.holders(lock or f"vm:{name}"):
-            hint = f"`maglica job show {holder}` tells what it does"
-            raise Refused("already_exists", f"job {holder} is working on {name}", hint)
+            record = self._store.jobs.get(holder)
+            raise place.worked_on(name, *(Whose.by(record) if record else Whose(holder)))
 
     def _able(self, action: Action, seen: Seen) -> dict[str, float]:
         """The weights, 0 for hosts whose release does not know the action."""

@@ -136,7 +136,7 @@ class Submissions:
             first = int(said) if said.isdigit() else 0
             if said == "next":
                 if not common.get("ignore_missing"):
-                    self._placing.refuse_partial(seen, [str(common[distinct])])
+                    self._placing.refuse_partial(seen, [str(common[distinct])], wanted.who)
                 first = fleets.next_number(str(common[distinct]), seen, self._placing.rooms(seen).names)
             each = groups.numbered(action, common, range(first, first + count))
             rest = {name: value for name, value in common.items() if name not in each[0]}
@@ -157,7 +157,7 @@ class Submissions:
 
         def expand(wanted: GroupSubmission, seen: place.Seen) -> GroupSubmission:
             if not getattr(action, "ignore_missing", False):
-                self._placing.refuse_partial(seen, [fleets.pattern(str(getattr(action, "name")))])
+                self._placing.refuse_partial(seen, [fleets.pattern(str(getattr(action, "name")))], caller.who)
             templates = {one["name"]: one for one in self._store.templates.all()}
             found = fleets.batch(action, seen, self._placing.rooms(seen).names, templates)
             self._doors.may(caller.who, declare.find(found.action).action, now)
