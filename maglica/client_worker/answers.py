@@ -136,11 +136,11 @@ def job_store(want: JobStore, records: Records, now: Now) -> Value:
         "room": machine.room(os.path.dirname(store.path)),
         "folders": [machine.folder(folder) for folder in records.folders],
         "clock": now.ms / 1000,
-        "listed": sorted(records.weights),
+        "listed": sorted(name for name in records.weights if records.keyring.sees(records.who, host=name)),
         "refusals": [
             {"host": name, "why": why, "age_seconds": round(now.mono - at, 1)}
             for name, (at, why) in fleet.refusals.items()
-            if now.mono - at <= RECENT
+            if now.mono - at <= RECENT and records.keyring.sees(records.who, host=name)
         ],
     }
     return {"missing_hosts": [], "item": item}
@@ -255,7 +255,10 @@ AUDITED = ("at", "who", "role", "address", "action", "object", "job", "outcome",
 
 
 def audit_list(want: AuditList, records: Records, now: Now) -> Value:
-    rows = records.ledger.store.audit.latest(want.last, who=want.who, outcome=want.outcome, about=want.object)
+    # Lines tell of VMs, hosts and keys in all kinds of words: whoever sees only some, sees what such as he asked for.
+    role = None if records.keyring.sees_all(records.who) else records.who.role
+    latest = records.ledger.store.audit.latest
+    rows = latest(want.last, who=want.who, role=role, outcome=want.outcome, about=want.object)
     return {"missing_hosts": [], "items": [dict(zip(AUDITED, row, strict=True)) for row in reversed(rows)]}
 
 
@@ -413,7 +416,7 @@ def lock_list(want: LockList, records: Records, now: Now) -> Value:
                 "job": record["id"],
                 **{key: record[key] for key in ("action", "state", "host", "owner", "by", "step")},
                 "since_at": since,
-                "waiting": line[1:],
+                "waiting": [job for job in line[1:] if records.sees(records.ledger.find(job))],
             }
         )
     return {"missing_hosts": [], "items": items}

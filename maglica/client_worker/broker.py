@@ -289,8 +289,8 @@ class Broker:
 
     def _may_own(self, action: Action, who: Who, now: Now) -> None:
         """Raise `Refused` unless `who` may ask the client worker for this, about that host or those names."""
-        if action.NOUN == "host" and (subject := action.subject()):
-            self._doors.may(who, type(action), now, host=str(getattr(action, subject.name)))
+        for host in concerned.hosts(action):
+            self._doors.may(who, type(action), now, host=host)
         for name in concerned.by_record(action, self._store.labels.all()):
             self._doors.may(who, type(action), now, vm=name)
 

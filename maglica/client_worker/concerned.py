@@ -12,7 +12,9 @@ from typing import Any
 
 from maglica import declare
 from maglica.actions.image import ImageLabel, ImagePromote
+from maglica.actions.job import JobPrune
 from maglica.actions.vm.devices import VmAttachDisk, VmAttachIso
+from maglica.client_worker.door.keyring import EVERYTHING
 from maglica.client_worker.placement import labels
 from maglica.declare import READER, Action
 from maglica.job import Group
@@ -73,13 +75,17 @@ def _plain(file: str) -> str:
 
 
 def hosts(action: Action) -> list[str]:
-    """The hosts that somebody says: where something shall go, and where it shall come from."""
-    values = action.values()
-    return [str(values[name]) for name in ("on", "dest", "from_") if values.get(name) is not None]
+    """The hosts that somebody says: one that it is about, where something shall go, where it shall come from."""
+    if isinstance(action, JobPrune):
+        return [EVERYTHING]
+    values, said = action.values(), ("name",) if action.NOUN == "host" else ("on", "dest", "from_")
+    return [str(values[name]) for name in said if values.get(name) is not None]
 
 
 def by_record(action: Action, known: Mapping[str, str]) -> list[str]:
     """Of what the client worker changes for everybody in its own records. `known`: the labels and what they mean."""
+    if isinstance(action, JobPrune):
+        return [EVERYTHING]
     if action.NOUN not in ("image", "template") or action.ROLE == READER:  # to look is for everybody
         return []
     name = str(getattr(action, "name"))

@@ -8,6 +8,7 @@ import pytest
 
 from maglica import declare
 from maglica.client_worker import concerned
+from maglica.client_worker.door.keyring import EVERYTHING
 
 VMS = {"ci": "", "ci-1": "", "ci-1-vda": "", "debian": "", "debian-13": "", "el9:1": "", "prod-1": ""}
 
@@ -79,6 +80,20 @@ def test_what_a_job_is_about_and_the_name_that_it_gives(action: str, args: dict[
     assert concerned.by_job(declare.build(action, args)) == names
 
 
+@pytest.mark.parametrize(
+    ("action", "args", "hosts"),
+    [
+        ("host revoke", {"name": "host1"}, ["host1"]),
+        ("host list", {}, []),
+        ("vm clone", {"image": "el9:1", "hostname": "web1", "on": "host1"}, ["host1"]),
+        ("image copy", {"name": "el9:1", "dest": "host1", "from_": "host2"}, ["host1", "host2"]),
+        ("job prune", {"older_than": 1.0}, [EVERYTHING]),
+    ],
+)
+def test_the_hosts_that_somebody_says(action: str, args: dict[str, Any], hosts: list[str]) -> None:
+    assert concerned.hosts(declare.build(action, args)) == hosts
+
+
 def test_what_the_client_worker_changes_for_everybody() -> None:
     labels = {"el9:testing": "el9:2"}
 
@@ -89,4 +104,5 @@ def test_what_the_client_worker_changes_for_everybody() -> None:
     assert names("image label", name="ci-1", as_="el9:stable", remove=True) == ["ci-1", "el9:stable"]
     assert names("image rollback", name="el9:stable") == ["el9:stable"]
     assert names("template remove", name="web") == ["web"]
+    assert names("job prune", older_than=1.0) == [EVERYTHING]
     assert names("template show", name="web") == names("job list") == []

@@ -644,6 +644,59 @@ def test_an_image_that_is_not_for_him_is_not_suggested(floor: Floor) -> None:
     assert served(office, ADMIN_KEY, {**clone(image="ci-8"), "key": "a"}, one, two).hint == "did you mean cj-8?"
 
 
+@pytest.fixture
+def fleets(floor: Floor) -> Floor:
+    """The same with fleets: web-1 to web-7 on host2, and ci-1 on host1."""
+    office, one, two, robot = floor
+    two.vms.update({f"web-{number}": "shut-off" for number in range(1, 8)})
+    for host in (one, two):
+        told = host.survey
+
+        def survey(told: Callable[[], dict[str, Any]] = told) -> dict[str, Any]:
+            found = told()
+            marked = [{**vm, "fleet": vm["name"].partition("-")[0]} for vm in found["domains"]]
+            return {**found, "domains": marked}
+
+        host.survey = survey  # type: ignore[method-assign]
+    return office, one, two, robot
+
+
+def test_others_fleets_do_not_exist(fleets: Floor) -> None:
+    office, one, two, robot = fleets
+    for verb in ("start", "stop", "restart", "remove"):
+        told = []
+        for name in ("web", "wee"):
+            asked = submission(f"fleet {verb}", key=f"{verb} {name}", name=name, all=True)
+            error = served(office, robot, asked, one, two)
+            told.append((error.code, error.message.replace(name, "…"), error.hint))
+        assert told == [("unknown_entity", "there is no fleet …", "`maglica fleet list` shows them")] * 2
+    own = served(office, robot, submission("fleet stop", key="own", name="ci", all=True), one, two)
+    assert [member["name"] for member in own["group"]["members"]] == ["ci-1"]
+
+
+def test_the_numbers_of_others_are_not_told(fleets: Floor) -> None:
+    office, one, two, robot = fleets
+    fleet = submission("fleet create", key="f", name="web", image="el9.original")
+    numbered = {
+        "op": "submit_group", "key": "n", "action": "vm clone", "each": [], "count": 1, "first": "next",
+        "args": {"image": "el9.original", "hostname": "web-{n}"}, "owner": "me@here",
+    }  # fmt: skip
+    for asked in (fleet, numbered):
+        for dry_run in (True, False):
+            error = served(office, robot, {**asked, "dry_run": dry_run}, one, two)
+            assert (error.code, error.message) == ("denied", "robot (role ci) may not vm clone web-{n}")
+    mine = served(office, robot, {**numbered, "args": {"image": "el9.original", "hostname": "ci-{n}"}}, one, two)
+    assert [member["name"] for member in mine["group"]["members"]] == ["ci-10"], "also of those that he does not see"
+
+
+def test_a_fleet_is_not_called_like_a_host_and_which_is_not_told(floor: Floor) -> None:
+    office, _, _, robot = floor
+    office.host("ci.example.jp", {})
+    with office.of(robot):
+        error = office.submit("fleet create", name="ci", image="el9.original").error
+    assert (error.code, error.message) == ("protected", "ci is no name for a fleet")
+
+
 # --------------------------------------------------------------------------------------- builds, groups and jobs
 
 
@@ -811,6 +864,18 @@ def test_lists_of_jobs_and_locks_are_narrowed(foreign: Foreign) -> None:
         assert [item["lock"] for item in office.read("lock list").good["items"]] == ["vm:ci-1"]
 
 
+def test_who_waits_behind_a_lock_where_he_may_not_look_is_not_named(floor: Floor) -> None:
+    office, one, two, robot = floor
+    two.vms["ci-1"] = "running"
+    mine = served(office, robot, submission("vm stop", key="mine", name="ci-1"), one, two)["job"]["id"]
+    other = served(office, ADMIN_KEY, submission("vm stop", key="other", name="ci-1@host2"), one, two)["job"]["id"]
+    (line,) = office.read("lock list", vm="ci-1").good["items"]
+    assert (line["job"], line["waiting"]) == (mine, [other])
+    with office.of(robot):
+        (line,) = office.read("lock list").good["items"]
+    assert (line["job"], line["waiting"]) == (mine, [])
+
+
 def test_an_idempotency_key_of_somebody_else_tells_nothing(foreign: Foreign) -> None:
     office, robot, _job, _one, _two = foreign
     for name in ("ci-1", "prod-1"):
@@ -871,6 +936,34 @@ def test_a_narrowed_administrator_stays_narrowed(tmp_path: Path) -> None:
             assert office.read(f"host {verb}", name="host2").error.code == "denied"
         assert office.read("host invite", name="host1").good
         assert office.read("audit list").error.code == "denied"
+    office.close()
+
+
+@pytest.mark.parametrize("narrow", [{"vms": "ci-*"}, {"hosts": "host1"}])
+def test_a_narrowed_administrator_is_told_of_his_own_and_forgets_nothing(
+    tmp_path: Path, narrow: dict[str, Any]
+) -> None:
+    roles = {
+        "half": RoleSection(base="admin", **narrow),
+        "auditor": RoleSection(base="admin", actions="audit *, job *"),
+    }
+    office = LockedOffice(tmp_path, roles)
+    one, two = office.host("host1", dict(VMS)), office.host("host2", {})
+    half, auditor = office.person("half", "half"), office.person("auditor", "auditor")
+    served(office, ADMIN_KEY, submission("vm stop", key="k", name="prod-1"), one, two)
+    served(office, half, submission("vm stop", key="l", name="ci-1"), one, two)
+    office.broker.weights.update({"host1": 10.0, "host2": 10.0})
+    with office.of(half):
+        assert {(line["who"], line["object"]) for line in office.audit()} == {("half", "ci-1")}
+        assert office.audit(who="admin") == []
+        error = office.read("job prune", older_than=0.1).error
+        assert (error.code, error.message) == ("denied", "half (role half) may not job prune")
+        listed = office.read("job store").good["item"]["listed"]
+        assert listed == (["host1"] if "hosts" in narrow else ["host1", "host2"])
+    with office.of(auditor):
+        assert {line["object"] for line in office.audit()} >= {"prod-1", "ci-1", "host2", "half"}
+        assert office.read("job prune", older_than=0.1).good
+    assert office.audit(outcome="denied")[-1]["who"] == "half"
     office.close()
 
 

@@ -86,7 +86,11 @@ class Doors:
         """
         who = self._keyring.who(who.public, who.address, now.ms)
         self.noted(
-            who, action.NAME, vm or host, now, lambda: self._keyring.may(who, action, vm=vm, host=host, least=least)
+            who,
+            action.NAME,
+            vm or host or None,
+            now,
+            lambda: self._keyring.may(who, action, vm=vm, host=host, least=least),
         )
 
     def weigh(self, caller: Caller, jobs: int, now: Now) -> None:

@@ -230,6 +230,11 @@ class Placing:
         with self._doors.wording(who):
             place.refuse_partial_view(names[0] if names else "one of them", seen.missing, False)
 
+    def may_number(self, action: type[Action], pattern: str, names: Sequence[str], who: Who, now: Now) -> None:
+        """Whoever may have none that is called so is not told which numbers are taken."""
+        if not any(self._keyring.sees(who, vm=name) for name in names):
+            self._doors.may(who, action, now, vm=pattern)
+
     # ------------------------------------------------------------------------------------------------ checks
 
     def _may_ask(self, action: Action, who: Who, now: Now) -> None:
