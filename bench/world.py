@@ -60,7 +60,7 @@ def enrol(built: House, hosts: int) -> None:
     file, known = store(built), [built.admin().server]
     for name in (f"h{number}" for number in range(hosts)):
         public, secret = new_pair()
-        file.put_key(public, name, HOST, "2026-01-01T00:00:00.000Z", "bench", None, None)
+        file.keys.put(public, name, HOST, "2026-01-01T00:00:00.000Z", "bench", None, None)
         known.append(f"{public} {secret}")
     file.commit()
     file.close()

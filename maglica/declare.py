@@ -225,6 +225,7 @@ class Action(Record):
     WIDE: tuple[str, ...] = ()  # further columns for --output=wide
     EXAMPLE = ""
     ALIASES: tuple[str, ...] = ()  # further verbs
+    GIVES = ""  # the argument with a name that it gives beside that of what it is about: "to" of `vm rename`
     UNDONE_BY = ""  # the action that takes back what this one made, such as "vm remove"
 
     @classmethod
@@ -277,14 +278,20 @@ class Action(Record):
         """Whether what this very action is about was not there before, and has nothing yet."""
         return self.makes()
 
+    def given_name(self) -> str | None:
+        """The name that this very action gives beside that of what it is about; None when it gives no other."""
+        values, subject = self.values(), self.subject()
+        given = values.get(self.GIVES)
+        return None if given is None or (subject and values[subject.name] == given) else str(given)
+
     @classmethod
     def offered(cls) -> list[Arg]:
         """The arguments that people may give."""
         return [field for field in cls.FIELDS.values() if not field.internal]
 
     def locks(self) -> list[str]:
-        """The lock names of this very action."""
-        return [lock.format_map(self.__dict__) for lock in self.LOCKS]
+        """The lock names of this very action, each once: what is renamed to its own name has one."""
+        return list(dict.fromkeys(lock.format_map(self.__dict__) for lock in self.LOCKS))
 
 
 class Alias:
@@ -317,6 +324,7 @@ def action(
     wide: tuple[str, ...] = (),
     example: str = "",
     aliases: tuple[str, ...] = (),
+    gives: str = "",
     undone_by: str = "",
 ) -> Callable[[A], A]:
     """File a class in the table. What each word means stands at `Action`.
@@ -334,7 +342,7 @@ def action(
         cls.ROLE = role or (OPERATOR if changes else READER)
         cls.HIDDEN, cls.SLOT, cls.LIMIT, cls.LOCKS = hidden, slot, limit, locks
         cls.COLUMNS, cls.WIDE, cls.EXAMPLE, cls.ALIASES = columns, wide, example or f"maglica {cls.NAME}", aliases
-        cls.UNDONE_BY = undone_by
+        cls.GIVES, cls.UNDONE_BY = gives, undone_by
         ACTIONS[cls.NAME] = cls
         for verb_alias in aliases:
             alias(f"{cls.NOUN} {verb_alias}", cls)

@@ -201,6 +201,14 @@ def test_its_locks_can_be_named(action: type[Action]) -> None:
         assert name in values or set(name.split("@")) <= values  # one object, or one object at a host
 
 
+@every([action for action in ALL if action.CHANGES])
+def test_a_name_that_it_gives_beside_what_it_is_about_is_declared(action: type[Action]) -> None:
+    """The client worker asks whether whoever gives it may have such VMs."""
+    names = {name for name, field in action.FIELDS.items() if field.kind in (kinds.IMAGE, kinds.HOSTNAME)}
+    given = {name for name in names if not action.FIELDS[name].values_of} - {"name", action.distinct()}
+    assert given == ({action.GIVES} if action.GIVES else set())
+
+
 # The files that examples name.
 EXAMPLES = {
     "hash": HASH,

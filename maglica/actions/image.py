@@ -7,6 +7,11 @@ from maglica.declare import ADMIN, OPERATOR, Action, Where, action, arg
 from maglica.errors import Refused
 
 
+def default_name(source: str, day: str, *, upgrade: bool) -> str:
+    """`web1` is sealed as `web1.original`; `el9:2026-11-20` is upgraded to the version of that day of `el9`."""
+    return f"{source.partition(':')[0]}:{day}" if upgrade else f"{source}.original"
+
+
 @action(
     where=Where.EVERY,
     columns=("name", "host", "labels"),
@@ -60,6 +65,7 @@ class ImageImport(Action):
     slot="move",
     limit=6 * 3600,
     locks=("image:{name}@{dest}",),
+    gives="as_",
     example="maglica image copy el9:2026-11-20 --dest=host2.example.jp",
 )
 class ImageCopy(Action):
@@ -79,7 +85,8 @@ class ImageCopy(Action):
     changes=True,
     slot="guest",
     limit=2 * 3600,
-    locks=("vm:{name}",),
+    locks=("vm:{name}", "vm:{as_}", "image:{as_}"),
+    gives="as_",
     example="maglica image seal web1.example.jp --as=web:2026-11-20",
 )
 class ImageSeal(Action):
@@ -87,6 +94,7 @@ class ImageSeal(Action):
 
     name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm")
     as_: str | None = arg(kinds.IMAGE, "what the image is called; the VM's name and .original by default", default=None)
+    ignore_missing: bool = arg(kinds.BOOL, "go on although a host does not answer", default=False)
 
 
 @action(
@@ -94,7 +102,8 @@ class ImageSeal(Action):
     changes=True,
     slot="guest",
     limit=6 * 3600,
-    locks=("image:{name}",),
+    locks=("image:{name}", "vm:{as_}", "image:{as_}"),
+    gives="as_",
     example="maglica image upgrade el9:2026-11-20 --as=el9:2026-11-27",
 )
 class ImageUpgrade(Action):
@@ -102,6 +111,7 @@ class ImageUpgrade(Action):
 
     name: str = arg(kinds.IMAGE_AT, "the image", subject=True, values_of="image")
     as_: str | None = arg(kinds.IMAGE, "what the new version is called; NAME:TODAY by default", default=None)
+    ignore_missing: bool = arg(kinds.BOOL, "go on although a host does not answer", default=False)
 
 
 @action(

@@ -16,7 +16,7 @@ from maglica.actions.key import KeyAdd, KeyList, KeyRevoke
 from maglica.actions.lock import LockList
 from maglica.actions.template import TemplateAdd, TemplateList, TemplateRemove, TemplateRender, TemplateShow
 from maglica.actions.vm.look import VmHistory
-from maglica.client_worker import explain
+from maglica.client_worker import concerned, explain
 from maglica.client_worker.door.keyring import ANYBODY, Keyring, Known, Who
 from maglica.client_worker.fleet import Fleet
 from maglica.client_worker.ledger import Ledger, id_at
@@ -57,8 +57,21 @@ class Records(NamedTuple):
         """Whether the asker may know of a job, or of all that a group is about."""
         if "members" not in found:
             return self.sees(found)
-        about = self.ledger.store.groups.about(found["id"])
+        jobs = self.ledger.store.groups.about(found["id"])
+        about: list[tuple[str | None, str | None]] = [*jobs.values()]
+        if not self.asked(found):  # of what was refused, or is forgotten, his words are all that is known
+            rest = (member for member in found["members"] if member["job"] not in jobs)
+            about += [concerned.by_member(found, member) for member in rest]
         return all(self.keyring.sees(self.who, vm=vm, host=host) for vm, host in about)
+
+    def asked(self, group: Group) -> bool:
+        """Whether the asker may know what a group was asked for with, and what was answered."""
+        return group["by"] == self.who.name or self.keyring.sees_all(self.who)
+
+    def members(self, group: Group) -> list[Value]:
+        """How each of a group stands. Why it was refused may name what only he may see who was told."""
+        found = self.ledger.members(group)
+        return found if self.asked(group) else [_without_reason(one) if one["job"] is None else one for one in found]
 
     def find_any(self, prefix: str) -> Job | Group:
         """The job or group whose id begins so; who may not see all of a group's jobs may not see the group."""
@@ -123,11 +136,11 @@ def job_store(want: JobStore, records: Records, now: Now) -> Value:
         "room": machine.room(os.path.dirname(store.path)),
         "folders": [machine.folder(folder) for folder in records.folders],
         "clock": now.ms / 1000,
-        "listed": sorted(records.weights),
+        "listed": sorted(name for name in records.weights if records.keyring.sees(records.who, host=name)),
         "refusals": [
             {"host": name, "why": why, "age_seconds": round(now.mono - at, 1)}
             for name, (at, why) in fleet.refusals.items()
-            if now.mono - at <= RECENT
+            if now.mono - at <= RECENT and records.keyring.sees(records.who, host=name)
         ],
     }
     return {"missing_hosts": [], "item": item}
@@ -242,7 +255,10 @@ AUDITED = ("at", "who", "role", "address", "action", "object", "job", "outcome",
 
 
 def audit_list(want: AuditList, records: Records, now: Now) -> Value:
-    rows = records.ledger.store.audit.latest(want.last, who=want.who, outcome=want.outcome, about=want.object)
+    # Lines tell of VMs, hosts and keys in all kinds of words: whoever sees only some, sees what such as he asked for.
+    role = None if records.keyring.sees_all(records.who) else records.who.role
+    latest = records.ledger.store.audit.latest
+    rows = latest(want.last, who=want.who, role=role, outcome=want.outcome, about=want.object)
     return {"missing_hosts": [], "items": [dict(zip(AUDITED, row, strict=True)) for row in reversed(rows)]}
 
 
@@ -286,7 +302,12 @@ def _told(found: Job | Group, records: Records, now: Now) -> Value:
     """A job with all that is known of it, or a group with how each of its jobs stands."""
     if "members" not in found:
         return records.ledger.shown(found, now)
-    return {**records.ledger.group_shown(found, now), "members": records.ledger.members(found)}
+    return {**records.ledger.group_shown(found, now), "members": records.members(found)}
+
+
+def _without_reason(member: Value) -> Value:
+    error = Refused(member["error"]["code"], "it was refused; whoever asked for it was told why").to_wire()
+    return {**member, "message": error["message"], "error": error}
 
 
 def job_show(want: JobShow, records: Records, now: Now) -> Value:
@@ -305,7 +326,7 @@ def job_explain(want: JobExplain, records: Records, now: Now) -> Value:
     found = records.find_any(want.id)
     if "members" in found:
         told = records.ledger.group_shown(found, now)
-        return {"missing_hosts": [], "item": explain.group(told, records.ledger.members(found))}
+        return {"missing_hosts": [], "item": explain.group(told, records.members(found))}
     retries = records.ledger.store.jobs.retries(found["id"])
     return {"missing_hosts": [], "item": explain.one(records.ledger.shown(found, now), retries)}
 
@@ -395,7 +416,7 @@ def lock_list(want: LockList, records: Records, now: Now) -> Value:
                 "job": record["id"],
                 **{key: record[key] for key in ("action", "state", "host", "owner", "by", "step")},
                 "since_at": since,
-                "waiting": line[1:],
+                "waiting": [job for job in line[1:] if records.sees(records.ledger.find(job))],
             }
         )
     return {"missing_hosts": [], "items": items}

@@ -17,7 +17,7 @@ from maglica import cluster, declare, kinds, wire
 from maglica.actions.image import ImageInfo, ImageList
 from maglica.actions.job import JobShow
 from maglica.bus import Route
-from maglica.client_worker import answers, outbox
+from maglica.client_worker import answers, concerned, outbox
 from maglica.client_worker.answers import Records
 from maglica.client_worker.asking import gather
 from maglica.client_worker.asking.gather import Gather, Then
@@ -228,13 +228,12 @@ class Broker:
             raise Refused("wrong_input", f"{action.NAME} is not a read")
         self._doors.may(caller.who, type(action), now, least=action.least_role())
         action = labels.meant(action, self._store.labels.all()) if action.WHERE != Where.CLIENT_WORKER else action
-        if action.NOUN == "image" and action.WHERE == Where.CLIENT_WORKER:  # what a label means concerns everybody
-            self._doors.may(caller.who, type(action), now, vm=str(getattr(action, "name")))
-        if action.NAME in labels.ASK_FIRST:
-            self._own_after_a_look(action, caller, now)
-            return
         if action.WHERE == Where.CLIENT_WORKER:
-            self.outbox.reply(caller.route, outbox.result(action, self._own(action, caller.who, now), now))
+            self._may_own(action, caller.who, now)
+            if action.NAME in labels.ASK_FIRST:
+                self._own_after_a_look(action, caller, now)
+            else:
+                self.outbox.reply(caller.route, outbox.result(action, self._own(action, caller.who, now), now))
             return
         timeout = min(float(message.get("timeout") or self.settings.read_timeout), 60.0)
 
@@ -284,6 +283,7 @@ class Broker:
 
         def looked(done: Gather, now: Now) -> None:
             def reply() -> None:
+                self._may_own(action, caller.who, now)  # the key may have been revoked, or a label moved, meanwhile
                 value = self._own(action, caller.who, now, place.Seen(done.answers, done.missing))
                 self.outbox.reply(caller.route, outbox.result(action, value, now))
 
@@ -291,19 +291,25 @@ class Broker:
 
         self._questions.look_up(now, self.settings.read_timeout, looked)
 
+    def _may_own(self, action: Action, who: Who, now: Now) -> None:
+        """Raise `Refused` unless `who` may ask the client worker for this, about that host or those names."""
+        for host in concerned.hosts(action):
+            self._doors.may(who, type(action), now, host=host)
+        for name in concerned.by_record(action, self._store.labels.all()):
+            self._doors.may(who, type(action), now, vm=name)
+
     def _own(self, action: Action, who: Who, now: Now, seen: place.Seen | None = None) -> dict[str, Any]:
         """What the client worker answers by itself. Whatever is not only a look at something is written down."""
         subject = action.subject()
         about = str(getattr(action, subject.name)) if subject else None
-        if action.NOUN == "host" and about is not None:
-            self._doors.may(who, type(action), now, host=about)
         records = self._records._replace(who=who, seen=seen or place.Seen({}, {}))
         if action.ROLE == declare.READER or action.VERB in ("list", "store"):
             return self._doors.noted(
                 who, action.NAME, about, now, lambda: answers.function(action)(action, records, now)
             )
         try:
-            value = answers.function(action)(action, records, now)
+            with self._doors.wording(who):
+                value = answers.function(action)(action, records, now)
         except Refused as error:
             self._audit.turned_down(who, action.NAME, about, error, now)
             raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from maglica.client_worker.ledger.waiters import MOST_OF_PEER
 from maglica.client_worker.store import MOST_LIKE
 from maglica.config import RoleSection
 from maglica.declare import ADMIN, OPERATOR, READER, ROLES, Where
+from maglica.errors import MaglicaError
 from maglica.keys import invitation
 from tests import test_table
 from tests.client_worker.office import ADMIN_KEY, LockedOffice, Worker, outcome, submission
@@ -187,6 +188,9 @@ def floor(office: LockedOffice) -> tuple[LockedOffice, Worker, Worker, str]:
                 if name in IMAGES or (args["all"] and state == "shut-off")
             ]
         }
+        host.answers["image dependents"] = lambda args, host=host: {  # type: ignore[misc]
+            "items": [{"name": name, "path": f"/pool/{name}.qcow2"} for name in (*host.vms, "/pool/ci-gone.qcow2")]
+        }
         host.answers["host ping"] = lambda args: {"items": [{"name": "it"}]}
         host.answers["host info"] = lambda args, host=host: {  # type: ignore[misc]
             "item": {"vms": [{"name": name} for name in host.vms]}
@@ -219,6 +223,7 @@ Floor = tuple[LockedOffice, Worker, Worker, str]
         ("vm list", {"host": "host1"}, ["ci-1", "ci-2.example.jp"]),
         ("image list", {}, ["el9.original", "el9:2026-11-20"]),
         ("image list", {"all": True}, ["ci-2.example.jp", "el9.original", "el9:2026-11-20"]),
+        ("image dependents", {"name": "el9.original"}, ["ci-1", "ci-2.example.jp"]),
         ("host list", {}, ["host1"]),
         ("host ping", {}, ["it"]),
     ],
@@ -237,12 +242,101 @@ def test_lists_show_what_the_role_is_for(floor: Floor, action: str, args: dict[s
         read("image promote", name="el9.original"),
         read("image label", name="el9.original", as_="mine"),
         read("image rollback", name="el9:stable"),
+        read("image label", name="ci-1", as_="el9:stable"),
+        read("image promote", name="ci-1", to="el9:stable"),
+        read("image promote", name="ci-image:testing", to="ci-image:stable"),
+        read("image label", name="ci-nothing", as_="el9:stable", remove=True),
     ],
 )
 def test_labels_of_others_images_are_not_moved(floor: Floor, asked: dict[str, Any]) -> None:
     office, one, two, robot = floor
+    for image, label in (("el9:2026-11-20", "el9:stable"), ("el9:2026-11-20", "ci-image:testing")):
+        assert served(office, ADMIN_KEY, read("image label", name=image, as_=label), one, two)["ok"]
     assert served(office, robot, asked, one, two).code == "denied"
     assert office.audit()[-1]["outcome"] == "denied"
+    meant = {"ci-image:testing": "el9:2026-11-20", "el9:stable": "el9:2026-11-20"}
+    assert office.store.labels.all() == meant
+
+
+def test_labels_of_ones_own_images_are_moved(floor: Floor) -> None:
+    office, one, two, robot = floor
+    for asked in (read("image label", name="ci-1", as_="good"), read("image promote", name="ci-1:good")):
+        assert served(office, robot, asked, one, two)["item"]["image"] == "ci-1"
+    assert office.store.labels.all() == {"ci-1:good": "ci-1", "ci-1:stable": "ci-1"}
+    gone = read("image label", name="ci-1", as_="ci-1:good", remove=True)
+    assert served(office, robot, gone, one, two)["item"]["changed"]
+
+
+def test_what_a_label_means_is_asked_again_when_hosts_have_answered(floor: Floor) -> None:
+    """Meanwhile the image that a label means has become another one, which is not for him."""
+    office, one, two, robot = floor
+    for image, label in (("ci-1", "testing"), ("el9.original", "new")):
+        assert served(office, ADMIN_KEY, read("image label", name=image, as_=label), one, two)["ok"]
+    with office.of(robot):
+        asked = office.ask(read("image promote", name="ci-1:testing"))
+    office.store.labels.put("ci-1:testing", "el9.original", office.now.text, "admin")
+    office.serve(one, two)
+    assert asked.error.code == "denied"
+    assert "ci-1:stable" not in office.store.labels.all()
+
+
+@pytest.mark.parametrize(
+    ("action", "args"),
+    [
+        ("image seal", {"name": "ci-2.example.jp"}),
+        ("image upgrade", {"name": "ci-image:1"}),
+        ("image copy", {"name": "ci-image:1", "dest": "host2"}),
+    ],
+)
+def test_ones_own_image_gets_no_name_that_is_for_others(floor: Floor, action: str, args: dict[str, Any]) -> None:
+    office, one, two, robot = floor
+    office.broker.keyring.take_roles({"ci": RoleSection(base="operator", vms="ci-*")})
+    one.vms["ci-image:1"] = "shut-off"
+    for name in ("el9:1", "el9:2026-11-20", "prod-1"):
+        for dry_run in (False, True):
+            asked = submission(action, key=f"{name} {dry_run}", dry_run=dry_run, **args, as_=name)
+            assert served(office, robot, asked, one, two).code == "denied"
+            assert office.audit()[-1]["outcome"] == "denied"
+    job = served(office, robot, submission(action, key="mine", **args, as_="ci-image:2"), one, two)["job"]
+    assert job["args"]["as_"] == "ci-image:2"
+
+
+@pytest.mark.parametrize(("vms", "code"), [("ci-2.example.jp", "denied"), ("ci-2.*", None)])
+def test_the_name_that_an_image_gets_by_default_is_for_him_too(floor: Floor, vms: str, code: str | None) -> None:
+    office, one, two, robot = floor
+    office.broker.keyring.take_roles({"ci": RoleSection(base="operator", vms=vms)})
+    answer = served(office, robot, submission("image seal", key="k", name="ci-2.example.jp"), one, two)
+    if code:
+        assert answer.code == code
+    else:
+        assert answer["job"]["args"]["as_"] == "ci-2.example.jp.original"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        read("template add", name="web", image="el9.original", replace=True, run_at_first_boot=["touch /root/mine"]),
+        read("template add", name="new", image="el9.original"),
+        read("template remove", name="web"),
+    ],
+)
+def test_templates_of_others_are_not_changed(floor: Floor, asked: dict[str, Any]) -> None:
+    office, one, two, robot = floor
+    served(office, ADMIN_KEY, read("template add", name="web", image="el9.original"), one, two)
+    assert served(office, robot, asked, one, two).code == "denied"
+    assert office.audit()[-1]["outcome"] == "denied"
+    (kept,) = office.store.templates.all()
+    assert (kept["name"], kept["parameters"]) == ("web", {"image": "el9.original"})
+
+
+def test_templates_are_ones_own_by_their_names_and_used_by_everybody(floor: Floor) -> None:
+    office, one, two, robot = floor
+    for _ in range(2):
+        asked = read("template add", name="ci-web", image="el9.original", replace=True)
+        assert served(office, robot, asked, one, two)["item"]["changed"]
+    assert served(office, robot, read("template remove", name="ci-web"), one, two)["item"]["changed"]
+    served(office, ADMIN_KEY, read("template add", name="web", image="el9.original"), one, two)
+    assert served(office, robot, read("template show", name="web"), one, two)["item"]["name"] == "web"
 
 
 def test_a_silent_host_that_is_not_for_him_is_not_missing(floor: Floor) -> None:
@@ -281,6 +375,45 @@ def test_ones_own_vm_gets_no_name_that_is_for_others(floor: Floor) -> None:
         office, robot, submission("vm rename", key="k", name="ci-1", to="ci-7", ignore_missing=True), one, two
     )
     assert asked["job"]["object"] == "ci-1"
+
+
+OTHERS_FILES = [
+    ("vm attach-disk", {"source": "prod-1-vdb.qcow2"}),
+    ("vm attach-disk", {"source": "/var/lib/libvirt/images/gone-1.qcow2"}),
+    ("vm attach-disk", {"source": "el9.original.qcow2"}),
+    ("vm attach-iso", {"iso": "prod-1-seed.iso"}),
+    ("vm attach-iso", {"iso": "gone-1-seed.iso"}),
+    ("vm attach-iso", {"iso": "/var/lib/libvirt/images/prod-1-vda.qcow2"}),
+    ("vm attach-iso", {"iso": "prod-1.tools.iso"}),
+]
+
+
+@pytest.mark.parametrize(("action", "args"), OTHERS_FILES)
+def test_others_files_are_not_plugged_in(floor: Floor, action: str, args: dict[str, Any]) -> None:
+    office, one, two, robot = floor
+    for dry_run in (False, True):
+        asked = submission(action, key=f"{dry_run}", dry_run=dry_run, name="ci-1", **args)
+        assert served(office, robot, asked, one, two).code == "denied"
+        assert office.audit()[-1]["outcome"] == "denied"
+    each = {"op": "submit_group", "key": "g", "action": action, "args": args, "each": [{"name": "ci-1"}], "owner": "me"}
+    (member,) = served(office, robot, each, one, two)["group"]["members"]
+    assert member["error"]["code"] == "denied"
+    assert served(office, ADMIN_KEY, submission(action, key="admin", name="ci-1", **args), one, two)["job"]
+
+
+@pytest.mark.parametrize(
+    ("action", "args"),
+    [
+        ("vm attach-disk", {"source": "ci-1-vdb.qcow2"}),
+        ("vm attach-disk", {"source": "/var/lib/libvirt/images/ci-gone-vda.before.qcow2"}),
+        ("vm attach-disk", {"size": 1 << 30}),
+        ("vm attach-iso", {"iso": "debian-12.iso"}),
+        ("vm attach-iso", {"iso": "ci-1-seed.iso"}),
+    ],
+)
+def test_ones_own_files_and_common_isos_are_plugged_in(floor: Floor, action: str, args: dict[str, Any]) -> None:
+    office, one, two, robot = floor
+    assert served(office, robot, submission(action, key="k", name="ci-1", **args), one, two)["job"]["object"] == "ci-1"
 
 
 @pytest.mark.parametrize("name", ["prod", "pro-1", "ci"])
@@ -327,6 +460,247 @@ def test_a_clone_of_ones_own_vm(floor: Floor) -> None:
     assert answer["job"]["host"] == "host1"
 
 
+# ------------------------------------------------------------------ refused because of what one may not see
+
+MACS = {"prod-1": "52:54:00:00:00:01", "ci-9": "52:54:00:00:00:09", "el9.original": "52:54:00:00:00:0f"}
+HIDDEN = ("prod", "host2", "running", "cj-8")  # what nothing that a robot is told may hold
+
+
+@pytest.fixture
+def cards(floor: Floor) -> Floor:
+    """The same, with network cards."""
+    for host in floor[1:3]:
+        told = host.survey
+
+        def survey(told: Callable[[], dict[str, Any]] = told) -> dict[str, Any]:
+            found = told()
+            return {**found, "domains": [{**vm, "macs": [MACS[vm["name"]]]} if vm["name"] in MACS else vm
+                                         for vm in found["domains"]]}  # fmt: skip
+
+        host.survey = survey  # type: ignore[method-assign]
+    return floor
+
+
+def is_told_nothing(error: MaglicaError) -> None:
+    for text in (error.message, error.hint, str(error.details), str(error.job)):
+        assert not any(word in text for word in HIDDEN), text
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize(
+    ("args", "message", "full"),
+    [
+        ({"mac": [MACS["prod-1"]]}, "52:54:00:00:00:01 is taken", "52:54:00:00:00:01 belongs to prod-1 on host1"),
+        ({"mac": [MACS["ci-9"]]}, "52:54:00:00:00:09 is taken", "52:54:00:00:00:09 belongs to ci-9 on host2"),
+        ({"hostname": "ci-9"}, "ci-9 is taken", "ci-9 exists on host2 (running)"),
+    ],
+)
+def test_what_is_taken_is_not_told_by_whom(
+    cards: Floor, dry_run: bool, args: dict[str, Any], message: str, full: str
+) -> None:
+    office, one, two, robot = cards
+    error = served(office, robot, {**clone(**args), "dry_run": dry_run}, one, two)
+    assert (error.code, error.message) == ("already_exists", message)
+    is_told_nothing(error)
+    assert served(office, ADMIN_KEY, {**clone(**args), "key": "a", "dry_run": dry_run}, one, two).message == full
+    assert full not in str(office.audit(who="robot")), "who is narrowed may be shown that too"
+
+
+def test_what_everybody_may_see_is_told(cards: Floor) -> None:
+    office, one, two, robot = cards
+    error = served(office, robot, clone(mac=[MACS["el9.original"]]), one, two)
+    assert error.message == "52:54:00:00:00:0f belongs to el9.original on host1"
+    assert served(office, robot, clone(hostname="ci-1"), one, two).message == "ci-1 exists on host1 (running)"
+
+
+def test_a_name_that_is_not_for_him_is_denied_whether_it_is_taken_or_not(floor: Floor) -> None:
+    office, one, two, robot = floor
+    told = []
+    for name in ("prod-1", "prod-7"):
+        error = served(office, robot, clone(hostname=name), one, two)
+        assert error.code == "denied"
+        told.append((error.message.replace(name, "…"), error.hint))
+    assert told[0] == told[1]
+
+
+def test_what_a_label_means_is_not_told(floor: Floor) -> None:
+    office, one, two, robot = floor
+    assert served(office, ADMIN_KEY, read("image label", name="prod-2", as_="ci-web:stable"), one, two)["ok"]
+    asked = submission("image seal", key="k", name="ci-2.example.jp", as_="ci-web:stable")
+    assert served(office, robot, asked, one, two).message == "ci-web:stable is a label"
+
+
+def test_many_that_are_taken_are_not_told_by_whom(cards: Floor) -> None:
+    office, one, two, robot = cards
+    each = [{"hostname": "ci-9"}, {"hostname": "ci-8", "mac": [MACS["prod-1"]]}, {"hostname": "ci-7"}]
+    message = {
+        "op": "submit_group", "key": "g", "action": "vm clone", "args": {"image": "el9.original"}, "each": each,
+        "owner": "me@here",
+    }  # fmt: skip
+    plan = served(office, robot, {**message, "dry_run": True}, one, two)["plan"]["members"]
+    assert [one["why"] for one in plan[:2]] == ["ci-9 is taken", "52:54:00:00:00:01 is taken"]
+    made = served(office, robot, message, one, two)["group"]["members"]
+    assert [one["message"] for one in made] == ["ci-9 is taken", "52:54:00:00:00:01 is taken", None]
+    strict = served(office, robot, {**message, "key": "s", "policy": {"min": 3}}, one, two)
+    is_told_nothing(strict)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        submission("vm clone", key="o", image="el9.original", hostname="ci-8", on="host2"),
+        submission("vm rename", key="o", name="prod-1", to="ci-8"),
+    ],
+    ids=["on another host", "to another VM"],
+)
+def test_a_name_that_anothers_job_is_about_to_give_is_taken(floor: Floor, other: dict[str, Any]) -> None:
+    office, one, two, robot = floor
+    job = served(office, ADMIN_KEY, other, one, two)["job"]["id"]
+    for asked in (
+        clone(hostname="ci-8"),
+        submission("vm rename", key="r", name="ci-1", to="ci-8"),
+        submission("image seal", key="s", name="ci-2.example.jp", as_="ci-8"),
+    ):
+        error = served(office, robot, asked, one, two)
+        assert (error.code, error.message) == ("already_exists", "ci-8 is taken")
+        assert job not in f"{error.hint} {error.job} {error.details}"
+
+
+def test_a_silent_host_that_is_not_for_him_is_not_named(floor: Floor) -> None:
+    office, one, _, robot = floor
+    office.sleep(7.0)  # host2 is down
+    asked = {
+        "clone": clone(),
+        "numbers": {
+            "op": "submit_group", "key": "n", "action": "vm clone", "each": [], "count": 2, "first": "next",
+            "args": {"image": "el9.original", "hostname": "ci-{n}"}, "owner": "me@here",
+        },
+        "start": submission("vm start", key="s", name="ci-7"),
+        "import": submission("image import", key="i", name="ci-image:1", source="https://images.example.jp/x"),
+        "fleet": submission("fleet create", key="f", name="ci", image="el9.original"),
+    }  # fmt: skip
+    for what, message in asked.items():
+        one.hello()
+        error = served(office, robot, message, one)
+        assert error.code == "host_down", what
+        is_told_nothing(error)
+    told = []
+    for host in ("host2", "host3"):
+        one.hello()
+        error = served(office, robot, submission("vm start", key=host, name=f"ci-7@{host}"), one)
+        told.append((error.code, error.message.replace(host, "…"), error.hint))
+    assert told == [("unknown_entity", "there is no host …", "did you mean host1?")] * 2
+    one.hello()
+    is_told_nothing(served(office, robot, read("image label", name="ci-7", as_="x"), one))
+
+
+def test_a_vm_that_lives_where_he_may_not_look_is_not_named(floor: Floor) -> None:
+    office, one, two, robot = floor
+    two.vms["ci-2.example.jp"] = "running"
+    twice = served(office, robot, submission("vm start", key="k", name="ci-2.example.jp@host1"), one, two)
+    assert twice.message == "another VM called ci-2.example.jp lives elsewhere"
+    is_told_nothing(twice)
+    del two.vms["ci-2.example.jp"]
+    two.vms["prod-3"] = "running"
+    for host in (one, two):
+        assert host.hello(features=["reads", "lives"]).good
+    alone = {"macs": [], "alone": ["/shared/data.img"], "along": []}
+    one.holds["ci-2.example.jp"] = two.holds["prod-3"] = alone
+    error = served(office, robot, submission("vm start", key="l", name="ci-2.example.jp"), one, two)
+    what = "another VM that lives has its disk /shared/data.img"
+    assert error.message == f"ci-2.example.jp cannot live on host1: {what}"
+    is_told_nothing(error)
+
+
+def test_no_host_is_named_that_is_not_for_him(floor: Floor) -> None:
+    office, one, two, robot = floor
+    wanted = {"name": "ci-image:1", "source": "https://images.example.jp/x"}
+    for host in (one, two):
+        told = host.survey()
+        host.survey = lambda told=told: {**told, "pools": []}  # type: ignore[method-assign]
+    full = served(office, robot, submission("image import", key="i", **wanted), one, two)
+    assert (full.code, full.details) == ("no_capacity", {"host1": "no room in any pool"})
+    is_told_nothing(full)
+    office.broker.keyring.take_roles({"ci": RoleSection(base="operator", vms="ci-*", hosts="host1*")})
+    is_told_nothing(served(office, robot, clone(on="host17"), one, two))
+    is_told_nothing(served(office, robot, clone(on="host1234567"), one, two))
+
+
+@pytest.mark.parametrize("args", [{"dest": "host1"}, {"dest": "host1", "from_": "host2"}], ids=["some", "that"])
+def test_no_image_comes_from_a_host_that_is_not_for_him(floor: Floor, args: dict[str, Any]) -> None:
+    office, one, two, robot = floor
+    two.vms["ci-image:1"] = "shut-off"
+    error = served(office, robot, submission("image copy", key="c", name="ci-image:1", **args), one, two)
+    assert error.code == ("denied" if "from_" in args else "unknown_entity")
+    one.vms["ci-image:1"] = "shut-off"
+    job = served(office, robot, submission("image export", key="e", name="ci-image:1"), one, two)["job"]
+    assert job["host"] == "host1", "although host2 is less busy"
+
+
+def test_an_image_that_is_not_for_him_is_not_suggested(floor: Floor) -> None:
+    office, one, two, robot = floor
+    one.vms["cj-8"] = "shut-off"
+    error = served(office, robot, clone(image="ci-8"), one, two)
+    assert (error.code, error.hint) == ("unknown_entity", "`maglica image list` shows them")
+    assert served(office, ADMIN_KEY, {**clone(image="ci-8"), "key": "a"}, one, two).hint == "did you mean cj-8?"
+
+
+@pytest.fixture
+def fleets(floor: Floor) -> Floor:
+    """The same with fleets: web-1 to web-7 on host2, and ci-1 on host1."""
+    office, one, two, robot = floor
+    two.vms.update({f"web-{number}": "shut-off" for number in range(1, 8)})
+    for host in (one, two):
+        told = host.survey
+
+        def survey(told: Callable[[], dict[str, Any]] = told) -> dict[str, Any]:
+            found = told()
+            marked = [{**vm, "fleet": vm["name"].partition("-")[0]} for vm in found["domains"]]
+            return {**found, "domains": marked}
+
+        host.survey = survey  # type: ignore[method-assign]
+    return office, one, two, robot
+
+
+def test_others_fleets_do_not_exist(fleets: Floor) -> None:
+    office, one, two, robot = fleets
+    for verb in ("start", "stop", "restart", "remove"):
+        told = []
+        for name in ("web", "wee"):
+            asked = submission(f"fleet {verb}", key=f"{verb} {name}", name=name, all=True)
+            error = served(office, robot, asked, one, two)
+            told.append((error.code, error.message.replace(name, "…"), error.hint))
+        assert told == [("unknown_entity", "there is no fleet …", "`maglica fleet list` shows them")] * 2
+    own = served(office, robot, submission("fleet stop", key="own", name="ci", all=True), one, two)
+    assert [member["name"] for member in own["group"]["members"]] == ["ci-1"]
+
+
+def test_the_numbers_of_others_are_not_told(fleets: Floor) -> None:
+    office, one, two, robot = fleets
+    fleet = submission("fleet create", key="f", name="web", image="el9.original")
+    numbered = {
+        "op": "submit_group", "key": "n", "action": "vm clone", "each": [], "count": 1, "first": "next",
+        "args": {"image": "el9.original", "hostname": "web-{n}"}, "owner": "me@here",
+    }  # fmt: skip
+    for asked in (fleet, numbered):
+        for dry_run in (True, False):
+            error = served(office, robot, {**asked, "dry_run": dry_run}, one, two)
+            assert (error.code, error.message) == ("denied", "robot (role ci) may not vm clone web-{n}")
+    mine = served(office, robot, {**numbered, "args": {"image": "el9.original", "hostname": "ci-{n}"}}, one, two)
+    assert [member["name"] for member in mine["group"]["members"]] == ["ci-10"], "also of those that he does not see"
+
+
+def test_a_fleet_is_not_called_like_a_host_and_which_is_not_told(floor: Floor) -> None:
+    office, _, _, robot = floor
+    office.host("ci.example.jp", {})
+    with office.of(robot):
+        error = office.submit("fleet create", name="ci", image="el9.original").error
+    assert (error.code, error.message) == ("protected", "ci is no name for a fleet")
+
+
+# --------------------------------------------------------------------------------------- builds, groups and jobs
+
+
 @pytest.mark.parametrize(
     "args",
     [
@@ -355,6 +729,71 @@ def test_the_members_of_a_group_are_denied_one_by_one(floor: Floor) -> None:
     codes = [member["error"] and member["error"]["code"] for member in answer["group"]["members"]]
     assert codes == [None, "denied"]
     assert [line["object"] for line in office.audit(outcome="denied")] == ["prod-1"]
+
+
+def stop(*names: str, key: str = "g") -> dict[str, Any]:
+    each = [{"name": name} for name in names]
+    return {"op": "submit_group", "key": key, "action": "vm stop", "args": {}, "owner": "me@here", "each": each}
+
+
+def refused_group(office: LockedOffice, id: str) -> None:
+    """Nothing is told of it, whatever it is asked for."""
+    for action in ("job show", "job log", "job explain", "job cancel"):
+        error = office.read(action, id=id).error
+        assert error.code == "denied"
+        assert "prod" not in f"{error.message} {error.hint}"
+    assert office.read("job list", group=id).error.code == "denied"
+    assert office.wait(id).error.code == "denied"
+    assert office.ask({"op": "retry", "key": "r", "id": id, "owner": "me"}).error.code == "denied"
+
+
+@pytest.mark.parametrize("other", ["prod-1", "prod-9", "ci-8@host2"], ids=["a job", "refused", "refused elsewhere"])
+def test_a_group_is_for_those_who_may_see_all_of_it(floor: Floor, other: str) -> None:
+    office, one, two, robot = floor
+    group = served(office, ADMIN_KEY, stop("ci-1", other), one, two)["group"]
+    assert (group["members"][1]["job"] is None) == (other != "prod-1")
+    with office.of(robot):
+        refused_group(office, group["id"])
+
+
+def test_so_is_one_whose_jobs_are_forgotten(floor: Floor) -> None:
+    office, one, two, robot = floor
+    group = served(office, ADMIN_KEY, stop("prod-1", "ci-1"), one, two)["group"]
+    assert one.claim(free={"quick": 1}) == [group["members"][0]["job"]]
+    one.end(group["members"][0]["job"])
+    office.sleep(1.0)
+    assert office.read("job prune", older_than=0.1).good["item"]["forgotten"] == 1
+    assert [member["state"] for member in office.job(group["id"])["members"]] == ["forgotten", "queued"]
+    with office.of(robot):
+        refused_group(office, group["id"])
+
+
+def test_ones_own_group_is_seen_with_what_was_denied(floor: Floor) -> None:
+    office, one, two, robot = floor
+    group = served(office, robot, stop("ci-1", "prod-1"), one, two)["group"]
+    with office.of(robot):
+        shown = office.job(group["id"])
+        assert office.wait(group["id"]).good["group"]["id"] == group["id"]
+    assert [member["state"] for member in shown["members"]] == ["queued", "refused"]
+    assert shown["members"][1]["error"]["code"] == "denied"
+
+
+def test_why_others_were_refused_is_told_to_them(floor: Floor) -> None:
+    """The reason may name what only they may see."""
+    office, one, two, _ = floor
+    other = office.person("other", "ci")
+    clones = {
+        "op": "submit_group", "key": "g", "action": "vm clone", "args": {"image": "el9.original"}, "owner": "me@here",
+        "each": [{"hostname": "ci-8"}, {"hostname": "ci-9"}],
+    }  # fmt: skip
+    group = served(office, ADMIN_KEY, {**clones, "args": {"image": "el9.original", "on": "host1"}}, one, two)["group"]
+    assert group["members"][1]["message"] == "ci-9 exists on host2 (running)"
+    with office.of(other):
+        told = office.job(group["id"])["members"][1]
+        assert (told["name"], told["state"], told["error"]["code"]) == ("ci-9", "refused", "already_exists")
+        for action in ("job show", "job log", "job explain"):
+            assert "host2" not in str(office.read(action, id=group["id"]).good)
+    assert office.job(group["id"])["members"][1]["message"] == "ci-9 exists on host2 (running)"
 
 
 @pytest.fixture
@@ -426,6 +865,18 @@ def test_lists_of_jobs_and_locks_are_narrowed(foreign: Foreign) -> None:
         assert [item["lock"] for item in office.read("lock list").good["items"]] == ["vm:ci-1"]
 
 
+def test_who_waits_behind_a_lock_where_he_may_not_look_is_not_named(floor: Floor) -> None:
+    office, one, two, robot = floor
+    two.vms["ci-1"] = "running"
+    mine = served(office, robot, submission("vm stop", key="mine", name="ci-1"), one, two)["job"]["id"]
+    other = served(office, ADMIN_KEY, submission("vm stop", key="other", name="ci-1@host2"), one, two)["job"]["id"]
+    (line,) = office.read("lock list", vm="ci-1").good["items"]
+    assert (line["job"], line["waiting"]) == (mine, [other])
+    with office.of(robot):
+        (line,) = office.read("lock list").good["items"]
+    assert (line["job"], line["waiting"]) == (mine, [])
+
+
 def test_an_idempotency_key_of_somebody_else_tells_nothing(foreign: Foreign) -> None:
     office, robot, _job, _one, _two = foreign
     for name in ("ci-1", "prod-1"):
@@ -489,6 +940,34 @@ def test_a_narrowed_administrator_stays_narrowed(tmp_path: Path) -> None:
     office.close()
 
 
+@pytest.mark.parametrize("narrow", [{"vms": "ci-*"}, {"hosts": "host1"}])
+def test_a_narrowed_administrator_is_told_of_his_own_and_forgets_nothing(
+    tmp_path: Path, narrow: dict[str, Any]
+) -> None:
+    roles = {
+        "half": RoleSection(base="admin", **narrow),
+        "auditor": RoleSection(base="admin", actions="audit *, job *"),
+    }
+    office = LockedOffice(tmp_path, roles)
+    one, two = office.host("host1", dict(VMS)), office.host("host2", {})
+    half, auditor = office.person("half", "half"), office.person("auditor", "auditor")
+    served(office, ADMIN_KEY, submission("vm stop", key="k", name="prod-1"), one, two)
+    served(office, half, submission("vm stop", key="l", name="ci-1"), one, two)
+    office.broker.weights.update({"host1": 10.0, "host2": 10.0})
+    with office.of(half):
+        assert {(line["who"], line["object"]) for line in office.audit()} == {("half", "ci-1")}
+        assert office.audit(who="admin") == []
+        error = office.read("job prune", older_than=0.1).error
+        assert (error.code, error.message) == ("denied", "half (role half) may not job prune")
+        listed = office.read("job store").good["item"]["listed"]
+        assert listed == (["host1"] if "hosts" in narrow else ["host1", "host2"])
+    with office.of(auditor):
+        assert {line["object"] for line in office.audit()} >= {"prod-1", "ci-1", "host2", "half"}
+        assert office.read("job prune", older_than=0.1).good
+    assert office.audit(outcome="denied")[-1]["who"] == "half"
+    office.close()
+
+
 def test_roles_may_change_while_it_runs(floor: Floor) -> None:
     office, one, two, robot = floor
     office.broker.keyring.take_roles({"ci": RoleSection(base="reader", vms="prod-*")})
@@ -511,6 +990,21 @@ def test_a_key_that_is_revoked_while_hosts_are_asked(office: LockedOffice) -> No
     office.sleep(0.1)
     assert job.error.code == look.error.code == "denied"
     assert office.read("job list").good["items"] == []
+
+
+@pytest.mark.parametrize("more", [{}, {"remove": True}], ids=["moved", "taken away"])
+def test_a_label_stays_when_the_key_is_revoked_while_hosts_are_asked(
+    office: LockedOffice, more: dict[str, Any]
+) -> None:
+    host, key = office.host("host1", {"el9:1": "shut-off", "el9:2": "shut-off"}), office.person("x", "operator")
+    assert served(office, ADMIN_KEY, read("image promote", name="el9:1"), host)["ok"]
+    with office.of(key):
+        label = office.ask(read("image label", name="el9:2", as_="stable", **more))
+    assert office.read("key revoke", name="x").good["item"]["changed"]
+    office.serve(host)
+    assert label.error.code == "denied"
+    assert office.store.labels.all() == {"el9:stable": "el9:1"}
+    assert office.audit()[-1]["outcome"] == "denied"
 
 
 def test_a_key_that_expires_in_the_middle(office: LockedOffice) -> None:

@@ -84,6 +84,9 @@ def test_a_copy_is_refused_for_a_reason() -> None:
     here = {"host1": survey("el9:1"), "host2": survey(), "host3": survey("other")}
     assert refusal(here, copied, from_="host3").code == "unknown_entity"
     assert refusal(here, copied, as_="other").code == "already_exists"
+    silent = {"missing": {"host4": "down"}}
+    assert refusal(here, copied, as_="new", **silent).code == "host_down", "it may have one that is called so"
+    assert copied(here, as_="new", ignore_missing=True, **silent) == copied(here, **silent) == ("host2", "host1")
 
 
 def test_an_export_is_written_where_the_image_is() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from maglica.client_worker.door.keyring import HOST, STRANGER, Keyring
+from maglica.client_worker.door.keyring import HOST, STRANGER, Keyring, Who
+from maglica.config import RoleSection
 from tests.client_worker.office import ADDRESS, ADMIN_KEY, LockedOffice
 
 A, B = "a" * 40, "b" * 40
@@ -26,6 +27,26 @@ def role(office: LockedOffice, key: str) -> str:
 
 def admitted(office: LockedOffice, key: str) -> bool:
     return office.broker.admits(key, ADDRESS, office.now)
+
+
+@pytest.mark.parametrize(
+    ("narrow", "everything"),
+    [
+        ({}, True),
+        ({"actions": "vm list"}, True),
+        ({"vms": "ci-*, *"}, True),
+        ({"vms": "ci-*"}, False),
+        ({"vms": "?"}, False),
+        ({"vms": "[!a]*"}, False),
+        ({"hosts": "host1"}, False),
+    ],
+)
+def test_what_concerns_everything_is_for_roles_for_all_vms_and_hosts(
+    office: LockedOffice, narrow: dict[str, str], everything: bool
+) -> None:
+    ring = Keyring(office.store, {"some": RoleSection(base="admin", **narrow)}, is_open=False)
+    assert ring.sees_all(Who("x", "some")) == everything
+    assert not ring.sees_all(Who("x", STRANGER))
 
 
 # --------------------------------------------------------------------------------------------------- invitations

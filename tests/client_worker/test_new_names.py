@@ -1,4 +1,4 @@
-"""`vm rename`: its new name is free on all hosts, in all jobs, and for whoever gives it."""
+"""What a VM is renamed to, and an image is called: free on all hosts, in all jobs, and for whoever gives it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,13 @@ def test_a_name_that_a_vm_of_another_host_has_is_taken(three: Three) -> None:
     asked = office.submit("vm rename", name="web1", to="db1")
     office.serve(*hosts)
     assert (asked.job["host"], asked.job["locks"]) == ("host1", ["vm:web1", "vm:db1"])
+
+
+def test_a_name_that_it_has_already_is_no_other_name(three: Three) -> None:
+    office, *hosts = three
+    asked = office.submit("vm rename", name="web1", to="web1")
+    office.serve(*hosts)
+    assert (asked.job["host"], asked.job["locks"]) == ("host1", ["vm:web1"])
 
 
 def test_a_host_that_does_not_answer_may_have_it(three: Three) -> None:
@@ -79,6 +86,104 @@ def test_two_of_a_group_cannot_get_one_name(three: Three) -> None:
     office.serve(*hosts)
     members = asked.good["group"]["members"]
     assert sorted(one["state"] for one in members) == ["queued", "refused"]
+
+
+@pytest.fixture
+def shelf(three: Three) -> Three:
+    """An image on each of the first two hosts."""
+    _, one, two, _ = three
+    one.vms["el9:1"], two.vms["el9:2"] = "shut-off", "shut-off"
+    return three
+
+
+MAKES_IMAGES = [("image seal", "web1"), ("image upgrade", "el9:1")]
+
+
+@pytest.mark.parametrize(("action", "name"), MAKES_IMAGES)
+def test_an_image_gets_a_name_that_is_free_everywhere(shelf: Three, action: str, name: str) -> None:
+    office, *hosts = shelf
+    assert office.read("image promote", name="el9:1").answer is None
+    office.serve(*hosts)
+
+    def asked(as_: str | None, **more: Any) -> Any:
+        found = office.submit(action, name=name, as_=as_, **more)
+        office.serve(*hosts)
+        return found
+
+    for taken in ("el9:2", "web2", "el9:stable"):
+        assert asked(taken).error.code == "already_exists"
+        assert asked(taken, dry_run=True).error.code == "already_exists"
+    assert asked("el9:2").error.hint == "choose another --as"
+    made = asked("el9:3").job
+    assert made["locks"][-2:] == ["vm:el9:3", "image:el9:3"]
+    for other in (
+        ("image seal", {"name": "web1", "as_": "el9:3"}),
+        ("image import", {"source": "https://images.example.jp/x", "name": "el9:3"}),
+    ):
+        found = office.submit(other[0], **other[1])
+        office.serve(*hosts)
+        assert found.error.message == f"job {made['id']} is working on el9:3"
+
+
+@pytest.mark.parametrize(("action", "name"), MAKES_IMAGES)
+def test_a_host_that_does_not_answer_may_have_such_an_image(shelf: Three, action: str, name: str) -> None:
+    office, one, two, _ = shelf
+    for ignore, code in ((False, "host_down"), (True, None)):
+        one.hello()
+        two.hello()
+        asked = office.submit(action, name=name, as_="el9:3", ignore_missing=ignore)
+        office.serve(one, two)
+        office.sleep(5.1)
+        assert asked.error.code == code if code else asked.job["host"] == "host1"
+
+
+@pytest.mark.parametrize(
+    ("action", "name", "as_"), [("image seal", "web1", "web1.original"), ("image upgrade", "el9:1", "el9:2026-01-12")]
+)
+def test_the_name_by_default_is_looked_for_as_well_and_stays(shelf: Three, action: str, name: str, as_: str) -> None:
+    office, *hosts = shelf
+    hosts[2].vms[as_] = "shut-off"
+    asked = office.submit(action, name=name)
+    office.serve(*hosts)
+    assert asked.error.message == f"{as_} exists on host3 (shut-off)"
+    del hosts[2].vms[as_]
+    ids = set()
+    for _ in range(2):  # the same request is the same job, although the name was not said
+        asked = office.submit(action, key="k", name=name)
+        office.serve(*hosts)
+        ids.add(asked.job["id"])
+        assert asked.job["args"]["as_"] == as_
+    assert len(ids) == 1
+
+
+def test_two_of_a_group_cannot_make_one_image(shelf: Three) -> None:
+    office, one, *hosts = shelf
+    one.vms["el9:0"] = "shut-off"
+    message = {
+        "op": "submit_group", "key": "g", "action": "image upgrade", "args": {}, "owner": "me@here",
+        "each": [{"name": "el9:0"}, {"name": "el9:1"}],
+    }  # fmt: skip
+    asked = office.ask(message)
+    office.serve(one, *hosts)
+    members = asked.good["group"]["members"]
+    assert [one["state"] for one in members] == ["queued", "refused"]
+    assert members[1]["message"] == "el9:2026-01-12 is wanted twice"
+
+
+def test_an_image_that_was_made_while_the_hosts_were_asked_is_there(shelf: Three) -> None:
+    office, one, two, third = shelf
+    first = office.submit("image upgrade", name="el9:2", as_="el9:3")
+    office.serve(one, two, third)
+    office.bells()
+    assert two.claim() == [first.job["id"]]
+    asked = office.submit("image seal", name="web1", as_="el9:3")
+    office.turn()
+    for worker in (two, one, third):  # the survey of host2 is as old as the beginning of its job
+        worker.answer_all()
+        if worker is two:
+            two.end(first.job["id"])
+    office.turn()
+    assert asked.error.message == "el9:3 exists by now"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from maglica.client_worker.placement import place, spread
 from maglica.client_worker.placement.place import Reserved, Seen, Survey
-from maglica.client_worker.placement.spread import Rooms, Spread
+from maglica.client_worker.placement.spread import Rooms, Spread, Whose
 from maglica.errors import Refused
 from tests.client_worker.test_place import GIB, IMAGE, domain, survey, wanted
 
@@ -73,7 +73,7 @@ def test_each_pool_is_counted_by_itself() -> None:
 
 
 def test_a_name_that_is_taken_or_wanted_twice_is_refused_and_takes_no_room() -> None:
-    rooms = Rooms({}, {"ci-2": "1b7q2k0m4z"})
+    rooms = Rooms({}, {"ci-2": Whose("1b7q2k0m4z", "ci-2", "a")})
     found = spreading({"a": survey(domain("ci-1"))}, rooms=rooms)
     for name, what in [("ci-1", "ci-1 exists on a"), ("ci-2", "job 1b7q2k0m4z is working on ci-2")]:
         with pytest.raises(Refused, match=what):

@@ -6,11 +6,11 @@ import subprocess
 
 import pytest
 
+from maglica.actions.image import default_name
 from maglica.errors import Refused
 from maglica.host_worker.guest import customize, sealing, upgrading
 from maglica.host_worker.guest.customize import unmet
 from maglica.host_worker.guest.model import GuestFacts, Plan, System, path_matches
-from maglica.host_worker.image import sealing as job
 from tests.host_worker.guest_trees import LINK, OLD_MACHINE_ID
 from tests.host_worker.test_customize import SYSTEMS
 from tests.host_worker.test_setup import KNOWN, after, seen_in, tree_of
@@ -96,5 +96,5 @@ def test_the_scripts_are_scripts(system: System) -> None:
 
 
 def test_names_by_default() -> None:
-    assert job.default_name("web1", upgrade=False) == "web1.original"
-    assert job.default_name("el9:2026-11-20", upgrade=True).startswith("el9:20")
+    assert default_name("web1", "2026-12-01", upgrade=False) == "web1.original"
+    assert default_name("el9:2026-11-20", "2026-12-01", upgrade=True) == "el9:2026-12-01"

@@ -84,6 +84,7 @@ OFFLINE = "stop a VM that runs, and start it again afterwards"
     slot="guest",
     limit=3600,
     locks=("vm:{name}", "vm:{to}"),
+    gives="to",
     example="maglica vm rename web1.example.jp --to=web2.example.jp --offline",
 )
 class VmRename(Action):

@@ -229,8 +229,8 @@ class Questions:
 
         def merge(done: Gather) -> dict[str, Any]:
             value = gather.merge(done)
-            # Images are for everybody. Among all that is shut off there are VMs, which are not.
-            vms = action.NOUN == "vm" or bool(action.values().get("all"))
+            # Images are for everybody. Among all that is shut off, and what rests on an image, are VMs, which are not.
+            vms = action.NOUN == "vm" or action.NAME == "image dependents" or bool(action.values().get("all"))
             value["items"] = [
                 item
                 for item in value["items"]
@@ -244,16 +244,22 @@ class Questions:
         """`original`: its host says that it is an image."""
         return (noun == "image" and item.get("original") is True) or self._keyring.sees(who, vm=str(item.get("name")))
 
+    def own(self, who: Who, surveys: dict[str, place.Survey]) -> dict[str, place.Survey]:
+        """What hosts told, as far as the asker may see it."""
+        if self._keyring.sees_all(who):
+            return surveys
+        return {
+            host: {**survey, "domains": [vm for vm in survey["domains"] if self._sees_vm(who, vm, "vm")]}
+            for host, survey in surveys.items()
+            if self._keyring.sees(who, host=host)
+        }
+
     def fleets(self, who: Who) -> Callable[[Gather], dict[str, Any]]:
         """The fleets in a survey, as far as the asker may see their VMs."""
 
         def listed(done: Gather) -> dict[str, Any]:
-            own = {
-                host: {**survey, "domains": [vm for vm in survey["domains"] if self._sees_vm(who, vm, "vm")]}
-                for host, survey in done.answers.items()
-            }
             missing = [{"host": host, "why": why} for host, why in sorted(done.missing.items())]
-            return {"missing_hosts": missing, "items": fleets.listed(place.Seen(own, {}))}
+            return {"missing_hosts": missing, "items": fleets.listed(place.Seen(self.own(who, done.answers), {}))}
 
         return listed
 
@@ -276,11 +282,7 @@ class Questions:
             return place.locate(
                 name, seen.surveys, seen.missing, full_name=full_name, whole_fleet=whole_fleet, vms=seen.vms
             )
-        own = {
-            host: {**survey, "domains": [vm for vm in survey["domains"] if self._sees_vm(who, vm, "vm")]}
-            for host, survey in seen.surveys.items()
-            if self._keyring.sees(who, host=host)
-        }
+        own = self.own(who, seen.surveys)
         missing = {host: why for host, why in seen.missing.items() if whole_fleet or self._keyring.sees(who, host=host)}
         try:
             return place.locate(name, own, missing, full_name=full_name, whole_fleet=whole_fleet)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple, NoReturn, TypeVar
 
 from maglica import wire
@@ -13,6 +14,7 @@ from maglica.client_worker.door.audit import Audit
 from maglica.client_worker.door.keyring import Keyring, Who
 from maglica.client_worker.door.limits import Rates
 from maglica.client_worker.now import Now
+from maglica.client_worker.revealing import Revealing
 from maglica.declare import Action
 from maglica.errors import MaglicaError, Refused
 from maglica.keys import fingerprint
@@ -87,7 +89,11 @@ class Doors:
         """
         who = self._keyring.who(who.public, who.address, now.ms)
         self.noted(
-            who, action.NAME, vm or host, now, lambda: self._keyring.may(who, action, vm=vm, host=host, least=least)
+            who,
+            action.NAME,
+            vm or host or None,
+            now,
+            lambda: self._keyring.may(who, action, vm=vm, host=host, least=least),
         )
 
     def weigh(self, caller: Caller, jobs: int, now: Now) -> None:
@@ -107,6 +113,20 @@ class Doors:
             if error.code == "denied":
                 self.audit.denied(who, what, about, error.message, now)
             raise
+
+    @contextmanager
+    def wording(self, who: Who) -> Iterator[None]:
+        """What is refused within is told to whoever asks in words that name nothing which he may not see."""
+        try:
+            yield
+        except Revealing as error:
+            told: Refused = error
+            while isinstance(told, Revealing) and not self._sees(who, told):
+                told = told.instead
+            raise told from None
+
+    def _sees(self, who: Who, error: Revealing) -> bool:
+        return all(self._keyring.sees(who, vm=vm, host=host) for vm, host in error.about)
 
     def admits(self, public: str, address: str, now: Now, *, listens: bool) -> bool:
         """Whether a key may connect at all."""

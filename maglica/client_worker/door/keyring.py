@@ -36,6 +36,9 @@ class Who(NamedTuple):
 # What is asked of hosts for a command that people know by another name.
 ASKED_AS = {"host ping": "ping", "vm console-log": "vm console"}
 
+# In the place of a name, of what concerns all VMs or all hosts: it fits `*` and no other pattern.
+EVERYTHING = ""
+
 ANYBODY = Who("anybody", ADMIN)  # on an open bus
 
 
@@ -165,7 +168,7 @@ class Keyring:
             (" hosts called", host, role.hosts),
         ):
             if value is not None and not _fits(value, patterns):
-                about = f" {value}" if what else ""
+                about = f" {value}" if what and value != EVERYTHING else ""
                 hint = f"this role is for{what or ''} {', '.join(patterns)}: [role {role.name}] of the client worker"
                 raise Refused("denied", f"{who} may not {name}{about}", hint)
 
@@ -178,8 +181,7 @@ class Keyring:
 
     def sees_all(self, who: Who) -> bool:
         """Whether lists show everything to somebody."""
-        role = self._roles.get(who.role)
-        return role is not None and not role.narrowed
+        return self.sees(who, vm=EVERYTHING, host=EVERYTHING)
 
     def sees(self, who: Who, *, vm: str | None = None, host: str | None = None) -> bool:
         """Whether lists show something of that VM, or of that host, to somebody."""

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 from maglica import policy, template
 from maglica.actions.fleet import FleetCreate, FleetRemove, FleetRestart, FleetStart, FleetStop
 from maglica.client_worker.placement.place import Seen
+from maglica.client_worker.revealing import Revealing
+from maglica.client_worker.revealing import hosts as hosts_of
 from maglica.declare import Action, nearest
 from maglica.errors import Refused
 
@@ -95,7 +97,9 @@ def refuse_protected(base: str, protected: Iterable[str], hosts: Iterable[str]) 
         raise Refused("protected", f"fleet {base} is protected by {found} in [client] protected_names")
     host = next((name for name in hosts if base.lower() in (name.lower(), name.lower().partition(".")[0])), None)
     if host:
-        raise Refused("protected", f"{base} is the name of the host {host}, not of a fleet", "choose another name")
+        instead = Refused("protected", f"{base} is no name for a fleet", "choose another name")
+        what = f"{base} is the name of the host {host}, not of a fleet"
+        raise Revealing("protected", what, instead.hint, about=hosts_of([host]), instead=instead)
 
 
 def batch(action: Action, seen: Seen, names: Iterable[str], templates: Mapping[str, dict[str, Any]]) -> Batch:

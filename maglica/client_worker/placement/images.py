@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from maglica.actions.image import ImageSeal, ImageUpgrade, default_name
 from maglica.client_worker.placement import place
 from maglica.client_worker.placement.labels import refuse_label
 from maglica.client_worker.placement.place import Choice, Reserved, Survey, Wanted
-from maglica.declare import Action, nearest
+from maglica.declare import Action
 from maglica.errors import Refused
 
 
@@ -23,6 +24,16 @@ def holders(name: str, surveys: dict[str, Survey]) -> dict[str, dict[str, Any]]:
             if domain["name"] == name:
                 found[host] = domain
     return found
+
+
+def named(action: Action, day: str) -> Action:
+    """The same action with the name of the image that it makes, where none was said: it has to be free on all hosts,
+    and stays the same on whatever day the job runs.
+    """
+    if not isinstance(action, (ImageSeal, ImageUpgrade)) or action.as_ is not None:
+        return action
+    name = default_name(action.name, day, upgrade=isinstance(action, ImageUpgrade))
+    return type(action)(**{**action.values(), "as_": name})
 
 
 def with_nothing(surveys: dict[str, Survey]) -> dict[str, Survey]:
@@ -55,19 +66,21 @@ def for_import(
     weights: dict[str, float],
     reserved: dict[str, Reserved],
     labels: dict[str, str],
+    closed: frozenset[str] = frozenset(),
 ) -> Choice:
-    """The host that an image from elsewhere is put on: the one that is asked for, or the one with most room."""
+    """The host that an image from elsewhere is put on: the one that is asked for, or the one with most room. `closed`:
+    hosts that are not for whoever asks.
+    """
     name, on = str(getattr(action, "name")), getattr(action, "on")
     place.refuse_unknown_host(on, surveys, missing)
     refuse_label(name, labels)
     for host, domain in holders(name, surveys).items():
-        raise Refused(
-            "already_exists",
-            f"{name} exists on {host} ({domain['state']})",
-            "images are never replaced: choose another --name, such as NAME:VERSION",
-        )
+        hint = "images are never replaced: choose another --name, such as NAME:VERSION"
+        raise place.taken(name, host, str(domain["state"]), hint)
     place.refuse_partial_view(name, missing, bool(getattr(action, "ignore_missing")))
-    rooms = {host: room(survey, reserved.get(host, Reserved())) for host, survey in surveys.items()}
+    rooms = {
+        host: room(survey, reserved.get(host, Reserved())) for host, survey in place.without(closed, surveys).items()
+    }
     if on is not None:
         return Choice(on, f"--on={on}", {})
     refused = {host: "weight 0" for host in rooms if weights.get(host, 10.0) <= 0}
@@ -85,8 +98,9 @@ def for_copy(
     missing: dict[str, str],
     reserved: dict[str, Reserved],
     labels: dict[str, str],
+    closed: frozenset[str] = frozenset(),
 ) -> tuple[Choice, Action]:
-    """The host that gets a copy, with the action that says from where it comes."""
+    """The host that gets a copy, with the action that says from where it comes: from none that is `closed`."""
     name, dest = str(getattr(action, "name")), str(getattr(action, "dest"))
     named = str(getattr(action, "as_") or name)
     refuse_label(named, labels)
@@ -96,11 +110,10 @@ def for_copy(
         raise Refused(
             "already_exists", f"{named} exists on {dest}", "images are never replaced; --as=NAME gives another name"
         )
-    if named != name and holders(named, surveys):
-        raise Refused(
-            "already_exists", f"{named} exists on {', '.join(holders(named, surveys))}", "choose another --as"
-        )
-    source = source_of(name, getattr(action, "from_"), surveys, missing)
+    if named != name:
+        place.refuse_name(named, place.index(surveys), "choose another --as")
+        place.refuse_partial_view(named, missing, bool(getattr(action, "ignore_missing")))
+    source = source_of(name, getattr(action, "from_"), place.without(closed, surveys), missing)
     why = unfit(name, source, surveys, dest, reserved.get(dest, Reserved()))
     if why:
         raise Refused("no_capacity", f"{dest} cannot take {name}: {why}", "make room there, or choose another --dest")
@@ -133,11 +146,13 @@ def copied_first(
     return choice._replace(why=f"{choice.why}; gets {want.image} from {source} first"), source, could[choice.host]
 
 
-def for_export(action: Action, surveys: dict[str, Survey], missing: dict[str, str]) -> Choice:
-    """The host that writes an image's disks as files: one that has it."""
+def for_export(
+    action: Action, surveys: dict[str, Survey], missing: dict[str, str], closed: frozenset[str] = frozenset()
+) -> Choice:
+    """The host that writes an image's disks as files: one that has it. `closed`: as for a copy."""
     on = getattr(action, "on")
     place.refuse_unknown_host(on, surveys, missing)
-    host = source_of(str(getattr(action, "name")), on, surveys, missing)
+    host = source_of(str(getattr(action, "name")), on, place.without(closed, surveys), missing)
     return Choice(host, f"--on={on}" if on else "the least busy host that has it", {})
 
 
@@ -145,7 +160,7 @@ def source_of(name: str, wanted: str | None, surveys: dict[str, Survey], missing
     """The host to take an image from: `wanted`, or the least busy one of those that have it."""
     found = holders(name, surveys)
     if not found:
-        raise no_image(name, surveys, missing)
+        raise place.no_image(name, surveys, missing)
     if wanted is not None and wanted not in found:
         raise Refused(
             "unknown_entity", f"{wanted} does not hold an image {name}", f"it is on {', '.join(sorted(found))}"
@@ -180,7 +195,7 @@ def one(name: str, told: dict[str, Any]) -> dict[str, Any]:
     """All that hosts told of one image: what it is, which of them have it, and whether the copies are the same."""
     items, missing = told["items"], told["missing_hosts"]
     if not items:
-        raise no_image(name, {}, {gone["host"]: gone["why"] for gone in missing})
+        raise place.no_image(name, {}, {gone["host"]: gone["why"] for gone in missing})
     first = items[0]
     contents = {item.get("content") for item in items}
     same = None if None in contents and len(items) > 1 else len(contents) == 1
@@ -203,13 +218,3 @@ def unfit(name: str, source: str, surveys: dict[str, Survey], dest: str, reserve
     if needed > free:
         return f"needs {needed >> 20} MiB of disk, the roomiest pool has {max(0, free) >> 20} MiB to give"
     return ""
-
-
-def no_image(name: str, surveys: dict[str, Survey], missing: dict[str, str]) -> Refused:
-    """The error that tells that there is no such image."""
-    known = sorted({str(domain["name"]) for survey in surveys.values() for domain in survey["domains"]})
-    close = nearest(name, known)
-    hint = f"did you mean {close}?" if close else "`maglica image list` shows them"
-    if missing:
-        hint = f"it may be on a host that does not answer: {', '.join(missing)}"
-    return Refused("unknown_entity", f"no host holds an image {name}", hint)

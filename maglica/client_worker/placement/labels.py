@@ -12,6 +12,7 @@ from typing import Any
 from maglica.actions.image import ImageLabel, ImagePromote, ImageRollback
 from maglica.client_worker.now import Now
 from maglica.client_worker.placement import place
+from maglica.client_worker.revealing import Revealing
 from maglica.client_worker.store import Store
 from maglica.declare import Action, nearest
 from maglica.errors import Refused
@@ -35,6 +36,11 @@ def reference(label: str, image: str) -> str:
     return label if ":" in label else f"{family(image)}:{label}"
 
 
+def wanted(action: ImageLabel | ImagePromote, image: str) -> str:
+    """The label that somebody wants to move or to take away, in full."""
+    return reference(action.as_ if isinstance(action, ImageLabel) else action.to, image)
+
+
 def meant(action: Action, known: dict[str, str]) -> Action:
     """The same action with labels replaced by the images that they mean."""
     values = action.values()
@@ -52,7 +58,9 @@ def of(image: str, known: dict[str, str]) -> list[str]:
 def refuse_label(name: str, known: dict[str, str]) -> None:
     """An image that is called like a label would be found by neither."""
     if name in known:
-        raise Refused("already_exists", f"{name} is a label, of {known[name]}", "call the image otherwise")
+        what, hint = f"{name} is a label", "call the image otherwise"
+        instead = Refused("already_exists", what, hint)
+        raise Revealing(instead.code, f"{what}, of {known[name]}", hint, about=[(known[name], None)], instead=instead)
 
 
 def refuse_labelled(name: str, known: dict[str, str]) -> None:
@@ -71,13 +79,13 @@ def put(want: ImageLabel | ImagePromote, seen: place.Seen, store: Store, by: str
     """Let a label mean an image from now on."""
     known = store.labels.all()
     image = known.get(want.name, want.name)
-    label = reference(want.as_ if isinstance(want, ImageLabel) else want.to, image)
+    label = wanted(want, image)
     if isinstance(want, ImageLabel) and want.remove:
         return _forget(label, known, store)
     if label in seen.vms:
         raise Refused("already_exists", f"{label} is an image", "a label must not be called like one")
     if image not in seen.vms:
-        raise _unknown(image, seen)
+        raise place.no_image(image, seen.surveys, seen.missing)
     before = known.get(label)
     if before != image:
         store.labels.put(label, image, now.text, by)
@@ -88,14 +96,6 @@ def _forget(label: str, known: dict[str, str], store: Store) -> Value:
     if label in known:
         store.labels.forget(label)
     return {"name": label, "image": None, "before": known.get(label), "changed": label in known}
-
-
-def _unknown(image: str, seen: place.Seen) -> Refused:
-    close = nearest(image, list(seen.vms))
-    hint = f"did you mean {close}?" if close else "`maglica image list` shows them"
-    if seen.missing:
-        hint = f"it may be on a host that does not answer: {', '.join(seen.missing)}"
-    return Refused("unknown_entity", f"no host holds an image {image}", hint)
 
 
 def roll_back(want: ImageRollback, store: Store) -> Value:

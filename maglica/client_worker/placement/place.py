@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from maglica.actions.vm.clone import ANY_MODE_HINT, AUTO, THIN_POOL_HINT
+from maglica.client_worker.revealing import Revealing, hosts
 from maglica.declare import nearest
 from maglica.errors import Refused
 
@@ -122,7 +123,7 @@ def choose(
     refuse_unknown_host(want.on, surveys, missing)
     _refuse_taken(want, surveys, hint)
     refuse_partial_view(want.hostname, missing, ignore_missing)
-    surveys = {host: survey for host, survey in surveys.items() if host not in closed}
+    surveys = without(closed, surveys)
     _refuse_image(want, surveys, missing)
     refused = unfitting(want, surveys, weights, reserved)
     fitting = [host for host in surveys if host not in refused and want.on in (None, host)]
@@ -147,15 +148,20 @@ def refuse(want: Wanted, seen: Seen, ignore_missing: bool, closed: frozenset[str
     """
     refuse_unknown_host(want.on, seen.surveys, seen.missing)
     refuse_partial_view(want.hostname, seen.missing, ignore_missing)
-    surveys = {host: survey for host, survey in seen.surveys.items() if host not in closed}
+    surveys = without(closed, seen.surveys)
     _refuse_image(want, surveys, seen.missing)
     return {host: survey for host, survey in surveys.items() if want.on in (None, host)}
+
+
+def without(closed: frozenset[str], surveys: dict[str, Survey]) -> dict[str, Survey]:
+    """The hosts that are for whoever asks."""
+    return {host: survey for host, survey in surveys.items() if host not in closed}
 
 
 def refuse_name(name: str, vms: Index, hint: str = OTHER_NAME) -> None:
     """Refuse a name that a VM has, on whatever host."""
     for host, state in vms.get(name, []):
-        raise _taken(name, host, state, hint)
+        raise taken(name, host, state, hint)
 
 
 def unfitting(
@@ -337,10 +343,14 @@ def refuse_double_life(name: str, host: str, vms: Index) -> None:
     """Refuse to bring a VM to life on a host while one of its name lives on another: they may share disks."""
     for other, state in vms.get(name, []):
         if other != host and state != "shut-off":
-            raise Refused(
+            raise Revealing(
                 "wrong_state",
                 f"{name} is {state} on {other}; a VM must not run on two hosts",
                 f"stop {name}@{other} first, or rename one of them",
+                about=[(name, other)],
+                instead=Refused(
+                    "wrong_state", f"another VM called {name} lives elsewhere", "give this one another name"
+                ),
             )
 
 
@@ -354,10 +364,13 @@ def refuse_contended(name: str, host: str, known: Lives) -> None:
         for holder in known.holders.get(word, []):
             if holder.host != host and (kind == "macs" or "alone" in (kind, holder.kind)):
                 what = f"the MAC address {word}" if kind == "macs" else f"its disk {word}"
-                raise Refused(
+                why = f"{name} cannot live on {host}"
+                raise Revealing(
                     "wrong_state",
-                    f"{name} cannot live on {host}: {holder.name} is {holder.state} on {holder.host}, and has {what}",
+                    f"{why}: {holder.name} is {holder.state} on {holder.host}, and has {what}",
                     "stop that one first, or give one of them its own",
+                    about=[(holder.name, holder.host)],
+                    instead=Refused("wrong_state", f"{why}: another VM that lives has {what}", "give it its own"),
                 )
 
 
@@ -370,7 +383,9 @@ def _not_found(
         return Refused("unknown_entity", f"there is no VM {name}", hint)
     if missing:
         told = "; ".join(f"{host} {why}" for host, why in missing.items())
-        return Refused("host_down", f"no VM {name} was found, but not every host answers: {told}", "it may be there")
+        what = f"no VM {name} was found, but not every host answers"
+        instead = Refused("host_down", what, "it may be there")
+        return Revealing("host_down", f"{what}: {told}", "it may be there", about=hosts(missing), instead=instead)
     close = nearest(bare, {vm for _, vm in everything})
     hint = f"did you mean {close}?" if close else "`maglica vm list` shows them"
     return Refused("unknown_entity", f"there is no VM {name}", hint)
@@ -384,39 +399,57 @@ def refuse_unknown_host(host: str | None, surveys: dict[str, Survey], missing: d
     """Refuse a host that does not exist, or does not answer."""
     if host is None or host in surveys:
         return
-    if host in missing:
-        raise Refused(
-            "host_down", f"host {host} does not answer: {missing[host]}", "`maglica host list` shows its state"
-        )
-    close = nearest(host, surveys)
+    close, what = nearest(host, surveys), f"there is no host {host}"
     hint = f"did you mean {close}?" if close else f"known are {', '.join(sorted(surveys)) or 'none'}"
-    raise Refused("unknown_entity", f"there is no host {host}", hint)
+    instead = Refused("unknown_entity", what, "`maglica host list` shows them")
+    unknown = Revealing(instead.code, what, hint, about=hosts([close] if close else surveys), instead=instead)
+    if host in missing:
+        raise Revealing(
+            "host_down", f"host {host} does not answer: {missing[host]}", "`maglica host list` shows its state",
+            about=hosts([host]), instead=unknown,
+        )  # fmt: skip
+    raise unknown
 
 
 def _refuse_taken(want: Wanted, surveys: dict[str, Survey], hint: str) -> None:
     for host, survey in surveys.items():
         for domain in survey["domains"]:
             if domain["name"] == want.hostname:
-                raise _taken(want.hostname, host, str(domain["state"]), hint)
+                raise taken(want.hostname, host, str(domain["state"]), hint)
             clash = set(want.macs) & set(domain["macs"])
             if clash:
-                raise Refused(
-                    "already_exists", f"{min(clash)} belongs to {domain['name']} on {host}", "choose another --mac"
-                )
+                mac, name, hint = min(clash), str(domain["name"]), "choose another --mac"
+                raise Revealing(
+                    "already_exists", f"{mac} belongs to {name} on {host}", hint,
+                    about=[(None if domain.get("image") else name, host)],
+                    instead=Refused("already_exists", f"{mac} is taken", hint),
+                )  # fmt: skip
 
 
-def _taken(name: str, host: str, state: str, hint: str) -> Refused:
-    return Refused("already_exists", f"{name} exists on {host} ({state})", hint)
+def taken(name: str, host: str, state: str, hint: str) -> Refused:
+    """The error that tells that a name is taken."""
+    what, instead = f"{name} exists on {host} ({state})", Refused("already_exists", f"{name} is taken", hint)
+    return Revealing("already_exists", what, hint, about=[(name, host)], instead=instead)
+
+
+def worked_on(name: str, job: str, vm: str | None, host: str) -> Refused:
+    """The error that tells that a job, which is about `vm` on that host, is working on something of that name."""
+    what, hint = f"job {job} is working on {name}", f"`maglica job show {job}` tells what it does"
+    instead = Refused("already_exists", f"{name} is taken", "choose another name, or try again later")
+    return Revealing("already_exists", what, hint, about=[(vm, host)], instead=instead)
 
 
 def refuse_partial_view(name: str, missing: dict[str, str], ignore_missing: bool) -> None:
     """Refuse to make something of a name that a silent host may have, unless somebody says so."""
     if missing and not ignore_missing:
         told = "; ".join(f"{host} {why}" for host, why in missing.items())
-        raise Refused(
+        what = f"{name} may exist on a host that does not answer"
+        raise Revealing(
             "host_down",
-            f"{name} may exist on a host that does not answer: {told}",
+            f"{what}: {told}",
             "wait for it; `maglica host remove` forgets one that is gone for good; --ignore-missing goes on anyway",
+            about=hosts(missing),
+            instead=Refused("host_down", what, "wait for it; --ignore-missing goes on anyway"),
             details={"missing_hosts": missing},
         )
 
@@ -426,12 +459,7 @@ def _refuse_image(want: Wanted, surveys: dict[str, Survey], missing: dict[str, s
     if not holders and want.image == NOTHING:
         raise Refused("no_capacity", f"there is no host for {want.hostname}", "`maglica host list` shows the hosts")
     if not holders:
-        known = sorted({str(domain["name"]) for survey in surveys.values() for domain in survey["domains"]})
-        close = nearest(want.image, known)
-        hint = f"did you mean {close}?" if close else "`maglica image list` shows them"
-        if missing:
-            hint = f"it may be on a host that does not answer: {', '.join(missing)}"
-        raise Refused("unknown_entity", f"no host holds an image {want.image}", hint)
+        raise no_image(want.image, surveys, missing)
     if want.on is not None and want.on not in holders:
         raise Refused(
             "unknown_entity",
@@ -443,6 +471,20 @@ def _refuse_image(want: Wanted, surveys: dict[str, Survey], missing: dict[str, s
         raise Refused(
             "wrong_state", f"{want.image} is {image['state']} on {host}", "an image has to be shut off to be cloned"
         )
+
+
+def no_image(name: str, surveys: dict[str, Survey], missing: dict[str, str]) -> Refused:
+    """The error that tells that there is no such image."""
+    known = {str(domain["name"]): domain.get("image") for survey in surveys.values() for domain in survey["domains"]}
+    close = nearest(name, sorted(known))
+    hint, about = "`maglica image list` shows them", hosts(missing)
+    instead = Refused("unknown_entity", f"no host holds an image {name}", hint)
+    if missing:
+        instead.hint = "it may be on a host that does not answer"
+        hint = f"{instead.hint}: {', '.join(missing)}"
+    elif close:
+        hint, about = f"did you mean {close}?", [(None if known[close] else close, None)]
+    return Revealing(instead.code, instead.message, hint, about=about, instead=instead)
 
 
 def _why(best: str, want: Wanted, fitting: list[str], score: float) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from maglica import declare
 from maglica.actions.vm.build import DISK, MEMORY, VmBuild
@@ -17,28 +18,40 @@ from maglica.errors import MaglicaError, Refused
 from maglica.job import OPEN, Job
 
 
+class Whose(NamedTuple):
+    """The job that is about to give a name, with what it is about; without a job it is one of the same request."""
+
+    job: str = ""
+    vm: str | None = None
+    host: str = ""
+
+    @classmethod
+    def by(cls, job: Job) -> Whose:
+        return cls(job["id"], job["object"], job["host"])
+
+
 class Rooms:
     """What is given away to jobs that the hosts could not tell of yet: room, and names with whose they are."""
 
-    def __init__(self, reserved: dict[str, Reserved], names: dict[str, str]) -> None:
+    def __init__(self, reserved: dict[str, Reserved], names: dict[str, Whose]) -> None:
         self.reserved, self.names = reserved, names
 
     def copy(self) -> Rooms:
         """For a try."""
         return Rooms(dict(self.reserved), dict(self.names))
 
-    def take(self, host: str, want: Wanted, survey: Survey, whose: str) -> None:
+    def take(self, host: str, want: Wanted, survey: Survey, job: str) -> None:
         """Give a VM its room on a host."""
         self.reserved[host] = place.reserve(self.reserved.get(host, Reserved()), want, survey)
-        self.names[want.hostname] = whose
+        self.names[want.hostname] = Whose(job, want.hostname, host)
 
     def refuse_name(self, name: str) -> None:
         """Refuse a name that somebody is about to give to a VM."""
-        if name in self.names:
-            whose = self.names[name]
-            hint = f"`maglica job show {whose}` tells what it does" if whose else "give each another name"
-            what = f"job {whose} is working on {name}" if whose else f"{name} is wanted twice"
-            raise Refused("already_exists", what, hint)
+        whose = self.names.get(name)
+        if whose and whose.job:
+            raise place.worked_on(name, *whose)
+        if whose:
+            raise Refused("already_exists", f"{name} is wanted twice", "give each another name")
 
 
 def given_away(seen: Seen, records: Iterable[Job]) -> Rooms:
@@ -51,7 +64,7 @@ def given_away(seen: Seen, records: Iterable[Job]) -> Rooms:
     for record in records:
         survey, name = seen.surveys.get(record["host"]), str(record["object"])
         if record["state"] in OPEN or name not in seen.vms:
-            rooms.names[name] = record["id"]
+            rooms.names[name] = Whose.by(record)
         if survey is None or any(host == record["host"] for host, _ in seen.vms.get(name, [])):
             continue
         try:

@@ -13,7 +13,8 @@ SQL = {
     ),
     "audit": (
         "SELECT at, who, role, address, action, object, job, outcome, message FROM audit"
-        " WHERE who = coalesce(?, who) AND outcome = coalesce(?, outcome) AND object IS coalesce(?, object)"
+        " WHERE who = coalesce(?, who) AND role = coalesce(?, role) AND outcome = coalesce(?, outcome)"
+        " AND object IS coalesce(?, object)"
         " ORDER BY n DESC LIMIT ?"
     ),
     "old audit": "DELETE FROM audit WHERE ms < ? OR (ms < ? AND role = ? AND outcome = 'denied')",
@@ -30,9 +31,11 @@ class AuditLog:
         """ms, at, who, role, address, action, object, job, outcome, message."""
         self._db.write(SQL["put audit"], *fields)
 
-    def latest(self, last: int, *, who: str | None, outcome: str | None, about: str | None) -> list[tuple[Any, ...]]:
+    def latest(
+        self, last: int, *, who: str | None, role: str | None, outcome: str | None, about: str | None
+    ) -> list[tuple[Any, ...]]:
         """The newest entries that fit, the newest first: what was put without its ms."""
-        return list(self._db.rows(SQL["audit"], who, outcome, about, last))
+        return list(self._db.rows(SQL["audit"], who, role, outcome, about, last))
 
     def prune(self, before_ms: int, denied_before_ms: int, role: str) -> None:
         """Forget what was asked before then, and what was denied to that role before another time."""

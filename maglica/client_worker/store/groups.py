@@ -30,7 +30,7 @@ SQL = {
     "last end of family": "SELECT max(ended_ms) FROM job WHERE family = ?",
     "next of family": "SELECT host FROM job WHERE family = ? AND state = 'queued' ORDER BY id LIMIT ?",
     "states of family": "SELECT state, count(*) FROM job WHERE family = ? GROUP BY state",
-    "about of family": "SELECT object, host FROM job WHERE family = ?",
+    "about of family": "SELECT id, object, host FROM job WHERE family = ?",
     "old families": (
         "DELETE FROM family WHERE created_ms < ? AND NOT EXISTS (SELECT 1 FROM job WHERE job.family = family.id)"
     ),
@@ -106,9 +106,9 @@ class Groups:
         """How many jobs of a group are in which state."""
         return {state: int(count) for state, count in self._db.rows(SQL["states of family"], group_id)}
 
-    def about(self, group_id: str) -> list[tuple[str | None, str]]:
-        """What each job of a group is about, and on which host it is."""
-        return [(vm, host) for vm, host in self._db.rows(SQL["about of family"], group_id)]
+    def about(self, group_id: str) -> dict[str, tuple[str | None, str]]:
+        """What each job of a group is about, as far as it is not forgotten, and on which host it is."""
+        return {job: (vm, host) for job, vm, host in self._db.rows(SQL["about of family"], group_id)}
 
     def prune(self, created_before_ms: int) -> None:
         """Forget those made before a time (milliseconds since 1970) none of whose jobs is known any more."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from maglica import declare
+from maglica.client_worker import concerned
 from maglica.client_worker.asking.questions import Questions, renamed
 from maglica.client_worker.door.doors import Doors
 from maglica.client_worker.door.keyring import Keyring, Who
@@ -13,14 +14,16 @@ from maglica.client_worker.ledger import GroupSubmission, Member
 from maglica.client_worker.now import Now
 from maglica.client_worker.placement import images, labels, place, spread
 from maglica.client_worker.placement.place import Choice, Seen, Wanted
-from maglica.client_worker.placement.spread import Rooms, Spread
+from maglica.client_worker.placement.spread import Rooms, Spread, Whose
 from maglica.client_worker.store import Store
 from maglica.client_worker.submitting.profiles import Profiles
 from maglica.declare import Action, Where
 from maglica.errors import MaglicaError, Refused
 
-CLONE, BUILD, RENAME = "vm clone", "vm build", "vm rename"
+CLONE, BUILD, RENAME, IMPORT = "vm clone", "vm build", "vm rename", "image import"
 MAKES = (CLONE, BUILD)  # what takes room of a host, under a new name
+GIVES = (RENAME, "image seal", "image upgrade")  # to one thing a name that nothing has yet
+FILLED = {"image copy": "from_", "image seal": "as_", "image upgrade": "as_"}  # by placement, where it was not said
 DEFINED = ("vm define", "vm import")  # made of what is on one host already
 
 
@@ -59,6 +62,12 @@ class Placing:
         self, action: Action, seen: Seen, who: Who, now: Now, rooms: Rooms | None = None
     ) -> tuple[str, Action, str]:
         """The host for it, its full name, and why there; refused when it must not be done there by `who`."""
+        with self._doors.wording(who):
+            return self._find(action, seen, who, now, rooms)
+
+    def _find(self, action: Action, seen: Seen, who: Who, now: Now, rooms: Rooms | None) -> tuple[str, Action, str]:
+        if action.WHERE == Where.PLACED:
+            self._may_ask(action, who, now)
         if action.NAME == BUILD:
             action = self._profiles.fill(action)
             host, why = self._choose_for_build(action, seen, who, now, rooms)
@@ -78,12 +87,12 @@ class Placing:
             if action.WHOLE_FLEET:
                 place.refuse_double_life(name, host, seen.vms)
                 place.refuse_contended(name, host, seen.lives)
-            action, why = renamed(action, name), "the VM is there"
-            if action.NAME == RENAME and getattr(action, "to") != name:
+            action, why = images.named(renamed(action, name), now.text[:10]), "the VM is there"
+            if action.given_name():
                 self._check_new_name(action, host, seen, who, now)
             if action.NAME == "image remove" and len(seen.vms[name]) == 1:  # the last copy
                 labels.refuse_labelled(name, self._store.labels.all())
-        self._check(action, host, who, now)
+        self._check(action, host, seen, who, now)
         return host, action, why
 
     def copied_first(
@@ -92,6 +101,12 @@ class Placing:
         """What is to be copied first, the clone that follows there, and why; `error`, why it has no place otherwise,
         is raised when nothing can or shall be copied.
         """
+        with self._doors.wording(who):
+            return self._copied_first(clone, error, seen, who, now, rooms)
+
+    def _copied_first(
+        self, clone: Action, error: Refused, seen: Seen, who: Who, now: Now, rooms: Rooms | None
+    ) -> tuple[Action, Action, str]:
         on = getattr(clone, "on", None)
         lacks = error.code == "unknown_entity" and on in seen.surveys
         if clone.NAME != CLONE or (error.code != "no_capacity" and not lacks):
@@ -103,7 +118,7 @@ class Placing:
             raise error
         many, rooms = rooms is not None, self.rooms(seen) if rooms is None else rooms
         want, closed = spread.wanted(clone), self._closed(seen, who)
-        surveys = {host: survey for host, survey in seen.surveys.items() if host not in closed}
+        surveys = place.without(closed, seen.surveys)
         try:
             choice, source, survey = images.copied_first(
                 want, surveys, seen.missing, self._able(clone, seen), rooms.reserved,
@@ -113,8 +128,8 @@ class Placing:
             raise error from None  # that nobody could take it with the image either explains less
         first = declare.build("image copy", {"name": want.image, "dest": choice.host, "from_": source})
         self._refuse_locked(first)
-        self._check(first, choice.host, who, now)
-        self._check(clone, choice.host, who, now)
+        self._check(first, choice.host, seen, who, now)
+        self._check(clone, choice.host, seen, who, now)
         if many:
             rooms.take(choice.host, want, survey, "")
         return first, clone, choice.why
@@ -141,23 +156,27 @@ class Placing:
         try:
             if member.action is None:
                 raise member.error or Refused("wrong_input", f"{wanted.action}: there is nothing to do")
-            if member.action.NAME == RENAME:  # several to one name
-                rooms.refuse_name(str(getattr(member.action, "to")))
-                rooms.names[str(getattr(member.action, "to"))] = ""
             if member.action.NAME == BUILD:
                 host, action, why = self.find(member.action, seen, wanted.who, now, rooms)
                 self._take(rooms, seen, action, host, "")
                 return Placed(member, host, action, why)
             if member.action.NAME != CLONE:
-                return Placed(member, *self.find(member.action, seen, wanted.who, now))
+                host, action, why = self.find(member.action, seen, wanted.who, now)
+                if action.NAME in GIVES and (name := action.given_name()):  # several want one name
+                    rooms.refuse_name(name)
+                    rooms.names[name] = Whose()
+                return Placed(member, host, action, why)
             action = self._profiles.fill(member.action)
+            self._may_ask(action, wanted.who, now)
             try:
-                choice = self._choose_one_of(action, wanted, seen, rooms, spreads, now)
+                with self._doors.wording(wanted.who):
+                    choice = self._choose_one_of(action, wanted, seen, rooms, spreads, now)
             except Refused as error:
-                rooms.refuse_name(spread.wanted(action).hostname)
+                with self._doors.wording(wanted.who):
+                    rooms.refuse_name(spread.wanted(action).hostname)
                 first, action, why = self.copied_first(member.action, error, seen, wanted.who, now, rooms)
                 return Placed(member, str(getattr(first, "dest")), action, why, first=first)
-            self._check(action, choice.host, wanted.who, now)
+            self._check(action, choice.host, seen, wanted.who, now)
             return Placed(member, choice.host, action, choice.why)
         except Exception as error:
             return Placed(member, error=error)
@@ -203,42 +222,60 @@ class Placing:
             records = [record for name in MAKES for record in self._store.jobs.open_of_action(name)]
             records += [record for name in MAKES for record in self._store.jobs.done_since(name, seen.asked_ms)]
             seen.rooms = spread.given_away(seen, records)
-            seen.rooms.names.update(self._renamed_since(seen))
+            seen.rooms.names.update(self._named_since(seen))
         return seen.rooms
 
-    def refuse_partial(self, seen: Seen, names: Sequence[str]) -> None:
+    def refuse_partial(self, seen: Seen, names: Sequence[str], who: Who) -> None:
         """Refuse to decide on the names of many while a host does not tell its own."""
-        place.refuse_partial_view(names[0] if names else "one of them", seen.missing, False)
+        with self._doors.wording(who):
+            place.refuse_partial_view(names[0] if names else "one of them", seen.missing, False)
+
+    def may_number(self, action: type[Action], pattern: str, names: Sequence[str], who: Who, now: Now) -> None:
+        """Whoever may have none that is called so is not told which numbers are taken."""
+        if not any(self._keyring.sees(who, vm=name) for name in names):
+            self._doors.may(who, action, now, vm=pattern)
 
     # ------------------------------------------------------------------------------------------------ checks
 
-    def _check(self, action: Action, host: str, who: Who, now: Now) -> None:
-        about = "name" if action.NOUN == "image" else action.distinct()
-        self._doors.may(who, type(action), now, vm=str(action.values()[about]), host=host)
+    def _may_ask(self, action: Action, who: Who, now: Now) -> None:
+        """Whoever may have nothing that is called so, or not there, is told nothing of what there is."""
+        for name in concerned.by_job(action):
+            self._doors.may(who, type(action), now, vm=name)
+        for host in concerned.hosts(action):
+            self._doors.may(who, type(action), now, host=host)
+
+    def _check(self, action: Action, host: str, seen: Seen, who: Who, now: Now) -> None:
+        for name in concerned.by_job(action, seen.vms):
+            self._doors.may(who, type(action), now, vm=name, host=host)
         self._questions.refuse_unable(host, action)
 
     def _check_new_name(self, action: Action, host: str, seen: Seen, who: Who, now: Now) -> None:
-        """A VM's new name is as free, on all hosts, as that of a new VM; and whoever gives it may have such VMs."""
-        to = str(getattr(action, "to"))
-        self._doors.may(who, type(action), now, vm=to, host=host)
-        place.refuse_name(to, seen.vms, "choose another --to")
-        self._refuse_locked_name(to)
-        made = [str(one["object"]) for name in MAKES for one in self._store.jobs.done_since(name, seen.asked_ms)]
-        if to in [*made, *self._renamed_since(seen)]:
-            raise Refused("already_exists", f"{to} exists by now", "choose another --to")
+        """What a VM or an image is to be called is as free, on all hosts, as the name of a new VM; and whoever gives it
+        may have VMs called so.
+        """
+        name, hint = str(action.given_name()), f"choose another {action.FIELDS[action.GIVES].option}"
+        self._doors.may(who, type(action), now, vm=name, host=host)
+        labels.refuse_label(name, self._store.labels.all())
+        place.refuse_name(name, seen.vms, hint)
+        place.refuse_partial_view(name, seen.missing, bool(getattr(action, "ignore_missing")))
+        for lock in (f"vm:{name}", f"image:{name}"):
+            self._refuse_locked_name(name, lock)
+        made = [str(one["object"]) for made in MAKES for one in self._store.jobs.done_since(made, seen.asked_ms)]
+        if name in [*made, *self._named_since(seen)]:
+            raise Refused("already_exists", f"{name} exists by now", hint)
 
-    def _renamed_since(self, seen: Seen) -> dict[str, str]:
-        """Names that VMs have got while the hosts were asked, with the job that gave each: not all may have told."""
-        found = {str(one["args"]["to"]): str(one["id"]) for one in self._store.jobs.done_since(RENAME, seen.asked_ms)}
-        for action in DEFINED:
-            found |= {str(one["object"]): str(one["id"]) for one in self._store.jobs.done_since(action, seen.asked_ms)}
-        return found
+    def _named_since(self, seen: Seen) -> dict[str, Whose]:
+        """Names that were given while the hosts were asked, with the job that gave each: not all may have told."""
+        return {
+            str(one["args"].get(declare.find(action).action.GIVES or "name")): Whose.by(one)
+            for action in (*GIVES, *DEFINED, IMPORT)
+            for one in self._store.jobs.done_since(action, seen.asked_ms)
+        }
 
     def _may_copy(self, action: Action, seen: Seen, who: Who, now: Now) -> None:
-        """A clone goes where its asker may be, and is made of what he may see. Images are for everybody; any other VM
-        shows what is on its disks to whoever clones it.
+        """A clone is made of what its asker may see. Images are for everybody; any other VM shows what is on its disks
+        to whoever clones it.
         """
-        self._doors.may(who, type(action), now, host=getattr(action, "on"))
         image = str(getattr(action, "image"))
         found = [vm for survey in seen.surveys.values() for vm in survey["domains"] if vm["name"] == image]
         if not found or not all(vm.get("image") for vm in found):
@@ -269,7 +306,6 @@ class Placing:
             return host, "the VM is there"
         self._refuse_locked(action)
         rooms.refuse_name(name)
-        self._doors.may(who, type(action), now, vm=name, host=getattr(action, "on"))
         if getattr(action, "image"):
             self._may_copy(action, seen, who, now)
         choice = place.choose(
@@ -282,13 +318,14 @@ class Placing:
     def _choose_for_image(self, action: Action, seen: Seen, who: Who) -> tuple[Choice, Action]:
         # Names and checksums are compared with what everybody has; an image goes only where its asker may be.
         self._refuse_locked(action)
-        weights = {**self._able(action, seen), **dict.fromkeys(self._closed(seen, who), 0.0)}
+        able, closed = self._able(action, seen), self._closed(seen, who)
         reserved, known = self.rooms(seen).reserved, self._store.labels.all()
         if action.NAME == "image copy":
-            return images.for_copy(action, seen.surveys, seen.missing, reserved, known)
+            return images.for_copy(action, seen.surveys, seen.missing, reserved, known, closed)
         if action.NAME == "image export":
-            return images.for_export(action, seen.surveys, seen.missing), action
-        return images.for_import(action, seen.surveys, seen.missing, weights, reserved, known), action
+            return images.for_export(action, seen.surveys, seen.missing, closed), action
+        self.rooms(seen).refuse_name(str(getattr(action, "name")))
+        return images.for_import(action, seen.surveys, seen.missing, able, reserved, known, closed), action
 
     def _choose_for_definition(self, action: Action, seen: Seen, who: Who) -> tuple[str, str]:
         """(host, why): the one that was said, or the only one."""
@@ -310,8 +347,8 @@ class Placing:
 
     def _refuse_locked_name(self, name: str, lock: str = "") -> None:
         for holder in self._store.jobs.holders(lock or f"vm:{name}"):
-            hint = f"`maglica job show {holder}` tells what it does"
-            raise Refused("already_exists", f"job {holder} is working on {name}", hint)
+            record = self._store.jobs.get(holder)
+            raise place.worked_on(name, *(Whose.by(record) if record else Whose(holder)))
 
     def _able(self, action: Action, seen: Seen) -> dict[str, float]:
         """The weights, 0 for hosts whose release does not know the action."""

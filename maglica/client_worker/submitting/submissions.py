@@ -125,9 +125,9 @@ class Submissions:
             self._accept_group(wanted._replace(members=members), None, message, caller, now)
         else:
             groups.refuse_pattern(action, common, count)
-            self._accept_group(wanted, self._numbered(common, count, message), message, caller, now)
+            self._accept_group(wanted, self._numbered(common, count, message, now), message, caller, now)
 
-    def _numbered(self, common: dict[str, Any], count: int, message: Message) -> Expand:
+    def _numbered(self, common: dict[str, Any], count: int, message: Message, now: Now) -> Expand:
         """How a name with a place for a number becomes many names, once it is known which there are."""
 
         def expand(wanted: GroupSubmission, seen: place.Seen) -> GroupSubmission:
@@ -136,10 +136,12 @@ class Submissions:
             first = int(said) if said.isdigit() else 0
             if said == "next":
                 if not common.get("ignore_missing"):
-                    self._placing.refuse_partial(seen, [str(common[distinct])])
+                    self._placing.refuse_partial(seen, [str(common[distinct])], wanted.who)
                 first = fleets.next_number(str(common[distinct]), seen, self._placing.rooms(seen).names)
             each = groups.numbered(action, common, range(first, first + count))
             rest = {name: value for name, value in common.items() if name not in each[0]}
+            names = [str(own[distinct]) for own in each]
+            self._placing.may_number(action, str(common[distinct]), names, wanted.who, now)
             found = [groups.member(wanted.action, rest, own) for own in each]
             return wanted._replace(args=rest, members=found)
 
@@ -148,7 +150,8 @@ class Submissions:
     def _submit_fleet(self, action: Action, message: Message, caller: Caller, now: Now) -> None:
         """Ask for what a command about a fleet stands for."""
         settings = self.records.settings
-        fleets.refuse_protected(str(getattr(action, "name")), settings.protected_names, self.records.fleet.hosts)
+        with self._doors.wording(caller.who):
+            fleets.refuse_protected(str(getattr(action, "name")), settings.protected_names, self.records.fleet.hosts)
         wanted = GroupSubmission(
             message["key"], action.NAME, {}, [], caller.who, message["owner"], message.get("reason"),
             policy=groups.policy_of(message, getattr(action, "forks", None) or settings.forks),
@@ -157,10 +160,16 @@ class Submissions:
 
         def expand(wanted: GroupSubmission, seen: place.Seen) -> GroupSubmission:
             if not getattr(action, "ignore_missing", False):
-                self._placing.refuse_partial(seen, [fleets.pattern(str(getattr(action, "name")))])
+                self._placing.refuse_partial(seen, [fleets.pattern(str(getattr(action, "name")))], caller.who)
             templates = {one["name"]: one for one in self._store.templates.all()}
-            found = fleets.batch(action, seen, self._placing.rooms(seen).names, templates)
+            # What is made has to have names that nobody has; of what is there, only his own is meant.
+            made, names = action.NAME == "fleet create", self._placing.rooms(seen).names
+            own = seen if made else place.Seen(self._questions.own(caller.who, seen.surveys), seen.missing)
+            found = fleets.batch(action, own, names, templates)
             self._doors.may(caller.who, declare.find(found.action).action, now)
+            if made:
+                pattern, wants = fleets.pattern(str(getattr(action, "name"))), [one["hostname"] for one in found.each]
+                self._placing.may_number(declare.find(found.action).action, pattern, wants, caller.who, now)
             self._doors.weigh(caller, max(1, len(found.each)), now)
             groups.refuse_policy(declare.find(found.action).action, wanted.policy, len(found.each))
             named = [groups.member(found.action, {}, own) for own in found.each]
@@ -412,7 +421,8 @@ def _refuse_other(known: Job | Group, action: Action) -> None:
     if subject is not None:
         # It was recorded with the full name that it was found to mean.
         asked[subject.name] = had.get(subject.name)
-    if action.NAME == "image copy" and asked["from_"] is None:
-        asked["from_"] = had.get("from_")  # placement filled it in
+    filled = placing.FILLED.get(action.NAME)
+    if filled and asked[filled] is None:
+        asked[filled] = had.get(filled)
     if known["action"] != action.NAME or asked != had:
         raise again.other_request(known)

@@ -12,6 +12,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from maglica.actions.image import default_name
 from maglica.errors import Refused
 from maglica.host_worker.clone import plan
 from maglica.host_worker.disk import copying, modes
@@ -78,11 +79,6 @@ def run(source: str, name: str | None, host: Host, work: Work, *, upgrade: bool)
     return {**told, "seconds": work.seconds()}
 
 
-def default_name(source: str, *, upgrade: bool) -> str:
-    """`web1` is sealed as `web1.original`; `el9:2026-11-20` is upgraded to today's version of `el9`."""
-    return f"{source.partition(':')[0]}:{datetime.now(UTC):%Y-%m-%d}" if upgrade else f"{source}.original"
-
-
 def _plan(source: str, name: str | None, host: Host, job: str, *, upgrade: bool) -> Plan:
     hypervisor = host.hypervisor
     if not hypervisor.has_files:
@@ -98,7 +94,7 @@ def _plan(source: str, name: str | None, host: Host, job: str, *, upgrade: bool)
         raise Refused("wrong_state", f"{source} {what}", hint)
     if domain.nvram:
         raise Refused("environment_error", f"{source} boots by UEFI: its firmware's variables cannot be sealed yet")
-    wanted = name or default_name(source, upgrade=upgrade)
+    wanted = name or default_name(source, f"{datetime.now(UTC):%Y-%m-%d}", upgrade=upgrade)
     importing.refuse_known(wanted, host)
     found = look.sources(hypervisor, domain, host.storage)
     if not found or any(disk.foreign for disk in domain.disks):
