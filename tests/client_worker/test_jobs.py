@@ -358,6 +358,84 @@ def test_the_failed_ones_of_a_group_are_tried_again(office: Office, host: Worker
     assert shown(office, again["members"][2]["job"])["args"]["timeout"] == 5.0, "a refused one knows its arguments"
 
 
+def test_two_who_want_the_failed_ones_of_a_group_again_at_the_same_moment(office: Office, host: Worker) -> None:
+    told = group(office, host, [*VMS[:2], "nope"]).good["group"]
+    first, second = host.claim()
+    fail(host, first)
+    host.end(second)
+    host.vms["nope"] = "running"
+    message = {"op": "retry", "id": told["id"], "failed": True, "owner": "me@here"}
+    asked = [office.ask({**message, "key": key}) for key in ("a", "b")]
+    office.serve(host)
+    office.sleep(0.1)
+    office.serve(host)
+    assert sorted(bool(one.answer and one.answer["ok"]) for one in asked) == [False, True]
+    assert asked[1].error.message == f"no job of group {told['id']} has failed that is not tried again already"
+    assert len(office.store.jobs.retries(first)) == 1
+    assert office.store.jobs.count_open() == 2
+
+
+@pytest.mark.parametrize("between", [False, True], ids=["first", "second"])
+def test_a_refused_one_of_a_group_is_tried_again_once(office: Office, host: Worker, between: bool) -> None:
+    """Also when a try before was refused as well: what is done hangs on that one then."""
+    told = group(office, host, ["web1", "nope"]).good["group"]
+    host.end(*host.claim())
+    tries = told["id"]
+    if between:
+        host.vms["web9"] = "running"
+        other = group(office, host, ["web9", "nope"], key="other").good["group"]
+        (failed,) = host.claim()
+        fail(host, failed)
+        told, tries = other, retry(office, host, other["id"], key="x").good["group"]["id"]
+    host.vms["nope"] = "running"
+    again = retry(office, host, tries, key="y", failed=True).good["group"]
+    new = next(member["job"] for member in again["members"] if member["name"] == "nope")
+    for state in (QUEUED, RUNNING, DONE):
+        if state == RUNNING:
+            host.claim()
+            host.run(new)
+        if state == DONE:
+            host.end(new)
+        names = names_tried_again(retry(office, host, told["id"], key=f"z{state}", failed=True))
+        assert "nope" not in names, state
+
+
+def test_a_refused_one_of_a_group_whose_try_failed_is_tried_again(office: Office, host: Worker) -> None:
+    told = group(office, host, ["web1", "nope"]).good["group"]
+    host.end(*host.claim())
+    host.vms["nope"] = "running"
+    for key in "ab":
+        again = retry(office, host, told["id"], key=key, failed=True)
+        assert names_tried_again(again) == ["nope"]
+        (new,) = host.claim()
+        fail(host, new)
+    single = retry(office, host, new, key="single").job["id"]
+    host.claim()
+    host.end(single)
+    assert names_tried_again(retry(office, host, told["id"], key="c", failed=True)) == []
+
+
+def names_tried_again(asked: Asked) -> list[str]:
+    """The names of the members that a retry made jobs of."""
+    if asked.answer and not asked.answer["ok"]:
+        assert "has failed that is not tried again already" in asked.error.message
+        return []
+    return [member["name"] for member in asked.good["group"]["members"] if member["job"]]
+
+
+def test_a_try_that_failed_and_was_tried_again_itself_is_no_reason_for_another(office: Office, host: Worker) -> None:
+    first = one(office, host)
+    host.claim()
+    fail(host, first)
+    second = retry(office, host, first, key="a").job["id"]
+    host.claim()
+    fail(host, second)
+    third = retry(office, host, second, key="b").job["id"]
+    host.claim()
+    host.end(third)
+    assert retry(office, host, first, key="c").error.job == third
+
+
 def test_a_group_without_failures_is_not_tried_again(office: Office, host: Worker) -> None:
     told = group(office, host, VMS[:2]).good["group"]
     assert retry(office, host, told["id"], failed=True).error.code == "wrong_state"

@@ -48,6 +48,12 @@ SQL = {
         f"SELECT id FROM job WHERE host = ? AND state IN ('claimed', 'running') AND slot = ? AND {OPEN} ORDER BY id"
     ),
     "retries": "SELECT record FROM job WHERE retry_of = ? ORDER BY id",
+    # One that tries it again may have been tried again itself.
+    "tries": (
+        "WITH RECURSIVE again (id) AS (SELECT id FROM job WHERE retry_of = ?"
+        " UNION SELECT job.id FROM again CROSS JOIN job ON job.retry_of = again.id)"
+        " SELECT record FROM job WHERE id IN again ORDER BY id"
+    ),
     "jobs of family": "SELECT record FROM job WHERE family = ? ORDER BY id",
     "some of family": "SELECT record FROM job WHERE family = ? AND state = ? ORDER BY id LIMIT ?",
     "put lock": "INSERT INTO lock VALUES (?, ?)",
@@ -149,6 +155,10 @@ class Jobs:
     def retries(self, job_id: str) -> list[Job]:
         """The jobs that try this one again."""
         return self._found(SQL["retries"], job_id)
+
+    def tries(self, job_id: str) -> list[Job]:
+        """The jobs that try this one again, and those that try them again, and so on."""
+        return self._found(SQL["tries"], job_id)
 
     def holders(self, lock: str) -> list[str]:
         """The jobs that hold or wait for a lock, the holder first."""

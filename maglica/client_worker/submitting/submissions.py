@@ -18,7 +18,7 @@ from maglica.client_worker.asking.gather import Gather
 from maglica.client_worker.asking.questions import Questions, Seeing
 from maglica.client_worker.door.doors import Caller, Doors
 from maglica.client_worker.door.keyring import Who
-from maglica.client_worker.ledger import GroupSubmission, Submission, own_key
+from maglica.client_worker.ledger import GroupSubmission, Member, Submission, own_key
 from maglica.client_worker.now import Now
 from maglica.client_worker.placement import fleets, images, labels, place
 from maglica.client_worker.submitting import again, groups, placing
@@ -196,25 +196,42 @@ class Submissions:
         if known and known["retry_of"] != found["id"]:
             raise again.other_request(known)
         if "members" in found:
-            records = {record["id"]: record for record in self._store.jobs.of_group(found["id"])}
-            tried = {job_id for job_id in records if again.tried(self._store.jobs.retries(job_id))}
-            members = again.members(found, records, tried, only_failed=bool(message.get("failed"))) if not known else []
+            old, only_failed = found, bool(message.get("failed"))
+            members = self._to_try_again(old, only_failed) if not known else []
             self._doors.weigh(caller, max(1, len(members)), now)
             group = GroupSubmission(
-                key, found["action"], {}, members, who, owner, reason, retry_of=found["id"],
-                policy=groups.again(found["policy"]),
+                key, old["action"], {}, members, who, owner, reason, retry_of=old["id"],
+                policy=groups.again(old["policy"]),
             )  # fmt: skip
-            self._accept_group(group, None, message, caller, now)
+
+            def expand(wanted: GroupSubmission, seen: place.Seen) -> GroupSubmission:
+                # Somebody else may have asked for the same while the hosts were asked.
+                return wanted._replace(members=self._to_try_again(old, only_failed))
+
+            self._accept_group(group, expand, message, caller, now)
             return
         lost = bool(message.get("lost"))
         if not known:
-            again.refuse(found, self._store.jobs.retries(found["id"]), lost=lost)
+            again.refuse(found, self._store.jobs.tries(found["id"]), lost=lost)
         wanted = Submission(key, again.action(found["action"], found["args"]), who, owner, reason, retry_of=found["id"])
         verdict = {"as": "retry", "reason": reason, "by": who.name, "owner": owner} if lost else None
         self._admit(
             message, known, 1, wanted.action, caller, now,
             lambda seen, now: self._place_again(found["id"], wanted, verdict, seen, now),
         )  # fmt: skip
+
+    def _to_try_again(self, group: Group, only_failed: bool) -> list[Member]:
+        """Those of a group that did not succeed and that nobody tries again, as it is at this moment."""
+        records = {record["id"]: record for record in self._store.jobs.of_group(group["id"])}
+        jobs = frozenset(job_id for job_id in records if again.tried(self._store.jobs.tries(job_id)))
+        later = [member for one in self._store.groups.tries(group["id"]) for member in one["members"]]
+        refused = frozenset(member["name"] for member in later if member["job"] and self._goes_on(member["job"]))
+        return again.members(group, records, again.Tried(jobs, refused), only_failed=only_failed)
+
+    def _goes_on(self, job_id: str) -> bool:
+        """Whether a job, or one that tries it again, is open or was done; also when it is forgotten: nobody knows."""
+        record = self._store.jobs.get(job_id)
+        return record is None or again.tried([record, *self._store.jobs.tries(job_id)]) is not None
 
     # ---------------------------------------------------------------------------------- once for each key
 
@@ -313,7 +330,7 @@ class Submissions:
         try:
             # Somebody else may have asked for the same while the hosts were asked.
             record = self._ledger.find(old)
-            again.refuse(record, self._store.jobs.retries(old), lost=verdict is not None)
+            again.refuse(record, self._store.jobs.tries(old), lost=verdict is not None)
         except Exception as error:
             self._answer_askers(wanted.key, outbox.failure(error))
             return
