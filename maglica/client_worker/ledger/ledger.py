@@ -27,6 +27,9 @@ from maglica.wire import Message
 
 log = logging.getLogger("maglica.client_worker")
 
+COPY = "image copy"
+NAME = "vm:"  # of these locks a copy has none of its own, only those of the clones that wait for it
+
 
 class Ledger(Book):
     """The book, and the hand that writes it."""
@@ -110,10 +113,34 @@ class Ledger(Book):
             why = f" because of {because}" if because else ""
             record["error"] = Failed("cancelled", f"{record['action']} was cancelled before it began{why}").to_wire()
             self._move(record, job.CANCELLED, now)
+            self._leave_copies(record, now)
         else:
             self._save(record, now)
             self._outbox.ring(record["host"])
         return record
+
+    def _leave_copies(self, record: Job, now: Now) -> None:
+        """Take the names of a job that was stopped before it began from the copy of an image that it waited for. What
+        nobody waits for any more is not begun; one that has begun goes on, and keeps no name.
+        """
+        for lock in [one for one in record["locks"] if one.startswith(NAME)]:
+            holder = self._jobs.lock_before(lock, record["id"])
+            copy = self._job(holder) if holder else None
+            if copy is None or copy["action"] != COPY:
+                continue
+            copy["locks"] = [one for one in copy["locks"] if one != lock]
+            self._jobs.free(lock, copy["id"])
+            self._save(copy, now)
+            self.ring(self._jobs.hosts_behind(lock))
+            if copy["state"] == job.QUEUED and not any(one.startswith(NAME) for one in copy["locks"]):
+                self.cancel(copy, now, because="the clones that it was for: they were cancelled")
+
+    def wait_behind(self, job_id: str, locks: list[str], now: Now) -> None:
+        """An open job holds these locks from now on, so that those who are submitted next wait for it."""
+        record = self.find(job_id)
+        record["locks"] = [*record["locks"], *locks]
+        self._jobs.take(locks, job_id)
+        self._save(record, now)
 
     def cancel_group(self, group: Group, now: Now) -> int:
         """Ask for all jobs of a group to be stopped; how many it concerns."""

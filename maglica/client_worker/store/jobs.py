@@ -58,6 +58,7 @@ SQL = {
     "some of family": "SELECT record FROM job WHERE family = ? AND state = ? ORDER BY id LIMIT ?",
     "put lock": "INSERT INTO lock VALUES (?, ?)",
     "free locks": "DELETE FROM lock WHERE job = ?",
+    "free lock": "DELETE FROM lock WHERE name = ? AND job = ?",
     "lock holders": "SELECT name, job FROM lock WHERE name = ? ORDER BY job",
     "lock before": "SELECT name, job FROM lock WHERE name = ? AND job < ? ORDER BY job LIMIT 1",
     "locks": (
@@ -97,8 +98,7 @@ class Jobs:
             SQL["put job"], job["id"], job["key"], job["host"], job["state"], job["slot"], job["object"], job["action"],
             job["owner"], job["group"], job["retry_of"], None, None, json.dumps(job),
         )  # fmt: skip
-        for lock in job["locks"]:
-            self._db.write(SQL["put lock"], lock, job["id"])
+        self.take(job["locks"], job["id"])
 
     def save(self, job: Job, *, journal: str | None, ended_ms: int | None) -> None:
         """Record a job's change; one that has ended gives its locks back in the same transaction.
@@ -108,6 +108,15 @@ class Jobs:
         self._db.write(SQL["set job"], job["state"], journal, ended_ms, json.dumps(job), job["id"])
         if job["state"] in FINAL:
             self._db.write(SQL["free locks"], job["id"])
+
+    def take(self, locks: Iterable[str], job_id: str) -> None:
+        """A job holds these locks, or waits for them in its place in their lines."""
+        for lock in locks:
+            self._db.write(SQL["put lock"], lock, job_id)
+
+    def free(self, lock: str, job_id: str) -> None:
+        """A job that goes on gives one of its locks back."""
+        self._db.write(SQL["free lock"], lock, job_id)
 
     def journal_of(self, job_id: str) -> str | None:
         """The journal that this job was handed to."""

@@ -112,12 +112,21 @@ class Placing:
         except Refused:
             raise error from None  # that nobody could take it with the image either explains less
         first = declare.build("image copy", {"name": want.image, "dest": choice.host, "from_": source})
-        self._refuse_locked(first)
+        if self.under_way(first) is None:
+            self._refuse_locked(first)
         self._check(first, choice.host, who, now)
         self._check(clone, choice.host, who, now)
         if many:
             rooms.take(choice.host, want, survey, "")
         return first, clone, choice.why
+
+    def under_way(self, copy: Action) -> str | None:
+        """The job that makes this very copy and has begun: who needs the same may wait for that one."""
+        holders = self._store.jobs.holders(copy.locks()[0])
+        found = self._store.jobs.get(holders[0]) if len(holders) == 1 else None
+        if found is None or found["action"] != copy.NAME or found["args"].get("as_"):
+            return None
+        return found["id"] if found["claimed_at"] and not found["cancel"] else None
 
     def find_all(self, wanted: GroupSubmission, seen: Seen, now: Now) -> tuple[list[Placed], Rooms]:
         """A place for each of a group, and what is given away when all of them take theirs."""

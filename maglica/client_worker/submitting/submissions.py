@@ -313,8 +313,9 @@ class Submissions:
                 self._plan(wanted, host, action, why, now)
                 return
             if first:
-                self._record(wanted._replace(key=own_key(), action=first), host, first, "for a clone", now)
-            record = self._record(wanted, host, action, why, now, after=first.locks() if first else [])
+                copy = wanted._replace(key=own_key(), action=first)
+                self._record_copy(copy, host, "for a clone", action.locks(), now)
+            record = self._record(wanted, host, action, why, now)
             self._placing.taken(seen, action, host, record["id"])
             answer = self._ledger.told(record, now)
         except Exception as error:
@@ -390,7 +391,15 @@ class Submissions:
             assert first is not None, "they were chosen by it"
             copy = Submission(own_key(), first, wanted.who, wanted.owner, wanted.reason)
             locks = [lock for one in several if one.action for lock in one.action.locks()]
-            self._record(copy, several[0].host, first, f"for {len(several)} clones", now, after=locks)
+            self._record_copy(copy, several[0].host, f"for {len(several)} clones", locks, now)
+
+    def _record_copy(self, copy: Submission, host: str, why: str, locks: list[str], now: Now) -> None:
+        """`locks`: of the clones that wait for it. One that is at work already is waited for by these, too."""
+        under_way = self._placing.under_way(copy.action)
+        if under_way:
+            self._ledger.wait_behind(under_way, locks, now)
+        else:
+            self._record(copy, host, copy.action, why, now, after=locks)
 
     def _record(
         self, wanted: Submission, host: str, action: Action, why: str, now: Now, *, after: Sequence[str] = ()
