@@ -703,6 +703,19 @@ def test_a_group_explains_itself(office: Office, host: Worker) -> None:
     assert "it did not obey" in item["failed"]
 
 
+def test_a_group_of_which_a_host_that_is_down_has_jobs_says_what_to_do(office: Office, host: Worker) -> None:
+    told = group(office, host, VMS[:3]).good["group"]
+    host.claim(free={"quick": 2})
+    assert office.read("job cancel", id=told["id"]).good["item"]["next"] is None
+    office.sleep(7)
+    way = "`maglica host remove host1` makes its jobs lost, and `maglica job recover` takes your verdict on them"
+    says = f"bring host1 back; if that is gone for good, {way}"
+    assert explained(office, told["id"])["next"] == says
+    assert office.read("job cancel", id=told["id"]).good["item"]["next"] == says
+    assert len(office.read("host remove", name="host1").good["item"]["lost"]) == 2
+    assert shown(office, told["id"])["open"] == 0
+
+
 # ---------------------------------------------------------------------------------------------- the store
 
 

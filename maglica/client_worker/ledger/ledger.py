@@ -151,6 +151,19 @@ class Ledger(Book):
                 count += 1
         return count
 
+    def give_up(self, host: str, by: str, now: Now) -> list[str]:
+        """A host is gone for good: the jobs that it was given are lost, because nobody will ever tell of them. A person
+        may settle them then; what the host says, should it come back, changes them no more. Gives their ids.
+        """
+        given = [record["id"] for record in self._jobs.handed(host)]
+        for job_id in given:
+            record = self.find(job_id)  # as it is now: what was decided about its group may have changed it
+            self._lose(record, f"{host} was removed by {by} while this job was {record['state']} there", now)
+        # What was decided may have been to take back what was made there.
+        for record in self._jobs.open(host):
+            self.cancel(record, now, because=f"{host}, which was removed")
+        return given
+
     def settle(self, record: Job, verdict: dict[str, Any], now: Now) -> Job:
         """Write down what a person says became of a lost job. `verdict`: `as` is `success`, `failure` or `retry`."""
         if record["state"] != job.LOST:
@@ -229,11 +242,18 @@ class Ledger(Book):
         mine = {record["id"]: self._newest(record) for record in self._jobs.handed(host.name)}
         have = {str(known) for known in message["have"]}
         self._reconcile(mine, host.journal, have, now)
+        host.unwanted = self._unwanted(host.name, have - mine.keys() - {receipt["id"] for receipt in recorded})
         again = [record for record in mine.values() if record["state"] == job.CLAIMED and record["id"] not in have]
-        fresh = self._claim(host, message["free"], again, now)
+        # What it goes on with has no lock here any more: until that has ended, nothing may begin beside it.
+        fresh = [] if host.unwanted else self._claim(host, message["free"], again, now)
         stop = [record["id"] for record in mine.values() if record["cancel"] and record["state"] not in job.FINAL]
         jobs = [reports.handed(record) for record in [*again, *fresh]]
-        return wire.ok(op="sync", acked=recorded, jobs=jobs, cancel=stop)
+        return wire.ok(op="sync", acked=recorded, jobs=jobs, cancel=[*stop, *host.unwanted])
+
+    def _unwanted(self, host: str, others: Iterable[str]) -> list[str]:
+        """Which of these jobs, that a host has, were given up as lost while it was away."""
+        known = [record for job_id in sorted(others) if (record := self._jobs.get(job_id))]
+        return [one["id"] for one in known if one["host"] == host and (one["state"] == job.LOST or one["verdict"])]
 
     def _claim(self, host: Host, free: dict[str, Any], again: list[Job], now: Now) -> list[Job]:
         fresh = []
@@ -269,13 +289,12 @@ class Ledger(Book):
                 continue
             if record["state"] == job.CLAIMED and self._jobs.journal_of(record["id"]) == journal:
                 continue
-            record["error"] = Failed(
-                "lost",
-                f"{record['host']} no longer knows of this job; it was {record['state']}",
-                "look at the VM, then decide: nothing is done again by itself",
-                job=record["id"],
-            ).to_wire()
-            self._move(record, job.LOST, now)
+            self._lose(record, f"{record['host']} no longer knows of this job; it was {record['state']}", now)
+
+    def _lose(self, record: Job, why: str, now: Now) -> None:
+        hint = "look at the VM, then decide: nothing is done again by itself"
+        record["error"] = Failed("lost", why, hint, job=record["id"]).to_wire()
+        self._move(record, job.LOST, now)
 
     def _outcome(self, host: str, done: dict[str, Any], now: Now) -> dict[str, Any]:
         """Record how a job ended. Told twice, it is recorded once; either way it is acknowledged."""
