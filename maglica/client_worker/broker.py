@@ -38,6 +38,7 @@ from maglica.client_worker.streams.streams import Streams
 from maglica.client_worker.submitting.policing import Policing
 from maglica.client_worker.submitting.profiles import Profiles
 from maglica.client_worker.submitting.submissions import Submissions
+from maglica.client_worker.whole import Whole
 from maglica.config import ClientSection, HostSection
 from maglica.declare import Action, Where
 from maglica.errors import MaglicaError, Refused
@@ -79,6 +80,7 @@ class Broker:
         self.outbox = Outbox()
         self._ledger = Ledger(store, self.outbox, self.fleet)
         Policing(store, self._ledger, self._audit)
+        self.whole = Whole(store, self.outbox, self.keyring, self._ledger, self._audit)
         self.epoch = store.next_epoch()
         self.cluster = store.cluster()
         self.life = secrets.token_hex(8)  # of this process: after a store was put back, two starts have one number
@@ -91,7 +93,7 @@ class Broker:
         self._doors = Doors(self.keyring, self._audit, self.rates)
         self._questions = Questions(self.fleet, self.outbox, self.keyring, version, settings.read_timeout, now)
         self.profiles = Profiles()
-        self._submissions = Submissions(self._records, self._doors, self._questions, self.profiles)
+        self._submissions = Submissions(self._records, self._doors, self._questions, self.profiles, self.whole)
         self._needs = Needs(self._ledger, self._questions, self.outbox, NEED_WITHIN)
         self._streams = Streams(self._doors, self.keyring, self.fleet, self._questions, self.outbox, settings)
         for name in hosts:
@@ -144,11 +146,12 @@ class Broker:
         self.fleet.awake(now.mono)
         who = self.keyring.who(public, address, now.ms)
         try:
-            message = wire.decode(body)
-            self.outbox.asked_in(route, message.get("v", wire.VERSION))
-            op = wire.check(message)
-            self._doors.enter(op, message, who, now)
-            self._ops[op](message, Caller(route, who), now)
+            with self.whole():
+                message = wire.decode(body)
+                self.outbox.asked_in(route, message.get("v", wire.VERSION))
+                op = wire.check(message)
+                self._doors.enter(op, message, who, now)
+                self._ops[op](message, Caller(route, who), now)
         except Exception as error:
             asked = error.details.get("asked") if isinstance(error, MaglicaError) else None
             self.outbox.reply(route, outbox.failure(error) | ({"v": asked} if asked is not None else {}))
@@ -166,8 +169,9 @@ class Broker:
         return self._doors.may_hear(public, topic, now)
 
     def undone(self) -> None:
-        """What was written since the last commit is lost: forget it here as well."""
+        """What was written since the last commit is lost: forget it here as well. Who waited is told so."""
         self.keyring.reload()
+        self._ledger.undone(self._ledger.mark())
 
     def subscribed(self, topic: bytes) -> None:
         """A host began to listen: what was rung before it did is rung again."""
@@ -321,7 +325,8 @@ class Broker:
     def _guarded(self, route: Route, work: Callable[[], None]) -> None:
         """Do what is left of a request after hosts have answered; its errors go to whoever asked."""
         try:
-            work()
+            with self.whole():
+                work()
         except Exception as error:
             self.outbox.reply(route, outbox.failure(error))
 

@@ -94,7 +94,7 @@ class Questions:
             self._next_survey = now.mono
             seen = place.Seen(done.answers, done.missing, asked_ms)
             for *_, then in together:
-                then(seen, now)
+                _carefully(then, seen, now)
 
         others = len(self._fleet.hosts) > 1  # what VMs of one host have is looked at there
         about = {"room": any(room for room, *_ in together), "lives": others and any(one[1] for one in together)}
@@ -291,6 +291,14 @@ class Questions:
                 return place.locate(name, seen.surveys, {}, full_name=True, whole_fleet=False, vms=seen.vms)
             except Refused:
                 raise error from None
+
+
+def _carefully(then: Seeing, seen: place.Seen, now: Now) -> None:
+    """Whoever shares a survey shares no surprise: what one of them does not survive is for the log."""
+    try:
+        then(seen, now)
+    except Exception as error:
+        log.error("unexpected error after a survey", exc_info=error)
 
 
 def renamed(action: Action, name: str) -> Action:

@@ -34,6 +34,19 @@ class Book:
         # it again with their next sync.
         self._live: dict[str, Job] = {}
 
+    def certain(self) -> None:
+        """What was told so far stays told."""
+        self._waiters.certain()
+
+    def mark(self) -> int:
+        """How much was told since then."""
+        return self._waiters.mark()
+
+    def undone(self, mark: int) -> None:
+        """What was written and told after `mark` has not happened. Of progress, hosts tell once more what is true."""
+        self._waiters.untold(mark)
+        self._live.clear()
+
     def find_any(self, prefix: str, sees: Sees = lambda found: True) -> Job | Group:
         """The job or group whose id begins so; `Refused` when there is none, or more than one that the asker `sees`."""
         exact = self._job(prefix) or self._groups.get(prefix)
