@@ -32,6 +32,9 @@ from maglica.keys import Invitation, fingerprint
 
 Value = dict[str, Any]
 
+# What is something else, or nothing, when it is done a second time. None of their answers holds a secret.
+ONCE = (HostRemove.NAME, ImageRollback.NAME, TemplateAdd.NAME, TemplateRemove.NAME)
+
 
 class Records(NamedTuple):
     """What answers are made from."""

@@ -8,6 +8,7 @@ leaves: record, then ring.
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
 from collections.abc import Callable
@@ -42,7 +43,7 @@ from maglica.client_worker.whole import Whole
 from maglica.config import ClientSection, HostSection
 from maglica.declare import Action, Where
 from maglica.errors import MaglicaError, Refused
-from maglica.keys import fingerprint
+from maglica.keys import digest, fingerprint
 from maglica.wire import Message
 
 log = logging.getLogger("maglica.client_worker")
@@ -234,7 +235,8 @@ class Broker:
             self._own_after_a_look(action, caller, now)
             return
         if action.WHERE == Where.CLIENT_WORKER:
-            self.outbox.reply(caller.route, outbox.result(action, self._own(action, caller.who, now), now))
+            told = self._once(action, caller.who, message.get("key"), now)
+            self.outbox.reply(caller.route, outbox.result(action, told, now))
             return
         timeout = min(float(message.get("timeout") or self.settings.read_timeout), 60.0)
 
@@ -290,6 +292,21 @@ class Broker:
             self._guarded(caller.route, reply)
 
         self._questions.look_up(now, self.settings.read_timeout, looked)
+
+    def _once(self, action: Action, who: Who, key: str | None, now: Now) -> dict[str, Any]:
+        """What the client worker answers by itself; what would be another thing the second time is done once for each
+        key, because whoever hears nothing asks again.
+        """
+        if key is None or action.NAME not in answers.ONCE:
+            return self._own(action, who, now)
+        key, asked = digest(key), digest(json.dumps([who.public, action.NAME, action.public()]))  # they may be long
+        known = self._store.answers.get(key)
+        if known is None:
+            known = asked, self._own(action, who, now)
+            self._store.answers.put(key, *known)
+        elif known[0] != asked:
+            raise Refused("already_exists", "the key of this request belongs to another one", "choose another key")
+        return known[1]
 
     def _own(self, action: Action, who: Who, now: Now, seen: place.Seen | None = None) -> dict[str, Any]:
         """What the client worker answers by itself. Whatever is not only a look at something is written down."""

@@ -1570,6 +1570,16 @@ def test_what_took_back_the_works_of_a_group_on_a_removed_host_goes_with_it(thre
     assert office.read("job show", id=group).good["item"]["open"] == 0
 
 
+def test_a_host_that_was_removed_is_removed_for_who_asks_again(opened: Open) -> None:
+    office = opened({})
+    Worker(office, "host1").hello()
+    office.sleep(PATIENCE + 0.1)
+    wanted = {"op": "read", "action": "host remove", "args": {"name": "host1"}, "key": "k"}
+    first, second = office.ask(wanted), office.ask(wanted)
+    assert first.good["item"] == second.good["item"]
+    assert office.ask({**wanted, "key": "l"}).error.code == "unknown_entity"
+
+
 def submitted_with_missing(office: Office, host: Worker) -> str:
     asked = office.submit("vm stop", name="web1")
     office.serve(host)

@@ -11,6 +11,7 @@ import pytest
 from maglica import declare
 from maglica.client_worker.placement import images
 from maglica.client_worker.placement.place import Reserved, Survey
+from maglica.client_worker.store.answers import KEPT
 from maglica.errors import Refused
 from tests.client_worker.office import Asked, Office, Worker, submission
 
@@ -234,6 +235,35 @@ def test_a_label_moves_and_moves_back(office: Office, shelf: list[Worker]) -> No
     assert (bottom.error.code, "never meant another image" in bottom.error.message) == ("wrong_state", True)
     read(office, shelf, "image label", name="el9:1", as_="stable", remove=True).good  # noqa: B018
     assert listed(office, shelf) == {"el9:1@host1": ["testing"], "el9:1@host2": ["testing"]}
+
+
+def test_to_roll_back_is_done_once_for_each_request(office: Office, shelf: list[Worker]) -> None:
+    """Whoever has heard no answer for ten seconds asks again."""
+    for version in ("el9:1", "el9:2", "el9:3"):
+        read(office, shelf, "image promote", name=version).good  # noqa: B018
+    wanted = {"op": "read", "action": "image rollback", "args": {"name": "el9:stable"}, "key": "k"}
+    first, second = office.post(wanted), office.post(wanted)
+    office.turn()
+    item = first.good["item"]
+    assert (item["image"], second.good["item"]) == ("el9:2", item)
+    office.restart()
+    for host in shelf:
+        host.hello()
+    assert office.ask(wanted).good["item"] == item
+    assert office.ask({**wanted, "key": "l"}).good["item"]["image"] == "el9:1", "another request"
+    assert office.ask(wanted).good["item"] == item
+    read(office, shelf, "image promote", name="el9:1", to="testing").good  # noqa: B018
+    other = office.ask({**wanted, "args": {"name": "el9:testing"}})
+    assert (other.error.code, other.error.message) == (
+        "already_exists", "the key of this request belongs to another one",
+    )  # fmt: skip
+
+
+def test_only_the_last_answers_are_kept(office: Office) -> None:
+    for number in range(KEPT + 5):
+        office.store.answers.put(f"key{number}", "asked", {"number": number})
+    kept = [number for number in range(KEPT + 5) if office.store.answers.get(f"key{number}")]
+    assert (kept[0], len(kept)) == (5, KEPT)
 
 
 def test_an_image_without_a_version_has_labels_too(office: Office, shelf: list[Worker]) -> None:

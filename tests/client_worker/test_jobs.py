@@ -467,6 +467,27 @@ def test_a_person_decides_what_became_of_a_lost_job(office: Office, host: Worker
     assert error.code == "wrong_state", "once"
 
 
+@pytest.mark.parametrize("said", ["success", "failure"])
+def test_a_verdict_that_is_told_twice_is_recorded_once(office: Office, host: Worker, said: str) -> None:
+    """Whoever has heard no answer for ten seconds asks again."""
+    id = one(office, host)
+    host.claim()
+    lose(host, id)
+    wanted = {"id": id, "as_": said, "reason": "I looked", "owner": "me@here"}
+    first, second = (office.post({"op": "read", "action": "job settle", "args": wanted}) for _ in range(2))
+    office.turn()
+    item = first.good["item"]
+    assert second.good["item"] == item
+    office.restart()
+    assert office.read("job settle", **wanted).good["item"] == item
+    for other in (
+        {"reason": "I looked twice"},
+        {"owner": "you@there"},
+        {"as_": "success" if said == "failure" else "failure"},
+    ):
+        assert office.read("job settle", **{**wanted, **other}).error.code == "wrong_state"
+
+
 def test_a_lost_job_is_tried_again_when_a_person_says_so(office: Office, host: Worker) -> None:
     id = one(office, host)
     host.claim()

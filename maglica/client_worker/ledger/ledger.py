@@ -165,7 +165,11 @@ class Ledger(Book):
         return given
 
     def settle(self, record: Job, verdict: dict[str, Any], now: Now) -> Job:
-        """Write down what a person says became of a lost job. `verdict`: `as` is `success`, `failure` or `retry`."""
+        """Write down what a person says became of a lost job. `verdict`: `as` is `success`, `failure` or `retry`. The
+        same once more is done already: whoever hears no answer asks again.
+        """
+        if record["verdict"] and {**record["verdict"], **verdict} == record["verdict"]:
+            return record
         if record["state"] != job.LOST:
             raise Refused(
                 "wrong_state",
