@@ -92,7 +92,9 @@ class Broker:
         )  # fmt: skip
         self.rates = Rates(settings.request_rate)
         self._doors = Doors(self.keyring, self._audit, self.rates)
-        self._questions = Questions(self.fleet, self.outbox, self.keyring, version, settings.read_timeout, now)
+        self._questions = Questions(
+            self.fleet, self.outbox, self.keyring, version, settings.read_timeout, now, lambda: store.jobs.ends
+        )
         self.profiles = Profiles()
         self._submissions = Submissions(self._records, self._doors, self._questions, self.profiles, self.whole)
         self._needs = Needs(self._ledger, self._questions, self.outbox, NEED_WITHIN)

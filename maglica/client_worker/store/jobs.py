@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import takewhile
 from typing import Any, cast
 
 from maglica.client_worker.store.database import Database
-from maglica.job import FINAL, LATER, Job
+from maglica.job import DONE, FINAL, LATER, Job
 
 MOST_LIKE = 50  # jobs or groups that are looked at for what the beginning of an id may mean
+
+MOST_ENDED = 5000  # of one action that are known to have succeeded lately: more than do while hosts are asked
 
 OPEN = "state IN ('queued', 'claimed', 'running')"
 
@@ -30,7 +34,6 @@ SQL = {
     ),
     "open": f"SELECT record FROM job WHERE {OPEN} ORDER BY id",
     "open of action": f"SELECT record FROM job WHERE action = ? AND {OPEN} ORDER BY id",
-    "ended of action": "SELECT record FROM job WHERE action = ? AND state = 'done' AND ended_ms >= ?",
     "journal of job": "SELECT journal FROM job WHERE id = ?",
     "hosts behind lock": (
         "SELECT DISTINCT job.host FROM lock JOIN job ON job.id = lock.job WHERE lock.name = ? AND job.state = 'queued'"
@@ -78,6 +81,8 @@ class Jobs:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self.ends = 0  # jobs that have succeeded since this start, counted: what came later is known without a clock
+        self._ended: dict[str, deque[tuple[int, str]]] = {}  # by action: the last ones of these, with their numbers
 
     def _found(self, statement: str, *values: Any) -> list[Job]:
         return [_job(row[0]) for row in self._db.rows(statement, *values)]
@@ -108,6 +113,9 @@ class Jobs:
         self._db.write(SQL["set job"], job["state"], journal, ended_ms, json.dumps(job), job["id"])
         if job["state"] in FINAL:
             self._db.write(SQL["free locks"], job["id"])
+        if job["state"] == DONE:
+            self.ends += 1
+            self._ended.setdefault(job["action"], deque(maxlen=MOST_ENDED)).append((self.ends, job["id"]))
 
     def take(self, locks: Iterable[str], job_id: str) -> None:
         """A job holds these locks, or waits for them in its place in their lines."""
@@ -139,9 +147,11 @@ class Jobs:
     def open_of_action(self, action: str) -> list[Job]:
         return self._found(SQL["open of action"], action)
 
-    def done_since(self, action: str, ms: int) -> list[Job]:
-        """The jobs of an action that have succeeded since then (milliseconds since 1970)."""
-        return self._found(SQL["ended of action"], action, ms)
+    def done_since(self, action: str, ends: int) -> list[Job]:
+        """The jobs of an action that have succeeded since so many had, in this start of the client worker."""
+        later = takewhile(lambda one: one[0] > ends, reversed(self._ended.get(action, ())))
+        found = [self.get(job_id) for _, job_id in later]
+        return [one for one in found if one and one["state"] == DONE]  # the end of another one was taken back
 
     def claimable(self, host: str, slot: str, at_most: int, without: Iterable[str] = ()) -> list[Job]:
         """Queued jobs of this host that hold the first place for each of their locks, the oldest first; `without` those

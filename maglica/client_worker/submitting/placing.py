@@ -210,7 +210,7 @@ class Placing:
         """What open clones will take on each host and have not taken yet; looked up once for all who share a survey."""
         if not isinstance(seen.rooms, Rooms):
             records = [record for name in MAKES for record in self._store.jobs.open_of_action(name)]
-            records += [record for name in MAKES for record in self._store.jobs.done_since(name, seen.asked_ms)]
+            records += [record for name in MAKES for record in self._store.jobs.done_since(name, seen.ends)]
             seen.rooms = spread.given_away(seen, records)
             seen.rooms.names.update(self._renamed_since(seen))
         return seen.rooms
@@ -232,15 +232,15 @@ class Placing:
         self._doors.may(who, type(action), now, vm=to, host=host)
         place.refuse_name(to, seen.vms, "choose another --to")
         self._refuse_locked_name(to)
-        made = [str(one["object"]) for name in MAKES for one in self._store.jobs.done_since(name, seen.asked_ms)]
+        made = [str(one["object"]) for name in MAKES for one in self._store.jobs.done_since(name, seen.ends)]
         if to in [*made, *self._renamed_since(seen)]:
             raise Refused("already_exists", f"{to} exists by now", "choose another --to")
 
     def _renamed_since(self, seen: Seen) -> dict[str, str]:
         """Names that VMs have got while the hosts were asked, with the job that gave each: not all may have told."""
-        found = {str(one["args"]["to"]): str(one["id"]) for one in self._store.jobs.done_since(RENAME, seen.asked_ms)}
+        found = {str(one["args"]["to"]): str(one["id"]) for one in self._store.jobs.done_since(RENAME, seen.ends)}
         for action in DEFINED:
-            found |= {str(one["object"]): str(one["id"]) for one in self._store.jobs.done_since(action, seen.asked_ms)}
+            found |= {str(one["object"]): str(one["id"]) for one in self._store.jobs.done_since(action, seen.ends)}
         return found
 
     def _may_copy(self, action: Action, seen: Seen, who: Who, now: Now) -> None:
