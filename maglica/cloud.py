@@ -320,7 +320,8 @@ class Connection:
     def call(self, name: str, args: dict[str, Any], timeout: float | None = None) -> wire.Message:
         """Answer a read, given by name and checked arguments. `timeout`: seconds that hosts may take."""
         patience = timeout or self.settings.client.read_timeout
-        return self._ask({"op": "read", "action": name, "args": args, "timeout": patience}, patience + MARGIN)
+        message = {"op": "read", "action": name, "args": args, "timeout": patience, "key": os.urandom(16).hex()}
+        return self._ask(message, patience + MARGIN)
 
     def read(self, action: Action, timeout: float | None = None) -> wire.Message:
         """Answer a read."""

@@ -65,7 +65,7 @@ class _HostList:
 
 class _HostRemove:
     def __call__(self, *, name: str) -> dict[str, Any]:
-        """Forget a host that is down for good, so that nobody waits for its answers any more."""
+        """Forget a host that is down for good: nobody waits for its answers any more, and what it had begun is lost."""
 
 class _HostRevoke:
     def __call__(self, *, name: str) -> dict[str, Any]:

@@ -44,7 +44,8 @@ Message = dict[str, Any]
 # op -> what it must hold, and what it may hold. Who sends it: people's side first, then hosts.
 REQUESTS: dict[str, tuple[dict[str, type], dict[str, type]]] = {
     "ping": ({}, {}),
-    "read": ({"action": str, "args": dict}, {"timeout": float}),
+    # `key`: of this request, for what the client worker does by itself: repeated, it is not done again.
+    "read": ({"action": str, "args": dict}, {"timeout": float, "key": str}),
     "submit": (
         {"key": str, "action": str, "args": dict, "owner": str},
         {"reason": str, "dry_run": bool, "policy": dict},

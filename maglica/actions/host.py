@@ -31,7 +31,7 @@ class HostInfo(Action):
     example="maglica host remove host7 --yes",
 )
 class HostRemove(Action):
-    """Forget a host that is down for good, so that nobody waits for its answers any more."""
+    """Forget a host that is down for good: nobody waits for its answers any more, and what it had begun is lost."""
 
     name: str = arg(kinds.HOST, "the host", subject=True, values_of="host")
 

@@ -120,17 +120,18 @@ def vm_screenshot(item: Any, look: Look) -> str:
 
 
 def job_cancel(item: Any, look: Look) -> str:
+    hint = f"{item['next']}\n" if item.get("next") else ""
     if "cancelled" in item:
         if not item["changed"]:
             stands = "is being stopped already" if item["open"] else f"is {item['state']}"
-            return f"group {item['id']} {stands}: nothing to stop\n"
-        return f"group {item['id']}: {item['cancelled']} of {item['jobs']} jobs are being stopped\n"
+            return f"group {item['id']} {stands}: nothing to stop\n{hint}"
+        return f"group {item['id']}: {item['cancelled']} of {item['jobs']} jobs are being stopped\n{hint}"
     if not item["changed"]:
         stands = "is being stopped already" if item["cancel"] and item["ended_at"] is None else f"is {item['state']}"
-        return f"job {item['id']} {stands}: nothing to stop\n"
+        return f"job {item['id']} {stands}: nothing to stop\n{hint}"
     if item["ended_at"] is not None:
         return f"job {item['id']} was cancelled before it began\n"
-    return f"job {item['id']} is being stopped; `maglica job attach {item['id']}` shows its end\n"
+    return f"job {item['id']} is being stopped; `maglica job attach {item['id']}` shows its end\n{hint}"
 
 
 def vm_interfaces(item: Any, look: Look) -> str:

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from maglica import declare, machine, template
+from maglica import declare, job, machine, template
 from maglica.actions.audit import AuditList
 from maglica.actions.host import HostInvite, HostList, HostRemove, HostRevoke
 from maglica.actions.image import ImageLabel, ImagePromote, ImageRollback
@@ -31,6 +31,9 @@ from maglica.job import Group, Job
 from maglica.keys import Invitation, fingerprint
 
 Value = dict[str, Any]
+
+# What is something else, or nothing, when it is done a second time. None of their answers holds a secret.
+ONCE = (HostRemove.NAME, ImageRollback.NAME, TemplateAdd.NAME, TemplateRemove.NAME)
 
 
 class Records(NamedTuple):
@@ -114,7 +117,7 @@ def host_list(want: HostList, records: Records, now: Now) -> Value:
             {
                 "name": name,
                 "state": records.fleet.state(host, now.mono),
-                "why": records.fleet.why(host, now.mono),
+                "why": _why(name, records, now),
                 "heard_seconds": None if host.heard is None else round(now.mono - host.heard, 1),
                 "clock_skew_seconds": None if host.skew is None else round(host.skew, 1),
                 "weight": records.weights.get(name, 10.0),
@@ -124,6 +127,15 @@ def host_list(want: HostList, records: Records, now: Now) -> Value:
             }
         )
     return {"missing_hosts": [], "items": items}
+
+
+def _why(name: str, records: Records, now: Now) -> str:
+    """The state of a host in words; of one that is down also what becomes of the jobs that it was given."""
+    host = records.fleet.hosts[name]
+    why = records.fleet.why(host, now.mono)
+    given = len(records.ledger.store.jobs.handed(name)) if records.fleet.state(host, now.mono) == "down" else 0
+    jobs = "1 job was" if given == 1 else f"{given} jobs were"
+    return f"{why}; {jobs} given to it: if it is gone for good, {explain.gone_for_good(name)}" if given else why
 
 
 def job_store(want: JobStore, records: Records, now: Now) -> Value:
@@ -160,17 +172,25 @@ def host_remove(want: HostRemove, records: Records, now: Now) -> Value:
         raise Refused("unknown_entity", f"there is no host {name}", "`maglica host list` shows them")
     if records.fleet.state(host, now.mono) != "down":
         raise Refused("wrong_state", f"host {name} {records.fleet.why(host, now.mono)}", "stop its host worker first")
-    still = records.ledger.store.jobs.open(name)
-    if still:
-        listed = ", ".join(record["id"] for record in still[:5])
-        raise Refused("wrong_state", f"host {name} has open jobs: {listed}", "cancel them, or bring the host back")
+    queued = [record for record in records.ledger.store.jobs.open(name) if record["state"] == job.QUEUED]
+    if queued:
+        listed = ", ".join(record["id"] for record in queued[:5])
+        raise Refused("wrong_state", f"host {name} has queued jobs: {listed}", "cancel them, or bring the host back")
+    lost = records.ledger.give_up(name, records.who.name, now)
     records.ledger.store.hosts.remove(name)
     if records.keyring.revoke_host(name, now):
         records.outbox.drop()
-    del records.fleet.hosts[name]
-    kept = name in records.weights
-    note = f"[host {name}] in the client worker's settings brings it back at its next start" if kept else None
-    return {"missing_hosts": [], "item": {"name": name, "changed": True, "note": note}}
+    records.fleet.forget(name)
+    notes = []
+    if name in records.weights:
+        notes.append(f"[host {name}] in the client worker's settings brings it back at its next start")
+    if lost:
+        listed = ", ".join(lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
+        notes.append(f"lost with it: {listed}; `maglica job recover` takes your verdict on each")
+    return {
+        "missing_hosts": [],
+        "item": {"name": name, "changed": True, "lost": lost, "note": "; ".join(notes) or None},
+    }
 
 
 def host_invite(want: HostInvite, records: Records, now: Now) -> Value:
@@ -335,11 +355,13 @@ def job_cancel(want: JobCancel, records: Records, now: Now) -> Value:
     found = records.find_any(want.id)
     if "members" in found:
         count = records.ledger.cancel_group(found, now)
-        item = {**records.ledger.group_shown(found, now), "changed": count > 0, "cancelled": count}
+        told = records.ledger.group_shown(found, now)
+        item = {**told, "changed": count > 0, "cancelled": count, "next": explain.without_hosts(told)}
         return {"missing_hosts": [], "item": item}
     changed = not found["cancel"] and found["ended_at"] is None
-    record = records.ledger.cancel(found, now)
-    return {"missing_hosts": [], "item": {**records.ledger.shown(record, now), "changed": changed}}
+    shown = records.ledger.shown(records.ledger.cancel(found, now), now)
+    hint = f"it waits for {shown['waits_for']}; if that is gone for good, {explain.gone_for_good(shown['host'])}"
+    return {"missing_hosts": [], "item": {**shown, "changed": changed, "next": hint if shown["waits_for"] else None}}
 
 
 def job_settle(want: JobSettle, records: Records, now: Now) -> Value:

@@ -8,6 +8,7 @@ leaves: record, then ring.
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
 from collections.abc import Callable
@@ -38,10 +39,11 @@ from maglica.client_worker.streams.streams import Streams
 from maglica.client_worker.submitting.policing import Policing
 from maglica.client_worker.submitting.profiles import Profiles
 from maglica.client_worker.submitting.submissions import Submissions
+from maglica.client_worker.whole import Whole
 from maglica.config import ClientSection, HostSection
 from maglica.declare import Action, Where
 from maglica.errors import MaglicaError, Refused
-from maglica.keys import fingerprint
+from maglica.keys import digest, fingerprint
 from maglica.wire import Message
 
 log = logging.getLogger("maglica.client_worker")
@@ -79,6 +81,7 @@ class Broker:
         self.outbox = Outbox()
         self._ledger = Ledger(store, self.outbox, self.fleet)
         Policing(store, self._ledger, self._audit)
+        self.whole = Whole(store, self.outbox, self.keyring, self._ledger, self._audit)
         self.epoch = store.next_epoch()
         self.cluster = store.cluster()
         self.life = secrets.token_hex(8)  # of this process: after a store was put back, two starts have one number
@@ -89,9 +92,11 @@ class Broker:
         )  # fmt: skip
         self.rates = Rates(settings.request_rate)
         self._doors = Doors(self.keyring, self._audit, self.rates)
-        self._questions = Questions(self.fleet, self.outbox, self.keyring, version, settings.read_timeout, now)
+        self._questions = Questions(
+            self.fleet, self.outbox, self.keyring, version, settings.read_timeout, now, lambda: store.jobs.ends
+        )
         self.profiles = Profiles()
-        self._submissions = Submissions(self._records, self._doors, self._questions, self.profiles)
+        self._submissions = Submissions(self._records, self._doors, self._questions, self.profiles, self.whole)
         self._needs = Needs(self._ledger, self._questions, self.outbox, NEED_WITHIN)
         self._streams = Streams(self._doors, self.keyring, self.fleet, self._questions, self.outbox, settings)
         for name in hosts:
@@ -144,11 +149,12 @@ class Broker:
         self.fleet.awake(now.mono)
         who = self.keyring.who(public, address, now.ms)
         try:
-            message = wire.decode(body)
-            self.outbox.asked_in(route, message.get("v", wire.VERSION))
-            op = wire.check(message)
-            self._doors.enter(op, message, who, now)
-            self._ops[op](message, Caller(route, who), now)
+            with self.whole():
+                message = wire.decode(body)
+                self.outbox.asked_in(route, message.get("v", wire.VERSION))
+                op = wire.check(message)
+                self._doors.enter(op, message, who, now)
+                self._ops[op](message, Caller(route, who), now)
         except Exception as error:
             asked = error.details.get("asked") if isinstance(error, MaglicaError) else None
             self.outbox.reply(route, outbox.failure(error) | ({"v": asked} if asked is not None else {}))
@@ -170,8 +176,9 @@ class Broker:
         return self._doors.may_hear(public, topic, now)
 
     def undone(self) -> None:
-        """What was written since the last commit is lost: forget it here as well."""
+        """What was written since the last commit is lost: forget it here as well. Who waited is told so."""
         self.keyring.reload()
+        self._ledger.undone(self._ledger.mark())
 
     def subscribed(self, topic: bytes) -> None:
         """A host began to listen: what was rung before it did is rung again."""
@@ -233,7 +240,8 @@ class Broker:
             if action.NAME in labels.ASK_FIRST:
                 self._own_after_a_look(action, caller, now)
             else:
-                self.outbox.reply(caller.route, outbox.result(action, self._own(action, caller.who, now), now))
+                told = self._once(action, caller.who, message.get("key"), now)
+                self.outbox.reply(caller.route, outbox.result(action, told, now))
             return
         timeout = min(float(message.get("timeout") or self.settings.read_timeout), 60.0)
 
@@ -298,6 +306,21 @@ class Broker:
         for name in concerned.by_record(action, self._store.labels.all()):
             self._doors.may(who, type(action), now, vm=name)
 
+    def _once(self, action: Action, who: Who, key: str | None, now: Now) -> dict[str, Any]:
+        """What the client worker answers by itself; what would be another thing the second time is done once for each
+        key, because whoever hears nothing asks again.
+        """
+        if key is None or action.NAME not in answers.ONCE:
+            return self._own(action, who, now)
+        key, asked = digest(key), digest(json.dumps([who.public, action.NAME, action.public()]))  # they may be long
+        known = self._store.answers.get(key)
+        if known is None:
+            known = asked, self._own(action, who, now)
+            self._store.answers.put(key, *known)
+        elif known[0] != asked:
+            raise Refused("already_exists", "the key of this request belongs to another one", "choose another key")
+        return known[1]
+
     def _own(self, action: Action, who: Who, now: Now, seen: place.Seen | None = None) -> dict[str, Any]:
         """What the client worker answers by itself. Whatever is not only a look at something is written down."""
         subject = action.subject()
@@ -331,7 +354,8 @@ class Broker:
     def _guarded(self, route: Route, work: Callable[[], None]) -> None:
         """Do what is left of a request after hosts have answered; its errors go to whoever asked."""
         try:
-            work()
+            with self.whole():
+                work()
         except Exception as error:
             self.outbox.reply(route, outbox.failure(error))
 

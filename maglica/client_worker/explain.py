@@ -142,7 +142,7 @@ def _changed(shown: Told) -> str | None:
     if shown["changed"] is not None:
         return "it did what was asked" if shown["changed"] else "nothing"
     if shown["state"] == job.LOST or shown["verdict"]:
-        return "unknown: its host forgot it"
+        return "unknown: its host does not tell"
     return f"what it had made was undone; `maglica job log {shown['id']}` tells what ran"
 
 
@@ -165,7 +165,7 @@ def _next(shown: Told, retries: Sequence[Job]) -> str | None:
     name, state = shown["id"], shown["state"]
     if state in job.OPEN:
         if (shown["blocked_on"] or {}).get("kind") == "host":
-            return f"bring {shown['host']} back (`maglica host list`), or `maglica job cancel {name}`"
+            return _without_host(shown)
         return f"`maglica job attach {name}` follows it, `maglica job cancel {name}` stops it"
     if state == job.DONE:
         return None
@@ -178,10 +178,31 @@ def _next(shown: Told, retries: Sequence[Job]) -> str | None:
     return f"{hint}; {again}" if hint else again
 
 
+def _without_host(shown: Told) -> str:
+    """What a person can do when its host is the reason."""
+    name, host = shown["id"], shown["host"]
+    if shown["state"] == job.QUEUED:
+        return f"bring {host} back (`maglica host list`), or `maglica job cancel {name}`"
+    return f"bring {host} back; if it is gone for good, {gone_for_good(host)}"
+
+
+def without_hosts(group: Told) -> str | None:
+    """The same of a group some of whose jobs were given to hosts that are down."""
+    hosts = sorted({one["host"] for one in group["running"] if (one["blocked_on"] or {}).get("kind") == "host"})
+    if not hosts:
+        return None
+    return f"bring {', '.join(hosts)} back; if that is gone for good, {gone_for_good(hosts[0])}"
+
+
+def gone_for_good(host: str) -> str:
+    """How jobs are settled that a host was given which will never tell of them."""
+    return f"`maglica host remove {host}` makes its jobs lost, and `maglica job recover` takes your verdict on them"
+
+
 def _next_of_group(shown: Told, open_: list[Told], bad: list[Told], lost: list[Told]) -> str | None:
     name = shown["id"]
     if open_:
-        return f"`maglica job attach {name}` follows it, `maglica job cancel {name}` stops it"
+        return without_hosts(shown) or f"`maglica job attach {name}` follows it, `maglica job cancel {name}` stops it"
     if lost:
         named = ", ".join(str(member["job"]) for member in lost[:FEW])
         return f"`maglica job recover` takes your verdict on what was lost: {named}"

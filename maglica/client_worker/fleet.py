@@ -28,6 +28,7 @@ class Host:
         self.hears = 0.0  # when it last told of a beat that it had not told of before
         self.skew: float | None = None  # seconds that its clock is ahead of ours
         self.barred = ""  # why it cannot speak to us at all: it has no key
+        self.unwanted: list[str] = []  # jobs that it has and that were given up as lost while it was away
         self.version: str | None = None
         self.features: list[str] = []
         self.actions: frozenset[str] | None = None  # that it can do; None: its release does not tell
@@ -41,13 +42,18 @@ class Fleet:
         self.started = started  # silence is counted from here: what nobody could tell us is nobody's silence
         self.hosts: dict[str, Host] = {}
         self.refusals: dict[str, tuple[float, str]] = {}  # host -> when and why its last hello was turned down
+        self._removed: dict[str, int] = {}  # host -> its incarnation, below which it never speaks again
         self.number = 0  # of the last beat
         self.next_beat = started
         self._awake = started
 
     def know(self, name: str) -> Host:
         """The host of that name; a new one when it was not known."""
-        return self.hosts.setdefault(name, Host(name))
+        return self.hosts.setdefault(name, Host(name, incarnation=self._removed.get(name, 0)))
+
+    def forget(self, name: str) -> None:
+        """There is no such host any more. Should it come back, what is still on its way from before is not heard."""
+        self._removed[name] = self.hosts.pop(name).incarnation
 
     def awake(self, now: float) -> None:
         """The loop turns. When it has not for longer than a beat, because this process was stopped or starved, its

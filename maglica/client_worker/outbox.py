@@ -70,6 +70,13 @@ class Outbox(list[Reply | Ring | Drop]):
     def drop(self) -> None:
         self.append(Drop())
 
+    def take_back(self, mark: int) -> None:
+        """Leave nothing of what was put here after the first `mark`: those who wait, wait on."""
+        for item in self[mark:]:
+            if isinstance(item, Reply):
+                self.asked_in(item.route, item.message["v"])
+        del self[mark:]
+
     def take(self) -> list[Reply | Ring | Drop]:
         """Everything, leaving nothing."""
         taken = list(self)

@@ -549,7 +549,7 @@ def test_what_has_ended_cannot_be_cancelled(office: Office, host: Worker, end: s
     host.end(id, end)
     before = office.job(id)
     item = office.read("job cancel", id=id).good["item"]
-    assert item == {**before, "changed": False}
+    assert item == {**before, "changed": False, "next": None}
     assert office.job(id) == before
 
 
@@ -1512,14 +1512,112 @@ def test_a_host_can_be_forgotten_when_it_is_gone(opened: Open) -> None:
     assert office.read("host remove", name="host1").error.code == "wrong_state"
     office.sleep(PATIENCE + 0.1)
     error = office.read("host remove", name="host1").error
-    assert error.message == f"host host1 has open jobs: {id}"
+    assert error.message == f"host host1 has queued jobs: {id}"
     office.read("job cancel", id=id)
-    assert office.read("host remove", name="host1").good["item"] == {"name": "host1", "changed": True, "note": None}
+    item = office.read("host remove", name="host1").good["item"]
+    assert item == {"name": "host1", "changed": True, "lost": [], "note": None}
     assert office.read("host remove", name="host1").error.code == "unknown_entity"
     assert "settings" in office.read("host remove", name="host2").good["item"]["note"]
     office.restart()
     assert [item["name"] for item in office.read("host list").good["items"]] == ["host2"]
     assert host.sync().error.code == "unknown_entity"
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["claimed", "running"])
+def test_what_a_host_that_is_gone_for_good_had_begun_is_lost_and_can_be_settled(
+    office: Office, host: Worker, begun: bool
+) -> None:
+    id = submitted(office, host)
+    assert host.claim() == [id]
+    if begun:
+        host.run(id)
+    assert office.read("host list").good["items"][0]["why"] == "reports regularly"
+    office.sleep(PATIENCE + 0.1)
+    way = "`maglica host remove host1` makes its jobs lost, and `maglica job recover` takes your verdict on them"
+    assert (
+        office.read("host list")
+        .good["items"][0]["why"]
+        .endswith(f"; 1 job was given to it: if it is gone for good, {way}")
+    )
+    cancelled = office.read("job cancel", id=id).good["item"]
+    assert cancelled["next"].startswith("it waits for host host1, which is down")
+    assert cancelled["next"].endswith(way)
+    assert office.read("job explain", id=id).good["item"]["next"].endswith(way)
+    item = office.read("host remove", name="host1").good["item"]
+    assert item["lost"] == [id]
+    assert item["note"] == f"lost with it: {id}; `maglica job recover` takes your verdict on each"
+    record = office.job(id)
+    assert (record["state"], record["blocked_on"]) == (LOST, None)
+    stood = RUNNING if begun else CLAIMED
+    assert record["message"] == f"host1 was removed by anybody while this job was {stood} there"
+    assert office.read("lock list").good["items"] == []
+    settled = office.read("job settle", id=id, as_="failure", reason="it burnt", owner="me@here").good["item"]
+    assert settled["state"] == FAILED
+
+
+@pytest.mark.parametrize("verdict", [None, "success", "failure"])
+def test_a_host_that_comes_back_stops_what_was_given_up_before_it_begins_anything(
+    office: Office, host: Worker, verdict: str | None
+) -> None:
+    id = running(office, host)
+    office.sleep(PATIENCE + 0.1)
+    office.read("host remove", name="host1")
+    if verdict:
+        office.read("job settle", id=id, as_=verdict, reason="I looked", owner="me@here")
+    before = office.job(id)
+    assert host.sync(have=[id]).error.code == "unknown_entity"
+    late = host.incarnation
+    host.hello()
+    assert host.incarnation > late, "what is on its way from before is not heard"
+    other = submitted(office, host)
+    answer = host.sync(have=[id], progress=[{"id": id, "step": "copy"}]).good
+    assert (answer["cancel"], answer["jobs"]) == ([id], []), "the VM is being worked on"
+    assert f"stops job {id} first" in office.job(other)["waits_for"]
+    assert host.sync(have=[id], done=[outcome(id, CANCELLED)], free={}).good["acked"] == [{"id": id, "attempt": 1}]
+    assert host.claim() == [other]
+    assert office.job(id) == before, "nothing that it says changes that"
+
+
+def test_what_took_back_the_works_of_a_group_on_a_removed_host_goes_with_it(three: Three) -> None:
+    """The loss of one of its jobs decides that a group takes back what it made, some of it on the same host."""
+    office, one, two, _ = three
+    each = [
+        {"hostname": "new1", "on": "host1"},
+        {"hostname": "new2", "on": "host1"},
+        {"hostname": "new3", "on": "host2"},
+    ]
+    asked = office.ask(
+        {
+            "op": "submit_group", "key": "g", "action": "vm clone", "args": {"image": IMAGE}, "each": each,
+            "owner": "me@here", "policy": {"on_failure": "all-or-nothing"},
+        }
+    )  # fmt: skip
+    for _ in range(3):
+        office.serve(*three[1:])
+    group = asked.good["group"]["id"]
+    first, second = one.claim()
+    one.end(first)
+    (third,) = two.claim()
+    two.end(third)
+    for _ in range(3):
+        office.sleep(PATIENCE / 3 + 0.1)
+        two.sync()
+    assert office.read("host remove", name="host1").good["item"]["lost"] == [second]
+    (undo,) = office.store.jobs.open()
+    assert (undo["action"], undo["host"]) == ("vm remove", "host2")
+    two.claim()
+    two.end(undo["id"])
+    assert office.read("job show", id=group).good["item"]["open"] == 0
+
+
+def test_a_host_that_was_removed_is_removed_for_who_asks_again(opened: Open) -> None:
+    office = opened({})
+    Worker(office, "host1").hello()
+    office.sleep(PATIENCE + 0.1)
+    wanted = {"op": "read", "action": "host remove", "args": {"name": "host1"}, "key": "k"}
+    first, second = office.ask(wanted), office.ask(wanted)
+    assert first.good["item"] == second.good["item"]
+    assert office.ask({**wanted, "key": "l"}).error.code == "unknown_entity"
 
 
 def submitted_with_missing(office: Office, host: Worker) -> str:

@@ -11,6 +11,7 @@ import pytest
 from maglica import declare
 from maglica.client_worker.placement import images
 from maglica.client_worker.placement.place import Reserved, Survey
+from maglica.client_worker.store.answers import KEPT
 from maglica.errors import Refused
 from tests.client_worker.office import Asked, Office, Worker, submission
 
@@ -239,6 +240,35 @@ def test_a_label_moves_and_moves_back(office: Office, shelf: list[Worker]) -> No
     assert listed(office, shelf) == {"el9:1@host1": ["testing"], "el9:1@host2": ["testing"]}
 
 
+def test_to_roll_back_is_done_once_for_each_request(office: Office, shelf: list[Worker]) -> None:
+    """Whoever has heard no answer for ten seconds asks again."""
+    for version in ("el9:1", "el9:2", "el9:3"):
+        read(office, shelf, "image promote", name=version).good  # noqa: B018
+    wanted = {"op": "read", "action": "image rollback", "args": {"name": "el9:stable"}, "key": "k"}
+    first, second = office.post(wanted), office.post(wanted)
+    office.turn()
+    item = first.good["item"]
+    assert (item["image"], second.good["item"]) == ("el9:2", item)
+    office.restart()
+    for host in shelf:
+        host.hello()
+    assert office.ask(wanted).good["item"] == item
+    assert office.ask({**wanted, "key": "l"}).good["item"]["image"] == "el9:1", "another request"
+    assert office.ask(wanted).good["item"] == item
+    read(office, shelf, "image promote", name="el9:1", to="testing").good  # noqa: B018
+    other = office.ask({**wanted, "args": {"name": "el9:testing"}})
+    assert (other.error.code, other.error.message) == (
+        "already_exists", "the key of this request belongs to another one",
+    )  # fmt: skip
+
+
+def test_only_the_last_answers_are_kept(office: Office) -> None:
+    for number in range(KEPT + 5):
+        office.store.answers.put(f"key{number}", "asked", {"number": number})
+    kept = [number for number in range(KEPT + 5) if office.store.answers.get(f"key{number}")]
+    assert (kept[0], len(kept)) == (5, KEPT)
+
+
 def test_an_image_without_a_version_has_labels_too(office: Office, shelf: list[Worker]) -> None:
     assert read(office, shelf, "image promote", name=IMAGE).good["item"]["name"] == "el9:stable"
     assert read(office, shelf, "image promote", name=IMAGE, to="other:stable").good["item"]["name"] == "other:stable"
@@ -345,6 +375,115 @@ def test_many_go_where_room_is_and_one_copy_of_their_image_before_them(office: O
     hosts[1].end(copy)
     hosts[1].vms[IMAGE] = "shut-off"
     assert hosts[1].claim(free={"disk": 9}) == clones
+
+
+def built(name: str, key: str) -> dict[str, Any]:
+    """Somebody wants the name for something else, on a host that has room."""
+    return submission("vm build", key=key, name=name, barebones=True, disk=GIB, on="host2")
+
+
+def leave(host: Worker, memory: int) -> None:
+    """A host has so much memory left."""
+    told = host.survey()
+    host.survey = lambda: {**told, "memory_free_bytes": memory}  # type: ignore[method-assign]
+
+
+def copied_first(office: Office, hosts: list[Worker], *names: str, **policy: Any) -> tuple[dict[str, Any], str]:
+    """(a group of clones for which their image is copied, the copy): no memory is where the image is."""
+    leave(hosts[0], 1 << 20)
+    group = {
+        "op": "submit_group", "key": "g", "action": "vm clone", "args": {"image": IMAGE, "copy_image": "auto"},
+        "each": [{"hostname": name} for name in names], "owner": "me@here", "policy": policy,
+    }  # fmt: skip
+    made = asked(office, hosts, group).good["group"]
+    (copy,) = office.store.jobs.open_of_action("image copy")
+    return made, copy["id"]
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["queued", "runs"])
+def test_the_copy_of_clones_that_were_cancelled_keeps_none_of_their_names(
+    office: Office, hosts: list[Worker], begun: bool
+) -> None:
+    leave(hosts[2], 0)
+    made, copy = copied_first(office, hosts, "web1", "web2")
+    there = next(host for host in hosts if host.name == office.job(copy)["host"])
+    if begun:
+        assert there.claim(free={"move": 1}) == [copy]
+        there.run(copy)
+    office.read("job cancel", id=made["members"][0]["job"])
+    assert office.job(copy)["locks"] == [f"image:{IMAGE}@{there.name}", "vm:web2"], "one of two"
+    assert asked(office, hosts, built("web1", key="b")).job
+    assert office.job(copy)["state"] == ("running" if begun else "queued"), "the other one waits for it"
+    office.read("job cancel", id=made["id"])
+    assert office.job(copy)["state"] == ("running" if begun else "cancelled")
+    assert asked(office, hosts, built("web2", key="c")).job
+    left = office.store.jobs.holders(f"image:{IMAGE}@{there.name}")
+    assert left == ([copy] if begun else []), "the image is being written there"
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["queued", "runs"])
+def test_clones_that_were_cancelled_are_tried_again_at_once(office: Office, hosts: list[Worker], begun: bool) -> None:
+    """They wait for the copy that goes on, or get a new one."""
+    leave(hosts[2], 0)
+    made, copy = copied_first(office, hosts, "web1", "web2")
+    if begun:
+        assert hosts[1].claim(free={"move": 1}) == [copy]
+        hosts[1].run(copy)
+    office.read("job cancel", id=made["id"])
+    again = asked(office, hosts, {"op": "retry", "key": "r", "id": made["id"], "owner": "me@here"}).good["group"]
+    clones = [member["job"] for member in again["members"]]
+    assert again["states"] == {"queued": 2}
+    (now,) = office.store.jobs.open_of_action("image copy")
+    assert (now["id"] == copy) == begun
+    assert now["locks"] == [f"image:{IMAGE}@host2", "vm:web1", "vm:web2"]
+    assert f"held by job {now['id']} (image copy" in office.job(clones[1])["waits_for"]
+    if not begun:
+        assert hosts[1].claim(free={"move": 1, "disk": 9}) == [now["id"]]
+    hosts[1].end(now["id"])
+    assert hosts[1].claim(free={"disk": 9}) == clones
+
+
+def test_what_a_copy_at_work_is_for_may_grow_and_shrink(office: Office, hosts: list[Worker]) -> None:
+    copy = asked(office, hosts, submission("image copy", key="a", name=IMAGE, dest="host3")).good["job"]["id"]
+    wanted = {"image": IMAGE, "on": "host3", "copy_image": "auto"}
+    waits = asked(office, hosts, submission("vm clone", key="b", hostname="web1", **wanted))
+    assert waits.error.message == f"job {copy} is working on {IMAGE}@host3", "it may be cancelled with its clones"
+    assert hosts[2].claim(free={"move": 1}) == [copy]
+    clone = asked(office, hosts, submission("vm clone", key="c", hostname="web1", **wanted)).good["job"]["id"]
+    assert office.job(copy)["locks"] == [f"image:{IMAGE}@host3", "vm:web1"]
+    office.read("job cancel", id=clone)
+    assert (office.job(copy)["locks"], office.job(copy)["state"]) == ([f"image:{IMAGE}@host3"], "claimed")
+    office.read("job cancel", id=copy)
+    refused = asked(office, hosts, submission("vm clone", key="d", hostname="web1", **wanted))
+    assert refused.error.message == f"job {copy} is working on {IMAGE}@host3", "it is being given up"
+
+
+def test_a_decision_that_stops_the_clones_stops_their_copy(office: Office, hosts: list[Worker]) -> None:
+    hosts[2].vms[IMAGE] = "shut-off"
+    leave(hosts[2], 3 * GIB)
+    made, copy = copied_first(office, hosts, "web1", "web2", on_failure="fail-fast")
+    first = next(one for one in made["members"] if one["host"] == "host3")["job"]
+    assert hosts[2].claim() == [first]
+    hosts[2].end(first, "failed", error={"kind": "failed", "code": "environment_error", "message": "no"})
+    assert office.job(made["members"][1]["job"])["state"] == "cancelled"
+    assert office.job(copy)["state"] == "cancelled"
+    assert "the clones that it was for" in office.job(copy)["message"]
+    assert office.read("lock list").good["items"] == []
+
+
+def test_the_copy_for_a_single_clone_is_given_up_with_it(office: Office, hosts: list[Worker]) -> None:
+    wanted = {"image": IMAGE, "hostname": "web1", "on": "host3", "copy_image": "auto"}
+    clone = asked(office, hosts, submission("vm clone", key="a", **wanted)).good["job"]
+    (copy,) = office.store.jobs.open_of_action("image copy")
+    office.read("job cancel", id=clone["id"])
+    assert office.job(copy["id"])["state"] == "cancelled"
+
+
+def test_the_copy_that_somebody_asked_for_stays_whatever_is_cancelled(office: Office, hosts: list[Worker]) -> None:
+    copy = asked(office, hosts, submission("image copy", key="a", name=IMAGE, dest="host3")).good["job"]
+    clone = asked(office, hosts, submission("vm clone", key="b", image=IMAGE, hostname="web1")).good["job"]
+    office.read("job cancel", id=clone["id"])
+    assert office.job(copy["id"])["state"] == "queued"
 
 
 def test_on_a_host_that_lacks_the_image(office: Office, hosts: list[Worker]) -> None:

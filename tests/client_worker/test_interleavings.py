@@ -120,6 +120,7 @@ class World:
         self.promised: dict[str, str] = {}  # key -> id
         self.keys: list[tuple[str, dict[str, Any]]] = []
         self.out: list[tuple[str, Asked]] = []
+        self.given_up: set[str] = set()  # jobs of hosts that were removed
         self.old: list[dict[str, Any]] = []  # what was sent on connections that were given up, and is still on its way
 
     # ------------------------------------------------------------------------------------ what must hold
@@ -212,6 +213,17 @@ class World:
         else:
             machine.crash()
 
+    def remove(self) -> None:
+        """A host is taken for gone for good. It goes on with what it has, and comes back."""
+        machine = self.chance.choice(self.machines)
+        self.office.sleep(PATIENCE)
+        for one in self.office.store.jobs.open(machine.name):
+            if one["state"] == job.QUEUED:
+                self.office.read("job cancel", id=one["id"])
+        asked = self.office.read("host remove", name=machine.name)
+        if asked.answer and asked.answer["ok"]:
+            self.given_up |= set(asked.good["item"]["lost"])
+
     def step(self) -> None:
         happening = self.chance.choices(
             [
@@ -223,9 +235,10 @@ class World:
                 self.cancel,
                 self.restart,
                 self.fall,
+                self.remove,
                 self.rest,
             ],
-            [20, 30, 60, 30, 5, 4, 2, 3, 10],
+            [20, 30, 60, 30, 5, 4, 2, 3, 3, 10],
         )[0]
         happening()
         self.office.turn()
@@ -288,6 +301,8 @@ def verdict(world: World) -> Counter[str]:
         if id not in begun:
             # never begun: cancelled in the queue, or handed to a journal that is gone
             assert record["state"] in (job.CANCELLED, job.LOST)
+        elif id in world.given_up:
+            assert record["state"] == job.LOST, "its host ended it in some way, and that changed nothing"
         elif record["state"] != world.truth[id]:
             # A host that lost its disk may have lost the news of a good end with it.
             assert (record["state"], world.truth[id]) in [(job.LOST, "lost"), ("done", "lost"), ("failed", "lost"),
@@ -361,7 +376,11 @@ class Storm(RuleBasedStateMachine):
         for machine in self.world.machines:
             machine.hello()
 
-    @rule(what=st.sampled_from(["submit", "survey", "sync", "work", "arrive", "cancel", "restart", "fall", "rest"]))
+    @rule(
+        what=st.sampled_from(
+            ["submit", "survey", "sync", "work", "arrive", "cancel", "restart", "fall", "remove", "rest"]
+        )
+    )
     def happens(self, what: str) -> None:
         getattr(self.world, what)()
         self.world.office.turn()

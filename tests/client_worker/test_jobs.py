@@ -358,6 +358,84 @@ def test_the_failed_ones_of_a_group_are_tried_again(office: Office, host: Worker
     assert shown(office, again["members"][2]["job"])["args"]["timeout"] == 5.0, "a refused one knows its arguments"
 
 
+def test_two_who_want_the_failed_ones_of_a_group_again_at_the_same_moment(office: Office, host: Worker) -> None:
+    told = group(office, host, [*VMS[:2], "nope"]).good["group"]
+    first, second = host.claim()
+    fail(host, first)
+    host.end(second)
+    host.vms["nope"] = "running"
+    message = {"op": "retry", "id": told["id"], "failed": True, "owner": "me@here"}
+    asked = [office.ask({**message, "key": key}) for key in ("a", "b")]
+    office.serve(host)
+    office.sleep(0.1)
+    office.serve(host)
+    assert sorted(bool(one.answer and one.answer["ok"]) for one in asked) == [False, True]
+    assert asked[1].error.message == f"no job of group {told['id']} has failed that is not tried again already"
+    assert len(office.store.jobs.retries(first)) == 1
+    assert office.store.jobs.count_open() == 2
+
+
+@pytest.mark.parametrize("between", [False, True], ids=["first", "second"])
+def test_a_refused_one_of_a_group_is_tried_again_once(office: Office, host: Worker, between: bool) -> None:
+    """Also when a try before was refused as well: what is done hangs on that one then."""
+    told = group(office, host, ["web1", "nope"]).good["group"]
+    host.end(*host.claim())
+    tries = told["id"]
+    if between:
+        host.vms["web9"] = "running"
+        other = group(office, host, ["web9", "nope"], key="other").good["group"]
+        (failed,) = host.claim()
+        fail(host, failed)
+        told, tries = other, retry(office, host, other["id"], key="x").good["group"]["id"]
+    host.vms["nope"] = "running"
+    again = retry(office, host, tries, key="y", failed=True).good["group"]
+    new = next(member["job"] for member in again["members"] if member["name"] == "nope")
+    for state in (QUEUED, RUNNING, DONE):
+        if state == RUNNING:
+            host.claim()
+            host.run(new)
+        if state == DONE:
+            host.end(new)
+        names = names_tried_again(retry(office, host, told["id"], key=f"z{state}", failed=True))
+        assert "nope" not in names, state
+
+
+def test_a_refused_one_of_a_group_whose_try_failed_is_tried_again(office: Office, host: Worker) -> None:
+    told = group(office, host, ["web1", "nope"]).good["group"]
+    host.end(*host.claim())
+    host.vms["nope"] = "running"
+    for key in "ab":
+        again = retry(office, host, told["id"], key=key, failed=True)
+        assert names_tried_again(again) == ["nope"]
+        (new,) = host.claim()
+        fail(host, new)
+    single = retry(office, host, new, key="single").job["id"]
+    host.claim()
+    host.end(single)
+    assert names_tried_again(retry(office, host, told["id"], key="c", failed=True)) == []
+
+
+def names_tried_again(asked: Asked) -> list[str]:
+    """The names of the members that a retry made jobs of."""
+    if asked.answer and not asked.answer["ok"]:
+        assert "has failed that is not tried again already" in asked.error.message
+        return []
+    return [member["name"] for member in asked.good["group"]["members"] if member["job"]]
+
+
+def test_a_try_that_failed_and_was_tried_again_itself_is_no_reason_for_another(office: Office, host: Worker) -> None:
+    first = one(office, host)
+    host.claim()
+    fail(host, first)
+    second = retry(office, host, first, key="a").job["id"]
+    host.claim()
+    fail(host, second)
+    third = retry(office, host, second, key="b").job["id"]
+    host.claim()
+    host.end(third)
+    assert retry(office, host, first, key="c").error.job == third
+
+
 def test_a_group_without_failures_is_not_tried_again(office: Office, host: Worker) -> None:
     told = group(office, host, VMS[:2]).good["group"]
     assert retry(office, host, told["id"], failed=True).error.code == "wrong_state"
@@ -387,6 +465,27 @@ def test_a_person_decides_what_became_of_a_lost_job(office: Office, host: Worker
     assert "me@here said" in explained(office, id)["verdict"]
     error = office.read("job settle", id=id, as_="failure", reason="no", owner="me@here").error
     assert error.code == "wrong_state", "once"
+
+
+@pytest.mark.parametrize("said", ["success", "failure"])
+def test_a_verdict_that_is_told_twice_is_recorded_once(office: Office, host: Worker, said: str) -> None:
+    """Whoever has heard no answer for ten seconds asks again."""
+    id = one(office, host)
+    host.claim()
+    lose(host, id)
+    wanted = {"id": id, "as_": said, "reason": "I looked", "owner": "me@here"}
+    first, second = (office.post({"op": "read", "action": "job settle", "args": wanted}) for _ in range(2))
+    office.turn()
+    item = first.good["item"]
+    assert second.good["item"] == item
+    office.restart()
+    assert office.read("job settle", **wanted).good["item"] == item
+    for other in (
+        {"reason": "I looked twice"},
+        {"owner": "you@there"},
+        {"as_": "success" if said == "failure" else "failure"},
+    ):
+        assert office.read("job settle", **{**wanted, **other}).error.code == "wrong_state"
 
 
 def test_a_lost_job_is_tried_again_when_a_person_says_so(office: Office, host: Worker) -> None:
@@ -623,6 +722,19 @@ def test_a_group_explains_itself(office: Office, host: Worker) -> None:
     assert item["changed"] == "1 of 3"
     assert item["next"] == f"`maglica job retry {told['id']} --failed` tries those again that did not succeed"
     assert "it did not obey" in item["failed"]
+
+
+def test_a_group_of_which_a_host_that_is_down_has_jobs_says_what_to_do(office: Office, host: Worker) -> None:
+    told = group(office, host, VMS[:3]).good["group"]
+    host.claim(free={"quick": 2})
+    assert office.read("job cancel", id=told["id"]).good["item"]["next"] is None
+    office.sleep(7)
+    way = "`maglica host remove host1` makes its jobs lost, and `maglica job recover` takes your verdict on them"
+    says = f"bring host1 back; if that is gone for good, {way}"
+    assert explained(office, told["id"])["next"] == says
+    assert office.read("job cancel", id=told["id"]).good["item"]["next"] == says
+    assert len(office.read("host remove", name="host1").good["item"]["lost"]) == 2
+    assert shown(office, told["id"])["open"] == 0
 
 
 # ---------------------------------------------------------------------------------------------- the store

@@ -59,10 +59,22 @@ def test_a_name_that_is_just_being_given_is_taken(office: Office, host: Worker) 
         assert asked.error.message == f"job {renamed.job['id']} is working on new2"
 
 
-def test_a_name_that_was_given_while_the_hosts_were_asked_is_taken(three: Three) -> None:
-    """The first host had told before the second gave the name."""
+@pytest.mark.parametrize("jump", [0, -3_600_000, 3_600_000], ids=["steady", "back", "ahead"])
+@pytest.mark.parametrize(
+    ("action", "args"),
+    [
+        ("vm rename", {"name": "web2", "to": "new1"}),
+        ("vm clone", {"image": IMAGE, "hostname": "new1", "on": "host2"}),
+        ("vm define", {"name": "new1", "on": "host2"}),
+    ],
+    ids=["rename", "clone", "define"],
+)
+def test_a_name_that_was_given_while_the_hosts_were_asked_is_taken(
+    three: Three, action: str, args: dict[str, str], jump: int
+) -> None:
+    """The first host had told before the second gave the name. `jump`: of the clock, meanwhile."""
     office, one, two, third = three
-    first = office.submit("vm rename", name="web2", to="new1")
+    first = office.submit(action, **args)
     office.serve(one, two, third)
     office.bells()
     two.claim()
@@ -71,9 +83,14 @@ def test_a_name_that_was_given_while_the_hosts_were_asked_is_taken(three: Three)
     for worker in (two, one, third):  # the survey of host2 is as old as the beginning of its job
         worker.answer_all()
         if worker is two:
+            office.ms += jump
             two.end(first.job["id"])
     office.turn()
     assert asked.error.code == "already_exists"
+    office.sleep(0.1)
+    later = office.submit("vm clone", image=IMAGE, hostname="new1", on="host1")
+    office.serve(one, two, third)
+    assert later.job["host"] == "host1", "whoever asks later hears of what is there then: it was removed again"
 
 
 def test_two_of_a_group_cannot_get_one_name(three: Three) -> None:

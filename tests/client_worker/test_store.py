@@ -490,7 +490,7 @@ def test_hosts_that_wait_for_a_lock(store: Store) -> None:
     assert store.jobs.hosts_behind("vm:nobody") == []
 
 
-@pytest.mark.parametrize("name", [name for name, statement in SQL.items() if statement.startswith("SELECT")])
+@pytest.mark.parametrize("name", [name for name, statement in SQL.items() if statement.startswith(("SELECT", "WITH"))])
 def test_no_question_reads_all_jobs_that_ever_were(path: str, name: str) -> None:
     Store(path).close()
     raw = sqlite3.connect(path)

@@ -34,15 +34,26 @@ MOMENT = 0.05  # seconds that a submission waits for the survey before its own t
 class Questions:
     """What hosts are asked. Only they themselves know what they have, and only now.
 
-    `timeout`: seconds that they have for a survey. `version`: of this client worker.
+    `timeout`: seconds that they have for a survey. `version`: of this client worker. `ends`: how many jobs have
+    succeeded so far.
     """
 
-    def __init__(self, fleet: Fleet, outbox: Outbox, ring: Keyring, version: str, timeout: float, now: Now) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        outbox: Outbox,
+        ring: Keyring,
+        version: str,
+        timeout: float,
+        now: Now,
+        ends: Callable[[], int],
+    ) -> None:
         self._fleet = fleet
         self._outbox = outbox
         self._keyring = ring
         self._version = version
         self.timeout = timeout
+        self._ends = ends
         self._gathers: dict[int, Gather] = {}
         self._unplaced: list[tuple[bool, bool, Seeing]] = []  # they wait for the next survey; what it is about, too
         self._next_survey = now.mono  # when that may be asked
@@ -88,13 +99,13 @@ class Questions:
             return
         together, self._unplaced = self._unplaced, []
         self._next_survey = now.mono + MOMENT
-        asked_ms = now.ms
+        ends = self._ends()
 
         def surveyed(done: Gather, now: Now) -> None:
             self._next_survey = now.mono
-            seen = place.Seen(done.answers, done.missing, asked_ms)
+            seen = place.Seen(done.answers, done.missing, ends)
             for *_, then in together:
-                then(seen, now)
+                _carefully(then, seen, now)
 
         others = len(self._fleet.hosts) > 1  # what VMs of one host have is looked at there
         about = {"room": any(room for room, *_ in together), "lives": others and any(one[1] for one in together)}
@@ -293,6 +304,14 @@ class Questions:
                 return place.locate(name, seen.surveys, {}, full_name=True, whole_fleet=False, vms=seen.vms)
             except Refused:
                 raise error from None
+
+
+def _carefully(then: Seeing, seen: place.Seen, now: Now) -> None:
+    """Whoever shares a survey shares no surprise: what one of them does not survive is for the log."""
+    try:
+        then(seen, now)
+    except Exception as error:
+        log.error("unexpected error after a survey", exc_info=error)
 
 
 def renamed(action: Action, name: str) -> Action:

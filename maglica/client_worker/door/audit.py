@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from maglica.client_worker.door.keyring import STRANGER, Who
 from maglica.client_worker.now import Now
 from maglica.client_worker.store import Store
-from maglica.errors import Refused
+from maglica.errors import MaglicaError, Refused
 
 log = logging.getLogger("maglica.client_worker")
 
@@ -16,6 +17,7 @@ STRANGERS = 60  # the same of all unknown keys together: who may make keys and a
 MINUTE = 60.0
 CONNECT = "connect"
 CUT = "connection"
+STAYS = ("denied", "refused", "cut")  # what is written down of a request that comes to nothing
 LONGEST = 500  # characters of a message or a name: what it repeats may be as long as a message of the bus
 
 
@@ -26,16 +28,39 @@ class Audit:
         self._store = store
         self._denials: dict[str, int] = {}
         self._since = float("-inf")
+        self._held: list[tuple[Any, ...]] = []  # what was denied in something that may yet be taken back
+        self._holds = 0
+
+    def hold(self) -> None:
+        """What is denied from now on is written down when it is let go: it stays, whatever becomes of the rest."""
+        self._holds += 1
+
+    def let_go(self) -> None:
+        """The end of `hold`, as often as that was said."""
+        self._holds -= 1
+        if not self._holds:
+            held, self._held = self._held, []
+            try:
+                for fields in held:
+                    self._store.audit.put(*fields)
+            except MaglicaError as error:
+                log.error("%s", error.message)  # the commit of this turn says so to everybody
 
     def write(
         self, who: Who, action: str, about: str | None, outcome: str, now: Now, *, job: str | None = None,
-        message: str | None = None,
+        message: str | None = None, stays: bool = False,
     ) -> None:  # fmt: skip
-        """Note what somebody did. `outcome`: done, accepted (a job), refused, denied, cut (a connection)."""
-        self._store.audit.put(
+        """Note what somebody did. `outcome`: done, accepted (a job), refused, denied, cut (a connection). `stays`: it
+        was done beside the store, so that nothing takes it back.
+        """
+        fields = (
             now.ms, now.text, who.name, who.role, who.address, action, about and about[:LONGEST], job, outcome,
             message and message[:LONGEST],
         )  # fmt: skip
+        if self._holds and (stays or outcome in STAYS):
+            self._held.append(fields)
+        else:
+            self._store.audit.put(*fields)
 
     def denied(self, who: Who, action: str, about: str | None, message: str, now: Now) -> None:
         """Note what somebody may not do. Whoever tries again and again fills neither the disk nor the log."""

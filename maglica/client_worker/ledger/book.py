@@ -34,6 +34,19 @@ class Book:
         # it again with their next sync.
         self._live: dict[str, Job] = {}
 
+    def certain(self) -> None:
+        """What was told so far stays told."""
+        self._waiters.certain()
+
+    def mark(self) -> int:
+        """How much was told since then."""
+        return self._waiters.mark()
+
+    def undone(self, mark: int) -> None:
+        """What was written and told after `mark` has not happened. Of progress, hosts tell once more what is true."""
+        self._waiters.untold(mark)
+        self._live.clear()
+
     def find_any(self, prefix: str, sees: Sees = lambda found: True) -> Job | Group:
         """The job or group whose id begins so; `Refused` when there is none, or more than one that the asker `sees`."""
         exact = self._job(prefix) or self._groups.get(prefix)
@@ -57,8 +70,7 @@ class Book:
 
     def shown(self, record: Job, now: Now) -> Message:
         """A job as people see it, with what it waits for."""
-        queued = self._waiting(record, now) if record["state"] == job.QUEUED else waiting.NOTHING
-        return {**job.shown(record), **queued._asdict()}
+        return {**job.shown(record), **self._waiting(record, now)._asdict()}
 
     def told(self, found: Job | Group, now: Now) -> Message:
         """The answer that holds a job or a group."""
@@ -68,9 +80,16 @@ class Book:
 
     def _waiting(self, record: Job, now: Now) -> waiting.Waiting:
         """Looked up at this moment, never stored: it changes with every job that ends."""
+        if record["state"] in job.FINAL:
+            return waiting.NOTHING
         host = self._fleet.hosts.get(record["host"])
         if host is None or self._fleet.state(host, now.mono) == "down":
             why = "is not known any more" if host is None else f"is down: {self._fleet.why(host, now.mono)}"
+            return waiting.for_host(record, self._ahead(record), why)
+        if record["state"] != job.QUEUED:
+            return waiting.NOTHING
+        if host.unwanted:
+            why = f"stops job {host.unwanted[0]} first, which was given up as lost"
             return waiting.for_host(record, self._jobs.count_ahead(record), why)
         if host.facts.get("trouble"):  # it takes no jobs while it lasts
             return waiting.for_host(record, self._jobs.count_ahead(record), f"says: {host.facts['trouble']}")
@@ -83,6 +102,10 @@ class Book:
             return waiting.for_group(record, self._jobs.count_ahead(record), bound)
         working = [id for id in self._jobs.working(record["host"], record["slot"]) if not self._only_waits(id)]
         return waiting.for_slot(record, self._jobs.count_ahead(record), working)
+
+    def _ahead(self, record: Job) -> int | None:
+        """How many queued jobs are before it; None when it is not queued any more."""
+        return self._jobs.count_ahead(record) if record["state"] == job.QUEUED else None
 
     def _only_waits(self, id: str) -> bool:
         """Whether a job waits for its guest: then it has given its slot back."""

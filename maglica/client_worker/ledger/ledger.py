@@ -27,6 +27,9 @@ from maglica.wire import Message
 
 log = logging.getLogger("maglica.client_worker")
 
+COPY = "image copy"
+NAME = "vm:"  # of these locks a copy has none of its own, only those of the clones that wait for it
+
 
 class Ledger(Book):
     """The book, and the hand that writes it."""
@@ -110,10 +113,34 @@ class Ledger(Book):
             why = f" because of {because}" if because else ""
             record["error"] = Failed("cancelled", f"{record['action']} was cancelled before it began{why}").to_wire()
             self._move(record, job.CANCELLED, now)
+            self._leave_copies(record, now)
         else:
             self._save(record, now)
             self._outbox.ring(record["host"])
         return record
+
+    def _leave_copies(self, record: Job, now: Now) -> None:
+        """Take the names of a job that was stopped before it began from the copy of an image that it waited for. What
+        nobody waits for any more is not begun; one that has begun goes on, and keeps no name.
+        """
+        for lock in [one for one in record["locks"] if one.startswith(NAME)]:
+            holder = self._jobs.lock_before(lock, record["id"])
+            copy = self._job(holder) if holder else None
+            if copy is None or copy["action"] != COPY:
+                continue
+            copy["locks"] = [one for one in copy["locks"] if one != lock]
+            self._jobs.free(lock, copy["id"])
+            self._save(copy, now)
+            self.ring(self._jobs.hosts_behind(lock))
+            if copy["state"] == job.QUEUED and not any(one.startswith(NAME) for one in copy["locks"]):
+                self.cancel(copy, now, because="the clones that it was for: they were cancelled")
+
+    def wait_behind(self, job_id: str, locks: list[str], now: Now) -> None:
+        """An open job holds these locks from now on, so that those who are submitted next wait for it."""
+        record = self.find(job_id)
+        record["locks"] = [*record["locks"], *locks]
+        self._jobs.take(locks, job_id)
+        self._save(record, now)
 
     def cancel_group(self, group: Group, now: Now) -> int:
         """Ask for all jobs of a group to be stopped; how many it concerns."""
@@ -124,8 +151,25 @@ class Ledger(Book):
                 count += 1
         return count
 
+    def give_up(self, host: str, by: str, now: Now) -> list[str]:
+        """A host is gone for good: the jobs that it was given are lost, because nobody will ever tell of them. A person
+        may settle them then; what the host says, should it come back, changes them no more. Gives their ids.
+        """
+        given = [record["id"] for record in self._jobs.handed(host)]
+        for job_id in given:
+            record = self.find(job_id)  # as it is now: what was decided about its group may have changed it
+            self._lose(record, f"{host} was removed by {by} while this job was {record['state']} there", now)
+        # What was decided may have been to take back what was made there.
+        for record in self._jobs.open(host):
+            self.cancel(record, now, because=f"{host}, which was removed")
+        return given
+
     def settle(self, record: Job, verdict: dict[str, Any], now: Now) -> Job:
-        """Write down what a person says became of a lost job. `verdict`: `as` is `success`, `failure` or `retry`."""
+        """Write down what a person says became of a lost job. `verdict`: `as` is `success`, `failure` or `retry`. The
+        same once more is done already: whoever hears no answer asks again.
+        """
+        if record["verdict"] and {**record["verdict"], **verdict} == record["verdict"]:
+            return record
         if record["state"] != job.LOST:
             raise Refused(
                 "wrong_state",
@@ -203,11 +247,18 @@ class Ledger(Book):
         mine = {record["id"]: self._newest(record) for record in self._jobs.handed(host.name)}
         have = {str(known) for known in message["have"]}
         self._reconcile(mine, host.journal, have, now)
+        host.unwanted = self._unwanted(host.name, have - mine.keys() - {receipt["id"] for receipt in recorded})
         again = [record for record in mine.values() if record["state"] == job.CLAIMED and record["id"] not in have]
-        fresh = self._claim(host, message["free"], again, now)
+        # What it goes on with has no lock here any more: until that has ended, nothing may begin beside it.
+        fresh = [] if host.unwanted else self._claim(host, message["free"], again, now)
         stop = [record["id"] for record in mine.values() if record["cancel"] and record["state"] not in job.FINAL]
         jobs = [reports.handed(record) for record in [*again, *fresh]]
-        return wire.ok(op="sync", acked=recorded, jobs=jobs, cancel=stop)
+        return wire.ok(op="sync", acked=recorded, jobs=jobs, cancel=[*stop, *host.unwanted])
+
+    def _unwanted(self, host: str, others: Iterable[str]) -> list[str]:
+        """Which of these jobs, that a host has, were given up as lost while it was away."""
+        known = [record for job_id in sorted(others) if (record := self._jobs.get(job_id))]
+        return [one["id"] for one in known if one["host"] == host and (one["state"] == job.LOST or one["verdict"])]
 
     def _claim(self, host: Host, free: dict[str, Any], again: list[Job], now: Now) -> list[Job]:
         fresh = []
@@ -243,13 +294,12 @@ class Ledger(Book):
                 continue
             if record["state"] == job.CLAIMED and self._jobs.journal_of(record["id"]) == journal:
                 continue
-            record["error"] = Failed(
-                "lost",
-                f"{record['host']} no longer knows of this job; it was {record['state']}",
-                "look at the VM, then decide: nothing is done again by itself",
-                job=record["id"],
-            ).to_wire()
-            self._move(record, job.LOST, now)
+            self._lose(record, f"{record['host']} no longer knows of this job; it was {record['state']}", now)
+
+    def _lose(self, record: Job, why: str, now: Now) -> None:
+        hint = "look at the VM, then decide: nothing is done again by itself"
+        record["error"] = Failed("lost", why, hint, job=record["id"]).to_wire()
+        self._move(record, job.LOST, now)
 
     def _outcome(self, host: str, done: dict[str, Any], now: Now) -> dict[str, Any]:
         """Record how a job ended. Told twice, it is recorded once; either way it is acknowledged."""

@@ -42,6 +42,7 @@ class Waiters:
         self._group_rev: dict[str, int] = {}
         self._stirred: set[str] = set()
         self._undo_of: dict[str, str] = {}  # group -> the one whose works it takes back, as far as that was shown
+        self._told: list[Waiter] = []  # who waits no more, since it was last certain that they were told
 
     def add(self, waiter: Waiter) -> None:
         """Raises `Refused` when its peer has as many waiting as one may."""
@@ -94,7 +95,22 @@ class Waiters:
             for waiter in waiters
         ]
 
+    def certain(self) -> None:
+        """Those who were told so far stay told."""
+        self._told.clear()
+
+    def mark(self) -> int:
+        """How many were told since then."""
+        return len(self._told)
+
+    def untold(self, mark: int) -> None:
+        """Those who were told after the first `mark` were not, and wait on."""
+        for waiter in self._told[mark:]:
+            self.add(waiter)
+        del self._told[mark:]
+
     def _gone(self, waiters: list[Waiter]) -> list[Waiter]:
+        self._told += waiters
         for waiter in waiters:
             mine = self._waiters[waiter.job]
             mine.remove(waiter)

@@ -22,10 +22,11 @@ class Waiting(NamedTuple):
 NOTHING = Waiting(None, None, None)
 
 
-def for_host(record: Job, ahead: int, why: str) -> Waiting:
-    """Nothing begins there before the host is back."""
+def for_host(record: Job, ahead: int | None, why: str) -> Waiting:
+    """Nothing begins there, and nothing ends, before the host is back. `ahead`: None when it was given to the host."""
     host = record["host"]
-    return Waiting(ahead + 1, f"host {host}, which {why}", {"kind": "host", "host": host})
+    position = None if ahead is None else ahead + 1
+    return Waiting(position, f"host {host}, which {why}", {"kind": "host", "host": host})
 
 
 def for_lock(record: Job, ahead: int, lock: str, holder: Job | None) -> Waiting:

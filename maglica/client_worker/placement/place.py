@@ -76,9 +76,9 @@ Index = dict[str, list[tuple[str, str]]]
 class Seen:
     """What all hosts told in one survey, and who did not."""
 
-    def __init__(self, surveys: dict[str, Survey], missing: dict[str, str], asked_ms: int = 0) -> None:
-        """`asked_ms`: when the hosts were asked, milliseconds since 1970."""
-        self.surveys, self.missing, self.asked_ms = surveys, missing, asked_ms
+    def __init__(self, surveys: dict[str, Survey], missing: dict[str, str], ends: int = 0) -> None:
+        """`ends`: how many jobs had succeeded when the hosts were asked (`Jobs.ends`)."""
+        self.surveys, self.missing, self.ends = surveys, missing, ends
         self.rooms: object = None  # `spread.Rooms`: what those who share this survey have been given
 
     @cached_property

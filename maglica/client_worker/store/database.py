@@ -10,6 +10,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from maglica.ballast import Ballast, free_bytes
@@ -30,12 +31,21 @@ FATAL = {
 
 T = TypeVar("T")
 
+TURN = "turn"  # the mark of a piece before which nothing was written in its turn
+
 LARGEST_CHECKED = 64 << 20  # bytes; the loop stands still meanwhile
 
 
 def _code(error: Exception) -> int:
     """SQLite's primary result code."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+class Piece:
+    """Some writes that stand or fall together. `mark`: where they began, in SQLite's words; none before the first."""
+
+    def __init__(self) -> None:
+        self.mark = ""
 
 
 class Database:
@@ -50,6 +60,7 @@ class Database:
         self._full = False  # the disk was full, and the ballast has not been taken back yet
         self._wipe = 0  # turns since something secret became old; 0: nothing did
         self._broken: Failed | None = None  # a write of this turn failed
+        self._pieces: list[Piece] = []  # that are at work, one in the other
         fresh = not os.path.exists(path)
         try:
             if fresh:
@@ -88,6 +99,7 @@ class Database:
         self.connection.execute("PRAGMA journal_mode = WAL")
         self.connection.execute("PRAGMA synchronous = FULL")
         self.connection.execute("PRAGMA secure_delete = ON")  # hashes of passwords stand in open jobs
+        self.connection.execute("PRAGMA temp_store = MEMORY")  # what a piece would take back: in no file of /tmp
         (verdict,) = self.connection.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise self._damaged(" ".join(verdict.split()))
@@ -112,11 +124,50 @@ class Database:
         """Change something, in the transaction of this turn; how many rows."""
 
         def run() -> int:
-            if not self.connection.in_transaction:
-                self.connection.execute("BEGIN IMMEDIATE")
+            self._begin()
             return self.connection.execute(statement, values).rowcount
 
         return self._guarded(run)
+
+    def _begin(self) -> None:
+        """Before a write: the transaction of this turn, and a mark for each piece that has written nothing yet."""
+        if not self.connection.in_transaction:
+            self.connection.execute("BEGIN IMMEDIATE")
+            for piece in self._pieces:
+                piece.mark = TURN
+        for depth, piece in enumerate(self._pieces):
+            if not piece.mark:
+                piece.mark = f"piece{depth}"
+                self.connection.execute(f"SAVEPOINT {piece.mark}")
+
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[Piece]:
+        """What is written in here stays as a whole; when something is raised, nothing of it does. May stand in itself.
+
+        It costs nothing before the first write, and nothing but that where that is the first one of its turn.
+        """
+        piece = Piece()
+        self._pieces.append(piece)
+        try:
+            yield piece
+        except BaseException:
+            self._pieces.pop()
+            self._take_back(piece.mark)
+            raise
+        self._pieces.pop()
+        if piece.mark not in ("", TURN):
+            self._guarded(lambda: self.connection.execute(f"RELEASE {piece.mark}"))
+
+    def _take_back(self, mark: str) -> None:
+        if mark == TURN:
+            self.rollback()
+        elif mark:
+            try:
+                self.connection.execute(f"ROLLBACK TO {mark}")
+                self.connection.execute(f"RELEASE {mark}")
+            except sqlite3.Error as error:
+                self._broken = self._unwritable(error)
+                self.rollback()
 
     def _guarded(self, work: Callable[[], T]) -> T:
         try:
@@ -194,6 +245,8 @@ class Database:
                 self._broken = None  # told now; the next turn is another one
 
     def rollback(self) -> None:
+        for piece in self._pieces:
+            piece.mark = ""
         if self.connection.in_transaction:
             try:
                 self.connection.execute("ROLLBACK")

@@ -14,7 +14,8 @@ SQL = {
     "family by key": "SELECT record, decision FROM family WHERE key = ?",
     "families by prefix": "SELECT record, decision FROM family WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
     "put family": (
-        "INSERT INTO family (id, key, created_ms, record, policy, most, undo_of) VALUES (?, ?, ?, ?, ?, ?, ?)"
+        "INSERT INTO family (id, key, created_ms, record, policy, most, undo_of, retry_of)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
     ),
     "bound of family": "SELECT most FROM family WHERE id = ?",
     "bounded families": (
@@ -27,6 +28,12 @@ SQL = {
     "policy of family": "SELECT policy, decision FROM family WHERE id = ?",
     "decide family": "UPDATE family SET decision = ? WHERE id = ?",
     "undo of family": "SELECT id FROM family WHERE undo_of = ? ORDER BY id",
+    # One that tries it again may have been tried again itself.
+    "tries of family": (
+        "WITH RECURSIVE again (id) AS (SELECT id FROM family WHERE retry_of = ?"
+        " UNION SELECT family.id FROM again CROSS JOIN family ON family.retry_of = again.id)"
+        " SELECT record, decision FROM family WHERE id IN again ORDER BY id"
+    ),
     "last end of family": "SELECT max(ended_ms) FROM job WHERE family = ?",
     "next of family": "SELECT host FROM job WHERE family = ? AND state = 'queued' ORDER BY id LIMIT ?",
     "states of family": "SELECT state, count(*) FROM job WHERE family = ? GROUP BY state",
@@ -64,7 +71,7 @@ class Groups:
         policy = {**group["policy"], "count": len(group["members"])} if group["policy"] else None
         self._db.write(
             SQL["put family"], group["id"], group["key"], created_ms, json.dumps(group), policy and json.dumps(policy),
-            group["policy"].get("max_parallel"), group["undo_of"],
+            group["policy"].get("max_parallel"), group["undo_of"], group["retry_of"],
         )  # fmt: skip
 
     def policy_of(self, group_id: str) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
@@ -92,6 +99,10 @@ class Groups:
     def undo_of(self, group_id: str) -> list[str]:
         """The groups that take back what this one made."""
         return [row[0] for row in self._db.rows(SQL["undo of family"], group_id)]
+
+    def tries(self, group_id: str) -> list[Group]:
+        """The groups that try this one again, and those that try them again, and so on."""
+        return self._found(SQL["tries of family"], group_id)
 
     def last_end(self, group_id: str) -> int | None:
         """When the last job of a group ended (milliseconds since 1970), of those that have."""

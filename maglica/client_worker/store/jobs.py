@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import takewhile
 from typing import Any, cast
 
 from maglica.client_worker.store.database import Database
-from maglica.job import FINAL, LATER, Job
+from maglica.job import DONE, FINAL, LATER, Job
 
 MOST_LIKE = 50  # jobs or groups that are looked at for what the beginning of an id may mean
+
+MOST_ENDED = 5000  # of one action that are known to have succeeded lately: more than do while hosts are asked
 
 OPEN = "state IN ('queued', 'claimed', 'running')"
 
@@ -30,7 +34,6 @@ SQL = {
     ),
     "open": f"SELECT record FROM job WHERE {OPEN} ORDER BY id",
     "open of action": f"SELECT record FROM job WHERE action = ? AND {OPEN} ORDER BY id",
-    "ended of action": "SELECT record FROM job WHERE action = ? AND state = 'done' AND ended_ms >= ?",
     "journal of job": "SELECT journal FROM job WHERE id = ?",
     "hosts behind lock": (
         "SELECT DISTINCT job.host FROM lock JOIN job ON job.id = lock.job WHERE lock.name = ? AND job.state = 'queued'"
@@ -48,10 +51,17 @@ SQL = {
         f"SELECT id FROM job WHERE host = ? AND state IN ('claimed', 'running') AND slot = ? AND {OPEN} ORDER BY id"
     ),
     "retries": "SELECT record FROM job WHERE retry_of = ? ORDER BY id",
+    # One that tries it again may have been tried again itself.
+    "tries": (
+        "WITH RECURSIVE again (id) AS (SELECT id FROM job WHERE retry_of = ?"
+        " UNION SELECT job.id FROM again CROSS JOIN job ON job.retry_of = again.id)"
+        " SELECT record FROM job WHERE id IN again ORDER BY id"
+    ),
     "jobs of family": "SELECT record FROM job WHERE family = ? ORDER BY id",
     "some of family": "SELECT record FROM job WHERE family = ? AND state = ? ORDER BY id LIMIT ?",
     "put lock": "INSERT INTO lock VALUES (?, ?)",
     "free locks": "DELETE FROM lock WHERE job = ?",
+    "free lock": "DELETE FROM lock WHERE name = ? AND job = ?",
     "lock holders": "SELECT name, job FROM lock WHERE name = ? ORDER BY job",
     "lock before": "SELECT name, job FROM lock WHERE name = ? AND job < ? ORDER BY job LIMIT 1",
     "locks": (
@@ -71,6 +81,8 @@ class Jobs:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self.ends = 0  # jobs that have succeeded since this start, counted: what came later is known without a clock
+        self._ended: dict[str, deque[tuple[int, str]]] = {}  # by action: the last ones of these, with their numbers
 
     def _found(self, statement: str, *values: Any) -> list[Job]:
         return [_job(row[0]) for row in self._db.rows(statement, *values)]
@@ -91,8 +103,7 @@ class Jobs:
             SQL["put job"], job["id"], job["key"], job["host"], job["state"], job["slot"], job["object"], job["action"],
             job["owner"], job["group"], job["retry_of"], None, None, json.dumps(job),
         )  # fmt: skip
-        for lock in job["locks"]:
-            self._db.write(SQL["put lock"], lock, job["id"])
+        self.take(job["locks"], job["id"])
 
     def save(self, job: Job, *, journal: str | None, ended_ms: int | None) -> None:
         """Record a job's change; one that has ended gives its locks back in the same transaction.
@@ -102,6 +113,18 @@ class Jobs:
         self._db.write(SQL["set job"], job["state"], journal, ended_ms, json.dumps(job), job["id"])
         if job["state"] in FINAL:
             self._db.write(SQL["free locks"], job["id"])
+        if job["state"] == DONE:
+            self.ends += 1
+            self._ended.setdefault(job["action"], deque(maxlen=MOST_ENDED)).append((self.ends, job["id"]))
+
+    def take(self, locks: Iterable[str], job_id: str) -> None:
+        """A job holds these locks, or waits for them in its place in their lines."""
+        for lock in locks:
+            self._db.write(SQL["put lock"], lock, job_id)
+
+    def free(self, lock: str, job_id: str) -> None:
+        """A job that goes on gives one of its locks back."""
+        self._db.write(SQL["free lock"], lock, job_id)
 
     def journal_of(self, job_id: str) -> str | None:
         """The journal that this job was handed to."""
@@ -124,9 +147,11 @@ class Jobs:
     def open_of_action(self, action: str) -> list[Job]:
         return self._found(SQL["open of action"], action)
 
-    def done_since(self, action: str, ms: int) -> list[Job]:
-        """The jobs of an action that have succeeded since then (milliseconds since 1970)."""
-        return self._found(SQL["ended of action"], action, ms)
+    def done_since(self, action: str, ends: int) -> list[Job]:
+        """The jobs of an action that have succeeded since so many had, in this start of the client worker."""
+        later = takewhile(lambda one: one[0] > ends, reversed(self._ended.get(action, ())))
+        found = [self.get(job_id) for _, job_id in later]
+        return [one for one in found if one and one["state"] == DONE]  # the end of another one was taken back
 
     def claimable(self, host: str, slot: str, at_most: int, without: Iterable[str] = ()) -> list[Job]:
         """Queued jobs of this host that hold the first place for each of their locks, the oldest first; `without` those
@@ -149,6 +174,10 @@ class Jobs:
     def retries(self, job_id: str) -> list[Job]:
         """The jobs that try this one again."""
         return self._found(SQL["retries"], job_id)
+
+    def tries(self, job_id: str) -> list[Job]:
+        """The jobs that try this one again, and those that try them again, and so on."""
+        return self._found(SQL["tries"], job_id)
 
     def holders(self, lock: str) -> list[str]:
         """The jobs that hold or wait for a lock, the holder first."""

@@ -67,5 +67,17 @@ CREATE TABLE label (
     PRIMARY KEY (label, number)
 ) WITHOUT ROWID;
 """,
+    # Which groups try another one again, without reading their records.
+    """
+ALTER TABLE family ADD COLUMN retry_of TEXT;
+UPDATE family SET retry_of = json_extract(record, '$.retry_of');
+CREATE INDEX family_retry ON family (retry_of) WHERE retry_of IS NOT NULL;
+""",
+    # What the client worker did by itself, for those who ask a second time.
+    """
+CREATE TABLE answer (
+    n INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, asked TEXT NOT NULL, value TEXT NOT NULL
+);
+""",
 ]
 SCHEMA_VERSION = len(STEPS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 
+from maglica.client_worker.store.answers import Answers
 from maglica.client_worker.store.audit import AuditLog
 from maglica.client_worker.store.database import Database
 from maglica.client_worker.store.groups import Groups
@@ -38,6 +39,7 @@ class Store(Database):
         self.keys = Keys(self)
         self.audit = AuditLog(self)
         self.labels = Labels(self)
+        self.answers = Answers(self)
 
     def next_epoch(self) -> int:
         """Count this start of the client worker."""

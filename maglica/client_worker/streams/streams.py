@@ -193,7 +193,8 @@ class Streams:
     def _note(self, viewer: Viewer, stream: Stream, what: str, now: Now) -> None:
         if not viewer.noted:
             viewer.noted = True
-            self._doors.audit.write(viewer.who, stream.action.NAME, stream.vm, "done", now, message=what)
+            name = stream.action.NAME
+            self._doors.audit.write(viewer.who, name, stream.vm, "done", now, message=what, stays=True)
 
     def _still_may(self, viewer: Viewer, now: Now) -> bool:
         """Whether somebody still may look; whoever may not is told so, and out."""

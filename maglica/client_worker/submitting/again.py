@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from maglica import declare, job
 from maglica.client_worker.ledger import Member
@@ -23,15 +23,23 @@ def other_request(known: Job | Group) -> Refused:
     return Refused("already_exists", f"the idempotency key belongs to {what}", OTHER_KEY, job=known["id"])
 
 
-def tried(retries: Iterable[Job]) -> Job | None:
+class Tried(NamedTuple):
+    """What of a group is being tried again already, or has succeeded since."""
+
+    jobs: frozenset[str]  # those of the group
+    refused: frozenset[str]  # names of members that had no job
+
+
+def tried(tries: Iterable[Job]) -> Job | None:
     """The job that tries it again already, or has done it."""
-    return next((one for one in retries if one["state"] in (*job.OPEN, job.DONE, job.LOST)), None)
+    return next((one for one in tries if one["state"] in (*job.OPEN, job.DONE, job.LOST)), None)
 
 
-def refuse(record: Job, retries: Iterable[Job], *, lost: bool) -> None:
+def refuse(record: Job, tries: Iterable[Job], *, lost: bool) -> None:
     """Refuse to try a job again that goes on, has succeeded, or whose fate nobody knows.
 
-    `lost`: a person has looked, and wants it to be tried again.
+    `tries`: the jobs that try it again, and those that try them again. `lost`: a person has looked, and wants it to be
+    tried again.
     """
     name, state = f"job {record['id']}", record["state"]
     if lost and state != job.LOST:
@@ -51,7 +59,7 @@ def refuse(record: Job, retries: Iterable[Job], *, lost: bool) -> None:
             f"look at {record['object'] or 'its host'}, then"
             f" `maglica job recover {record['id']} --as=success|failure|retry --reason=…`",
         )
-    other = tried(retries)
+    other = tried(tries)
     if other:
         what = "is done" if other["state"] == job.DONE else f"is {other['state']}"
         raise Refused(
@@ -73,8 +81,8 @@ def action(name: str, args: Mapping[str, Any]) -> Action:
     return declare.build(name, dict(args))
 
 
-def members(group: Group, records: Mapping[str, Job], tried: Iterable[str], *, only_failed: bool) -> list[Member]:
-    """Those of a group that shall be tried again. `tried`: its jobs for which that happens already, or succeeded."""
+def members(group: Group, records: Mapping[str, Job], tried: Tried, *, only_failed: bool) -> list[Member]:
+    """Those of a group that shall be tried again. `records`: its jobs."""
     done = sum(record["state"] == job.DONE for record in records.values())
     if done and not only_failed:
         raise Refused(
@@ -85,7 +93,9 @@ def members(group: Group, records: Mapping[str, Job], tried: Iterable[str], *, o
     found = []
     for member in group["members"]:
         record = records.get(member["job"] or "")
-        if member["error"] or (record and record["state"] in (job.FAILED, job.CANCELLED) and record["id"] not in tried):
+        if member["name"] in tried.refused if member["error"] else (record and record["id"] in tried.jobs):
+            continue
+        if member["error"] or (record and record["state"] in (job.FAILED, job.CANCELLED)):
             found.append(_again(group, member, record))
         elif record and record["state"] == job.LOST:
             error = Refused("wrong_state", f"job {record['id']} is lost", "`maglica job recover` takes your verdict")

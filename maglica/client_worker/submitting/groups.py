@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,19 @@ def member(action: str, common: dict[str, Any], own: Any) -> Member:
         return Member(name, own, declare.build(action, {**common, **own}))
     except MaglicaError as error:
         return Member(name, own, None, error)
+
+
+def refuse_unwritable(action: str, common: dict[str, Any], each: list[Any]) -> None:
+    """Refuse what cannot be kept in a record, also where it is an argument that nobody knows: what is wrong with one
+    of a group does not hold up the others, and is written down with them.
+    """
+    for own in (common, *each):
+        try:
+            json.dumps(own, allow_nan=False)
+        except (TypeError, ValueError):
+            named = ", ".join(map(str, own)) if isinstance(own, dict) else "one of them"
+            expected = "expected text, numbers, yes or no, and lists and maps of these"
+            raise Refused("wrong_input", f"{action}: a value of {named} cannot be kept", expected) from None
 
 
 def refuse_other(known: Job | Group, wanted: GroupSubmission) -> None:

@@ -127,12 +127,21 @@ class Placing:
         except Refused:
             raise error from None  # that nobody could take it with the image either explains less
         first = declare.build("image copy", {"name": want.image, "dest": choice.host, "from_": source})
-        self._refuse_locked(first)
+        if self.under_way(first) is None:
+            self._refuse_locked(first)
         self._check(first, choice.host, seen, who, now)
         self._check(clone, choice.host, seen, who, now)
         if many:
             rooms.take(choice.host, want, survey, "")
         return first, clone, choice.why
+
+    def under_way(self, copy: Action) -> str | None:
+        """The job that makes this very copy and has begun: who needs the same may wait for that one."""
+        holders = self._store.jobs.holders(copy.locks()[0])
+        found = self._store.jobs.get(holders[0]) if len(holders) == 1 else None
+        if found is None or found["action"] != copy.NAME or found["args"].get("as_"):
+            return None
+        return found["id"] if found["claimed_at"] and not found["cancel"] else None
 
     def find_all(self, wanted: GroupSubmission, seen: Seen, now: Now) -> tuple[list[Placed], Rooms]:
         """A place for each of a group, and what is given away when all of them take theirs."""
@@ -220,7 +229,7 @@ class Placing:
         """What open clones will take on each host and have not taken yet; looked up once for all who share a survey."""
         if not isinstance(seen.rooms, Rooms):
             records = [record for name in MAKES for record in self._store.jobs.open_of_action(name)]
-            records += [record for name in MAKES for record in self._store.jobs.done_since(name, seen.asked_ms)]
+            records += [record for name in MAKES for record in self._store.jobs.done_since(name, seen.ends)]
             seen.rooms = spread.given_away(seen, records)
             seen.rooms.names.update(self._named_since(seen))
         return seen.rooms
@@ -260,7 +269,7 @@ class Placing:
         place.refuse_partial_view(name, seen.missing, bool(getattr(action, "ignore_missing")))
         for lock in (f"vm:{name}", f"image:{name}"):
             self._refuse_locked_name(name, lock)
-        made = [str(one["object"]) for made in MAKES for one in self._store.jobs.done_since(made, seen.asked_ms)]
+        made = [str(one["object"]) for made in MAKES for one in self._store.jobs.done_since(made, seen.ends)]
         if name in [*made, *self._named_since(seen)]:
             raise Refused("already_exists", f"{name} exists by now", hint)
 
@@ -269,7 +278,7 @@ class Placing:
         return {
             str(one["args"].get(declare.find(action).action.GIVES or "name")): Whose.by(one)
             for action in (*GIVES, *DEFINED, IMPORT)
-            for one in self._store.jobs.done_since(action, seen.asked_ms)
+            for one in self._store.jobs.done_since(action, seen.ends)
         }
 
     def _may_copy(self, action: Action, seen: Seen, who: Who, now: Now) -> None:

@@ -18,14 +18,15 @@ from maglica.client_worker.asking.gather import Gather
 from maglica.client_worker.asking.questions import Questions, Seeing
 from maglica.client_worker.door.doors import Caller, Doors
 from maglica.client_worker.door.keyring import Who
-from maglica.client_worker.ledger import GroupSubmission, Submission, own_key
+from maglica.client_worker.ledger import GroupSubmission, Member, Submission, own_key
 from maglica.client_worker.now import Now
 from maglica.client_worker.placement import fleets, images, labels, place
 from maglica.client_worker.submitting import again, groups, placing
 from maglica.client_worker.submitting.placing import Placed, Placing
 from maglica.client_worker.submitting.profiles import Profiles
+from maglica.client_worker.whole import Whole
 from maglica.declare import Action, Where
-from maglica.errors import Refused
+from maglica.errors import MaglicaError, Refused
 from maglica.job import Group, Job
 from maglica.wire import Message
 
@@ -46,12 +47,13 @@ class Askers(NamedTuple):
 class Submissions:
     """Each key is placed once, however many ask for it; whoever asks for what is known already is told of it."""
 
-    def __init__(self, records: Records, doors: Doors, questions: Questions, profiles: Profiles) -> None:
+    def __init__(self, records: Records, doors: Doors, questions: Questions, profiles: Profiles, whole: Whole) -> None:
         """`records`: of nobody in particular; others take their place when the settings change."""
         self.records = records
         self._doors = doors
         self._questions = questions
         self._profiles = profiles
+        self._whole = whole
         self._ledger = records.ledger
         self._store = records.ledger.store
         self._outbox = records.outbox
@@ -114,6 +116,7 @@ class Submissions:
                 f"a group of {count or len(message['each'])} jobs: expected 1 to {wire.MOST_JOBS}",
                 "ask for fewer at once",
             )
+        groups.refuse_unwritable(name, common, message["each"])
         self._doors.weigh(caller, count or len(message["each"]), now)
         wanted = GroupSubmission(
             message["key"], name, common, [], who, message["owner"], message.get("reason"),
@@ -205,25 +208,42 @@ class Submissions:
         if known and known["retry_of"] != found["id"]:
             raise again.other_request(known)
         if "members" in found:
-            records = {record["id"]: record for record in self._store.jobs.of_group(found["id"])}
-            tried = {job_id for job_id in records if again.tried(self._store.jobs.retries(job_id))}
-            members = again.members(found, records, tried, only_failed=bool(message.get("failed"))) if not known else []
+            old, only_failed = found, bool(message.get("failed"))
+            members = self._to_try_again(old, only_failed) if not known else []
             self._doors.weigh(caller, max(1, len(members)), now)
             group = GroupSubmission(
-                key, found["action"], {}, members, who, owner, reason, retry_of=found["id"],
-                policy=groups.again(found["policy"]),
+                key, old["action"], {}, members, who, owner, reason, retry_of=old["id"],
+                policy=groups.again(old["policy"]),
             )  # fmt: skip
-            self._accept_group(group, None, message, caller, now)
+
+            def expand(wanted: GroupSubmission, seen: place.Seen) -> GroupSubmission:
+                # Somebody else may have asked for the same while the hosts were asked.
+                return wanted._replace(members=self._to_try_again(old, only_failed))
+
+            self._accept_group(group, expand, message, caller, now)
             return
         lost = bool(message.get("lost"))
         if not known:
-            again.refuse(found, self._store.jobs.retries(found["id"]), lost=lost)
+            again.refuse(found, self._store.jobs.tries(found["id"]), lost=lost)
         wanted = Submission(key, again.action(found["action"], found["args"]), who, owner, reason, retry_of=found["id"])
         verdict = {"as": "retry", "reason": reason, "by": who.name, "owner": owner} if lost else None
         self._admit(
             message, known, 1, wanted.action, caller, now,
             lambda seen, now: self._place_again(found["id"], wanted, verdict, seen, now),
         )  # fmt: skip
+
+    def _to_try_again(self, group: Group, only_failed: bool) -> list[Member]:
+        """Those of a group that did not succeed and that nobody tries again, as it is at this moment."""
+        records = {record["id"]: record for record in self._store.jobs.of_group(group["id"])}
+        jobs = frozenset(job_id for job_id in records if again.tried(self._store.jobs.tries(job_id)))
+        later = [member for one in self._store.groups.tries(group["id"]) for member in one["members"]]
+        refused = frozenset(member["name"] for member in later if member["job"] and self._goes_on(member["job"]))
+        return again.members(group, records, again.Tried(jobs, refused), only_failed=only_failed)
+
+    def _goes_on(self, job_id: str) -> bool:
+        """Whether a job, or one that tries it again, is open or was done; also when it is forgotten: nobody knows."""
+        record = self._store.jobs.get(job_id)
+        return record is None or again.tried([record, *self._store.jobs.tries(job_id)]) is not None
 
     # ---------------------------------------------------------------------------------- once for each key
 
@@ -291,44 +311,58 @@ class Submissions:
 
     def _place(self, wanted: Submission, seen: place.Seen, now: Now) -> None:
         try:
-            first = None
-            try:
-                host, action, why = self._placing.find(wanted.action, seen, wanted.who, now)
-            except Refused as error:
-                self._placing.copy_image = self.records.settings.copy_image
-                first, action, why = self._placing.copied_first(wanted.action, error, seen, wanted.who, now)
-                host = str(getattr(first, "dest"))
-            if wanted.dry_run and first:
-                self._answer_askers(wanted.key, _two_steps(wanted, first, host, why, now))
-                return
-            if wanted.dry_run:
-                self._plan(wanted, host, action, why, now)
-                return
-            if first:
-                self._record(wanted._replace(key=own_key(), action=first), host, first, "for a clone", now)
-            record = self._record(wanted, host, action, why, now, after=first.locks() if first else [])
-            self._placing.taken(seen, action, host, record["id"])
-            answer = self._ledger.told(record, now)
+            with self._whole():
+                answer = self._placed(wanted, seen, now)
         except Exception as error:
-            if isinstance(error, Refused) and error.code != "denied" and not wanted.dry_run:
-                about = str(wanted.action.values()[wanted.action.distinct()])
-                self._doors.audit.turned_down(wanted.who, wanted.action.NAME, about, error, now)
-            answer = outbox.failure(error)
-        self._answer_askers(wanted.key, answer)
+            answer = self._not_placed(wanted, error, seen, now)
+        if answer:
+            self._answer_askers(wanted.key, answer)
+
+    def _placed(self, wanted: Submission, seen: place.Seen, now: Now) -> Message | None:
+        """Find a place and record the job; the answer. None: a host is asked for the plan."""
+        first = None
+        try:
+            host, action, why = self._placing.find(wanted.action, seen, wanted.who, now)
+        except Refused as error:
+            self._placing.copy_image = self.records.settings.copy_image
+            first, action, why = self._placing.copied_first(wanted.action, error, seen, wanted.who, now)
+            host = str(getattr(first, "dest"))
+        if wanted.dry_run and first:
+            return _two_steps(wanted, first, host, why, now)
+        if wanted.dry_run:
+            self._plan(wanted, host, action, why, now)
+            return None
+        if first:
+            copy = wanted._replace(key=own_key(), action=first)
+            self._record_copy(copy, host, "for a clone", action.locks(), now)
+        record = self._record(wanted, host, action, why, now)
+        self._placing.taken(seen, action, host, record["id"])
+        return self._ledger.told(record, now)
+
+    def _not_placed(self, wanted: Submission, error: Exception, seen: place.Seen, now: Now) -> Message:
+        """The answer to what has come to nothing."""
+        if isinstance(error, Refused) and error.code != "denied" and not wanted.dry_run:
+            about = str(wanted.action.values()[wanted.action.distinct()])
+            self._doors.audit.turned_down(wanted.who, wanted.action.NAME, about, error, now)
+        if not isinstance(error, MaglicaError):
+            seen.rooms = None  # what it took is looked up anew
+        return outbox.failure(error)
 
     def _place_again(
         self, old: str, wanted: Submission, verdict: dict[str, Any] | None, seen: place.Seen, now: Now
     ) -> None:
         try:
-            # Somebody else may have asked for the same while the hosts were asked.
-            record = self._ledger.find(old)
-            again.refuse(record, self._store.jobs.retries(old), lost=verdict is not None)
+            with self._whole():
+                # Somebody else may have asked for the same while the hosts were asked.
+                record = self._ledger.find(old)
+                again.refuse(record, self._store.jobs.tries(old), lost=verdict is not None)
+                answer = self._placed(wanted, seen, now)
+                if verdict:
+                    self._ledger.settle(record, verdict, now)
         except Exception as error:
-            self._answer_askers(wanted.key, outbox.failure(error))
-            return
-        self._place(wanted, seen, now)
-        if verdict and self._store.jobs.by_key(wanted.key):
-            self._ledger.settle(record, verdict, now)
+            answer = self._not_placed(wanted, error, seen, now)
+        if answer:
+            self._answer_askers(wanted.key, answer)
 
     def _place_group(
         self, wanted: GroupSubmission, expand: Expand | None, dry_run: bool, seen: place.Seen, now: Now
@@ -338,22 +372,25 @@ class Submissions:
         Nothing is recorded when all are refused: as with a single one, the same key may be tried again.
         """
         try:
-            if expand:
-                wanted = expand(wanted, seen)
-            self._placing.copy_image = self.records.settings.copy_image
-            found, rooms = self._placing.find_all(groups.whole(wanted), seen, now)
-            groups.refuse_too_few(wanted, [one.error for one in found])
-            if dry_run:
-                plan = {"action": wanted.action, "members": [placing.told(one) for one in found], "note": wanted.note}
-                answer = wire.ok(plan=plan)
-            else:
+            with self._whole():
                 if expand:
-                    self._refuse_full_queue(len(found))
-                answer = self._record_group(wanted, found, now)
-                seen.rooms = rooms
+                    wanted = expand(wanted, seen)
+                    self._refuse_full_queue(0 if dry_run else len(wanted.members))
+                answer = self._placed_group(wanted, dry_run, seen, now)
         except Exception as error:
             answer = outbox.failure(error)
         self._answer_askers(wanted.key, answer)
+
+    def _placed_group(self, wanted: GroupSubmission, dry_run: bool, seen: place.Seen, now: Now) -> Message:
+        self._placing.copy_image = self.records.settings.copy_image
+        found, rooms = self._placing.find_all(groups.whole(wanted), seen, now)
+        groups.refuse_too_few(wanted, [one.error for one in found])
+        if dry_run:
+            plan = {"action": wanted.action, "members": [placing.told(one) for one in found], "note": wanted.note}
+            return wire.ok(plan=plan)
+        answer = self._record_group(wanted, found, now)
+        seen.rooms = rooms
+        return answer
 
     def _record_group(self, wanted: GroupSubmission, found: list[Placed], now: Now) -> Message:
         group_id = self._ledger.group_id(now)
@@ -382,7 +419,15 @@ class Submissions:
             assert first is not None, "they were chosen by it"
             copy = Submission(own_key(), first, wanted.who, wanted.owner, wanted.reason)
             locks = [lock for one in several if one.action for lock in one.action.locks()]
-            self._record(copy, several[0].host, first, f"for {len(several)} clones", now, after=locks)
+            self._record_copy(copy, several[0].host, f"for {len(several)} clones", locks, now)
+
+    def _record_copy(self, copy: Submission, host: str, why: str, locks: list[str], now: Now) -> None:
+        """`locks`: of the clones that wait for it. One that is at work already is waited for by these, too."""
+        under_way = self._placing.under_way(copy.action)
+        if under_way:
+            self._ledger.wait_behind(under_way, locks, now)
+        else:
+            self._record(copy, host, copy.action, why, now, after=locks)
 
     def _record(
         self, wanted: Submission, host: str, action: Action, why: str, now: Now, *, after: Sequence[str] = ()
