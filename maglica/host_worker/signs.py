@@ -139,12 +139,13 @@ def is_pinned(hypervisor: Hypervisor, name: str, wanted: dict[str, dict[str, Any
     return True
 
 
-def disk_holds(hypervisor: Hypervisor, path: str, format: str, size_bytes: int, without: str = "") -> bool:
-    """A disk is as large as that for its guest, or a little larger; `without`: what was to be merged into it."""
+def disk_holds(hypervisor: Hypervisor, path: str, format: str, size_bytes: int, without: Sequence[str] = ()) -> bool:
+    """A disk is as large as that for its guest, or a little larger; `without`: what was to be merged into it, under the
+    names that it has before and meanwhile."""
     found = qcow2.header(path) if format == "qcow2" else None
     with open(path, "rb") as file:
         capacity = found.capacity_bytes if found else file.seek(0, os.SEEK_END)
-    return capacity >= size_bytes and not (without and os.path.exists(without))
+    return capacity >= size_bytes and not any(os.path.exists(name) for name in without)
 
 
 def disk_is(hypervisor: Hypervisor, uuid: str, target: str, path: str | None, live: bool, config: bool) -> bool:

@@ -25,7 +25,7 @@ from maglica.host_worker.domain.settling import (
 )
 from maglica.host_worker.hypervisor import Hypervisor
 from maglica.host_worker.inside import files
-from maglica.host_worker.journal import Journal
+from maglica.host_worker.journal import Journal, Undo
 
 log = logging.getLogger("maglica.host_worker")
 
@@ -228,6 +228,31 @@ HARMLESS = frozenset(
     }
 )
 
+# Nothing that the job made before rests on these: when one of them cannot be undone, the others need not wait for it.
+LOOSE = frozenset(
+    {
+        "remove_part",
+        "remove_file",
+        "release_base",
+        "settle_removed",
+        "settle_replaced",
+        "remove_volumes",
+        "settle_removed_volumes",
+        "delete_volume",
+        "abort_block_job",
+        "pin",
+        "autostart",
+        "settle_saved",
+        "settle_snapshot",
+        "settle_memory",
+        "remove_in_guest",
+        "settle_disk",
+        "settle_renamed",
+        "settle_renamed_volume",
+    }
+)
+LAST = frozenset({"start_again"})  # a guest writes to all that it has: only when nothing of its job is left
+
 UNDOS: dict[str, Callable[..., None]] = {
     function.__name__: function
     for function in (
@@ -266,21 +291,41 @@ UNDOS: dict[str, Callable[..., None]] = {
 def take_back(job: str, journal: Journal, hypervisor: Hypervisor, *, only: frozenset[str] | None = None) -> list[str]:
     """Undo all that a job made, the last first; or `only` some kinds. What could not be undone is told, and stays in
     the journal.
+
+    What a job made first carries what it made on top of that: a disk its domain, an overlay its merging. So an undo
+    that fails holds all that were noted before it, whatever it fails for: they wait for the next try. Only what is
+    `LOOSE` holds nothing; and what is `LAST` waits for those as well. What another release wrote holds the others too:
+    nobody here knows what rests on it.
     """
-    left = []
+    left: list[str] = []
+    held = ""
     for undo in journal.undos(job):
         if only is not None and undo.what not in only:
             continue
-        try:
-            UNDOS[undo.what](hypervisor, **undo.args)
+        what = f"{undo.what} {_words(undo.args)}"
+        if held or (left and undo.what in LAST):
+            left.append(f"{what}: waits for {held or 'what else is left'}")
+            continue
+        error = _tried(job, undo, hypervisor)
+        if error is None:
             journal.forget_undo(job, undo.number)
-        except Exception as error:  # whatever one of them runs into, the others are undone, and the job ends
-            foreseen = isinstance(error, (MaglicaError, OSError, LookupError, TypeError))  # another release wrote it
-            log.warning(
-                "job=%s cannot undo %s %s: %s", job, undo.what, undo.args, error, exc_info=None if foreseen else error
-            )
-            left.append(f"{undo.what} {_words(undo.args)}: {error}")
+            continue
+        left.append(f"{what}: {error}")
+        held = "" if undo.what in LOOSE else undo.what
     return left
+
+
+def _tried(job: str, undo: Undo, hypervisor: Hypervisor) -> Exception | None:
+    """Why it could not be undone. Whatever it runs into: the others are looked at, and the job ends."""
+    try:
+        UNDOS[undo.what](hypervisor, **undo.args)
+    except Exception as error:
+        foreseen = isinstance(error, (MaglicaError, OSError, LookupError, TypeError))  # another release wrote it
+        log.warning(
+            "job=%s cannot undo %s %s: %s", job, undo.what, undo.args, error, exc_info=None if foreseen else error
+        )
+        return error
+    return None
 
 
 def _words(args: dict[str, Any]) -> str:

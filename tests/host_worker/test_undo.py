@@ -255,17 +255,53 @@ def test_what_could_not_be_undone_stays_noted_and_the_rest_is_undone(
     assert [entry.number for entry in journal.undos("job1")] == [3]
 
 
-def test_an_entry_of_another_release_does_not_stop_the_rest(
+def test_an_entry_of_another_release_stops_what_may_carry_it_and_nothing_else(
     hypervisor: Hypervisor, journal: Journal, folder: Path
 ) -> None:
-    part = folder / "p"
-    part.write_text("x")
-    journal.put_undo("job1", 1, "remove_part", {"path": str(part)})
+    below, above = folder / "below", folder / "above"
+    below.write_text("x")
+    above.write_text("x")
+    journal.put_undo("job1", 1, "remove_part", {"path": str(below)})
     journal.put_undo("job1", 2, "polish_brass", {"name": "x"})
-    journal.put_undo("job1", 3, "remove_part", {"path": str(part), "colour": "green"})
+    journal.put_undo("job1", 3, "remove_part", {"path": str(above)})
+    journal.put_undo("job1", 4, "remove_part", {"path": str(above), "colour": "green"})
+    assert len(undo.take_back("job1", journal, hypervisor)) == 3
+    assert below.exists(), "the brass may lie on it"
+    assert not above.exists()
+    assert [entry.number for entry in journal.undos("job1")] == [4, 2, 1]
+
+
+def test_a_disk_stays_as_long_as_its_domain_does(journal: Journal, folder: Path) -> None:
+    """The domain may run."""
+    path = folder / "web1.img"
+    path.write_text("x")
+    journal.put_undo("job1", 1, "remove_file", {"path": str(path), "inode": path.stat().st_ino})
+    journal.put_undo("job1", 2, "undefine", {"uuid": UUID})
+    nowhere = Hypervisor("test:///nonexistent.xml")
+    left = undo.take_back("job1", journal, nowhere)
+    assert [line.split(" ")[0] for line in left] == ["undefine", "remove_file"]
+    assert path.exists()
+
+
+def test_a_vm_is_not_started_again_on_what_is_not_taken_back_yet(
+    hypervisor: Hypervisor, journal: Journal, folder: Path
+) -> None:
+    ((found, _),) = hypervisor.domains()
+    hypervisor.destroy("web1")
+    stubborn = folder / "stubborn"
+    stubborn.mkdir()
+    journal.put_undo("job1", 1, "start_again", {"uuid": found.uuid})
+    journal.put_undo("job1", 2, "settle_disk", {"path": str(stubborn), "uuid": found.uuid, "job": "job1"})
     assert len(undo.take_back("job1", journal, hypervisor)) == 2
-    assert not part.exists()
-    assert [entry.number for entry in journal.undos("job1")] == [3, 2]
+    assert hypervisor.state("web1") == "shut-off"
+    stubborn.rmdir()
+    assert undo.take_back("job1", journal, hypervisor) == []
+    assert hypervisor.state("web1") == "running"
+
+
+def test_what_is_said_of_undos_is_said_of_ones_that_exist() -> None:
+    for kinds in (undo.HARMLESS, undo.LOOSE, undo.LAST):
+        assert kinds <= undo.UNDOS.keys()
 
 
 def test_only_what_this_job_made(hypervisor: Hypervisor, journal: Journal, folder: Path) -> None:
