@@ -10,14 +10,15 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 from maglica import declare, wire
 from maglica.config import HostWorkerSection
 from maglica.declare import SLOTS, Action
-from maglica.errors import Failed, MaglicaError, Refused
+from maglica.errors import Failed, MaglicaError, Refused, clipped
 from maglica.host_worker import commands, jobs, signs, undo
 from maglica.host_worker.disk import dependants
 from maglica.host_worker.domain import look, remembering
@@ -25,7 +26,7 @@ from maglica.host_worker.guest import conversation
 from maglica.host_worker.host import Host
 from maglica.host_worker.journal import Entry, Journal, set_aside
 from maglica.host_worker.unexpected import unexpected
-from maglica.host_worker.work import Planned, Work, outcome
+from maglica.host_worker.work import TAKING_BACK, Planned, Work, outcome
 
 log = logging.getLogger("maglica.host_worker")
 
@@ -33,15 +34,18 @@ READERS = 8  # reads side by side
 MOST_READS = 256  # reads that may wait; more means that libvirt hangs
 AT_ONCE = frozenset({"host ping"})  # reads that ask nothing of libvirt: answered in the loop, also when that hangs
 STALE = 15.0  # seconds after which what libvirt said last is no longer told
-RETRY = 5.0  # seconds between two tries to undo what a crash left, while libvirt is away
+RETRY = 5.0  # seconds between two tries to undo what a job or a crash left, while libvirt is away
 
 
 class Runner:
     """The work of one host."""
 
-    def __init__(self, host: Host, journal: Journal, wake: Callable[[], None], *, retry: float = RETRY) -> None:
+    def __init__(
+        self, host: Host, journal: Journal, wake: Callable[[], None], *, retry: float = RETRY,
+        patience: float = undo.PATIENCE,
+    ) -> None:  # fmt: skip
         self.host = host
-        self._retry = retry
+        self._retry, self._patience = retry, patience
         self.journal = journal
         self._wake = wake
         self._works: dict[str, Work] = {}
@@ -53,6 +57,7 @@ class Runner:
         self._waiting_reads = 0
         self._news = False  # something that should be told at once
         self._last_told = 0.0  # when progress was told last
+        self._leaving = threading.Event()  # what may be left to the next start is left
         self._stopping = threading.Event()
         self._said: str | None = None  # what was said last of the journal's trouble
         self.accepting = True
@@ -89,6 +94,9 @@ class Runner:
                 return
             log.info("begin job=%s action=%r vm=%s", job_id, handed["action"], handed.get("object"))
             told = self._outcome(handed, work)
+            if told is None:
+                log.warning("job=%s is not taken back yet; the next start of the host worker goes on", job_id)
+                return
             self._end(job_id, told, handed.get("object"))
             if told["state"] == "done":
                 remembering.after(declare.build(handed["action"], handed["args"]), self.host)
@@ -106,24 +114,46 @@ class Runner:
             if told and told["error"] and "left_behind" in told["error"]["details"]:
                 self._recover_in_background([])
 
-    def _outcome(self, handed: dict[str, Any], work: Work) -> dict[str, Any]:
+    def _outcome(self, handed: dict[str, Any], work: Work) -> dict[str, Any] | None:
+        """How a job ended; None while that has to be left to the next start of the host worker."""
         try:
             action = declare.build(handed["action"], handed["args"])
             result = jobs.function(action)(action, self.host, work)
             return outcome(work, handed["attempt"], result, None)
         except MaglicaError as error:
-            return outcome(work, handed["attempt"], None, self._taken_back(handed["id"], error))
+            failed = error
         except Exception as error:  # what nobody foresaw: `unexpected` says it for jobs, reads, streams and duties
             failed = unexpected(error, f"job={handed['id']}", self.host.name)
-            return outcome(work, handed["attempt"], None, self._taken_back(handed["id"], failed))
+        if not self._taken_back(failed, work):
+            return None
+        return outcome(work, handed["attempt"], None, failed)
 
-    def _taken_back(self, job_id: str, error: MaglicaError) -> MaglicaError:
-        """The error, after what the job made was undone; what could not be undone is added to it."""
-        left = undo.take_back(job_id, self.journal, self.host.hypervisor)
-        if left:
-            error.details = {**error.details, "left_behind": left}
-            error.hint = f"{error.hint}; could not undo: {'; '.join(left)}".lstrip("; ")
-        return error
+    def _taken_back(self, error: MaglicaError, work: Work) -> bool:
+        """Undo what a job made; what could not be undone is added to its error. False: the host worker is told to stop.
+
+        As long as it may succeed it is tried again, and the job does not end: its VM's lock is free when that is told,
+        and what is undone after it would undo what others have done since.
+        """
+        left, patience = self._undone(work.job), undo.Patience(self._patience)
+        if not left:
+            return True
+        with suppress(MaglicaError):  # the next start would tell the step that it was in
+            self.journal.waits(work.job, f"{TAKING_BACK}, after: {error.message[:300]}")
+        with work.taking_back() as tell:
+            while left and not patience.ends(left):
+                tell(next((one for one in left if one.passes), left[0]).words)
+                if self._leaving.wait(self._retry):
+                    return False
+                left = self._undone(work.job)
+        with_left(error, left)
+        return True
+
+    def _undone(self, job_id: str) -> list[undo.Left]:
+        """What is left of what a job made, after a try to undo it."""
+        try:
+            return undo.take_back(job_id, self.journal, self.host.hypervisor)
+        except MaglicaError as error:  # of the journal, which ends the host worker when it is more than a full disk
+            return [undo.Left(error.message, passes=True)]
 
     def _end(self, job_id: str, told: dict[str, Any], about: str | None) -> None:
         """Write down how a job ended. A full disk must not lose that: it is tried until there is room."""
@@ -346,29 +376,37 @@ class Runner:
     def _recover(self, open_jobs: list[Entry]) -> None:
         """Undo until nothing is left to be undone, and note how interrupted jobs ended."""
         waiting = {entry.id: entry for entry in open_jobs}
-        while not self._stopping.is_set():
+        patience: dict[str, undo.Patience] = {}
+        while not self._leaving.is_set():
             try:
-                if self._tidied(waiting):
+                if self._tidied(waiting, patience):
                     return
             except MaglicaError as error:
                 log.error("what was left behind: %s; trying again", error.message)
             except Exception as error:  # otherwise the interrupted jobs would never end
                 unexpected(error, "what was left behind", self.host.name)
-            self._stopping.wait(self._retry)
+            self._leaving.wait(self._retry)
 
-    def _tidied(self, waiting: dict[str, Entry]) -> bool:
+    def _tidied(self, waiting: dict[str, Entry], patience: dict[str, undo.Patience]) -> bool:
+        """One try. What an interrupted job made is undone for as long as `_taken_back` would; what others left behind
+        for ever, as far as it may be, see `journal.LATER`.
+        """
         for job_id in sorted({*waiting, *self._left_behind()}, reverse=True):
+            if self._leaving.is_set():
+                return False  # a job that is left to the next start is among them
             entry = waiting.get(job_id)
             told = self._completed(entry) if entry else None
-            if entry and not told:
+            if not told:
                 had = bool(self.journal.undos(job_id))
-                if not undo.take_back(job_id, self.journal, self.host.hypervisor):
+                left = undo.take_back(job_id, self.journal, self.host.hypervisor)
+                ends = not left or patience.setdefault(job_id, undo.Patience(self._patience)).ends(left)
+                if entry and ends:
                     # What has no way back was brought to its end instead.
-                    told = self._completed(entry) or interrupted(entry, self._seen, undone=had)
-            elif not entry:
-                undo.take_back(job_id, self.journal, self.host.hypervisor)
-            if told:
-                self._end(job_id, told, entry.object if entry else None)
+                    told = self._completed(entry) or interrupted(entry, self._seen, undone=had, left=left)
+                elif ends:
+                    self.journal.let_go(job_id)
+            if entry and told:
+                self._end(job_id, told, entry.object)
                 del waiting[job_id]
                 self._news = True
                 self._wake()
@@ -392,6 +430,7 @@ class Runner:
     def stop(self, grace: float) -> None:
         """Take no more jobs, let the running ones end, and cancel those that have not ended after `grace` seconds."""
         self.accepting = False
+        self._leaving.set()
         deadline = time.monotonic() + grace
         while self._works and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -411,18 +450,32 @@ class Runner:
         self._reads.shutdown(wait=False, cancel_futures=True)
 
 
-def interrupted(entry: Entry, seen: Callable[[str | None], str], *, undone: bool) -> dict[str, Any]:
-    """The outcome of a job whose host worker ended in its middle. `undone`: it had made something, now gone."""
+def with_left(error: MaglicaError, left: Sequence[undo.Left]) -> None:
+    """Add to an error what could not be undone, if anything."""
+    if left:
+        words = [one.words for one in left]
+        error.details = {**error.details, "left_behind": words}
+        error.hint = clipped(f"{error.hint}; could not undo: {'; '.join(words)}".lstrip("; "))
+
+
+def interrupted(
+    entry: Entry, seen: Callable[[str | None], str], *, undone: bool, left: Sequence[undo.Left] = ()
+) -> dict[str, Any]:
+    """The outcome of a job whose host worker ended in its middle. `undone`: it had made something, now gone but for
+    what is `left`.
+    """
     try:
         now = seen(entry.object)
     except MaglicaError as unknown:
         now = unknown.message
+    back = "what the job had made was undone" if undone else "there was nothing to be undone"
     error = Failed(
         "lost",
         f"the host worker ended in the middle of step {entry.step or 'none'};"
-        f" {'what the job had made was undone' if undone else 'there was nothing to be undone'}. Now {now}",
+        f" {'not all that the job had made could be undone' if left else back}. Now {now}",
         "nothing is done again by itself: look, then ask again if it is still wanted",
     )
+    with_left(error, left)
     return {**_outcome_of(entry, "interrupted"), "state": "failed", "error": error.to_wire()}
 
 

@@ -212,8 +212,8 @@ def test_an_overlay_is_kept_until_its_merge_has_succeeded(ward: Ward, tmp_path: 
     ward.journal.put_undo("job1", 1, "remove_part", {"path": str(part)})
     ward.journal.put_undo("job1", 2, "merge_overlay", {"part": str(part)})
     left = undo.take_back("job1", ward.journal, ward.hypervisor)
-    assert [line.split(" ")[0] for line in left] == ["merge_overlay", "remove_part"]
-    assert left[1].endswith(": waits for merge_overlay")
+    assert [one.words.split(" ")[0] for one in left] == ["merge_overlay", "remove_part"]
+    assert left[1].words.endswith(": waits for merge_overlay")
     assert part.exists()
     assert [one.number for one in ward.journal.undos("job1")] == [2, 1]
     away.rename(disk)
