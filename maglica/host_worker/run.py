@@ -59,6 +59,8 @@ class Runner:
         self._last_told = 0.0  # when progress was told last
         self._leaving = threading.Event()  # what may be left to the next start is left
         self._stopping = threading.Event()
+        self._interrupted: dict[str, Entry] = {}  # jobs that the last host worker left in their middle
+        self._recovering = self._untidy = False  # whether a thread is at that, whether it has to look again
         self._said: str | None = None  # what was said last of the journal's trouble
         self.accepting = True
         self.facts: dict[str, Any] = {}
@@ -112,7 +114,7 @@ class Runner:
                 self._news |= told is not None
             self._wake()
             if told and told["error"] and "left_behind" in told["error"]["details"]:
-                self._recover_in_background([])
+                self._recover_in_background()
 
     def _outcome(self, handed: dict[str, Any], work: Work) -> dict[str, Any] | None:
         """How a job ended; None while that has to be left to the next start of the host worker."""
@@ -353,9 +355,9 @@ class Runner:
             log.warning("ended process %d, which outlived its host worker", pid)
         for folder in conversation.sweep(self.journal.mark):
             log.info("removed %s, which outlived its host worker", folder)
-        open_jobs = [entry for entry in self.journal.entries() if entry.outcome is None]
-        if open_jobs or self._left_behind():
-            self._recover_in_background(open_jobs)
+        self._interrupted = {entry.id: entry for entry in self.journal.entries() if entry.outcome is None}
+        if self._interrupted or self._left_behind():
+            self._recover_in_background()
         threading.Thread(target=self._release_forgotten, name="bases", daemon=True).start()
 
     def _release_forgotten(self) -> None:
@@ -364,8 +366,14 @@ class Runner:
         except MaglicaError as error:
             log.warning("files that nothing rests on may be read-only until the next start: %s", error.message)
 
-    def _recover_in_background(self, open_jobs: list[Entry]) -> None:
-        threading.Thread(target=self._recover, args=(open_jobs,), name="recover", daemon=True).start()
+    def _recover_in_background(self) -> None:
+        """By one thread, which knows of which jobs it has to ask for the sign."""
+        with self._lock:
+            self._untidy = True
+            if self._recovering:
+                return
+            self._recovering = True
+        threading.Thread(target=self._recover, name="recover", daemon=True).start()
 
     def _left_behind(self) -> list[str]:
         """Jobs that ended, or were interrupted, and left something to be taken back."""
@@ -373,13 +381,13 @@ class Runner:
         with self._lock:  # after the question: a job that began meanwhile is among them
             return [job_id for job_id in found if job_id not in self._works]
 
-    def _recover(self, open_jobs: list[Entry]) -> None:
+    def _recover(self) -> None:
         """Undo until nothing is left to be undone, and note how interrupted jobs ended."""
-        waiting = {entry.id: entry for entry in open_jobs}
         patience: dict[str, undo.Patience] = {}
         while not self._leaving.is_set():
+            self._untidy = False
             try:
-                if self._tidied(waiting, patience):
+                if self._tidied(patience) and self._is_over():
                     return
             except MaglicaError as error:
                 log.error("what was left behind: %s; trying again", error.message)
@@ -387,38 +395,56 @@ class Runner:
                 unexpected(error, "what was left behind", self.host.name)
             self._leaving.wait(self._retry)
 
-    def _tidied(self, waiting: dict[str, Entry], patience: dict[str, undo.Patience]) -> bool:
-        """One try. What an interrupted job made is undone for as long as `_taken_back` would; what others left behind
-        for ever, as far as it may be, see `journal.LATER`.
-        """
-        for job_id in sorted({*waiting, *self._left_behind()}, reverse=True):
+    def _is_over(self) -> bool:
+        """Whether nobody has left anything behind meanwhile; then the thread ends, and the next one needs another."""
+        with self._lock:
+            self._recovering = self._untidy
+            return not self._untidy
+
+    def _tidied(self, patience: dict[str, undo.Patience]) -> bool:
+        """One try."""
+        for job_id in sorted({*self._interrupted, *self._left_behind()}, reverse=True):
             if self._leaving.is_set():
                 return False  # a job that is left to the next start is among them
-            entry = waiting.get(job_id)
-            told = self._completed(entry) if entry else None
-            if not told:
-                had = bool(self.journal.undos(job_id))
-                left = undo.take_back(job_id, self.journal, self.host.hypervisor)
-                ends = not left or patience.setdefault(job_id, undo.Patience(self._patience)).ends(left)
-                if entry and ends:
-                    # What has no way back was brought to its end instead.
-                    told = self._completed(entry) or interrupted(entry, self._seen, undone=had, left=left)
-                elif ends:
-                    self.journal.let_go(job_id)
+            entry = self._interrupted.get(job_id)
+            try:
+                told = self._concluded(job_id, entry, patience.setdefault(job_id, undo.Patience(self._patience)))
+            except MaglicaError as error:  # of the journal, or of libvirt, when it is asked for the sign
+                log.error("job=%s what was left behind: %s; trying again", job_id, error.message)
+                continue
             if entry and told:
                 self._end(job_id, told, entry.object)
-                del waiting[job_id]
+                del self._interrupted[job_id]
                 self._news = True
                 self._wake()
-        return not waiting and not self._left_behind()
+        return not self._interrupted and not self._left_behind()
 
-    def _completed(self, entry: Entry) -> dict[str, Any] | None:
-        """The outcome of an interrupted job whose whole effect can be seen; None otherwise. Nothing of it is undone."""
+    def _concluded(self, job_id: str, entry: Entry | None, patience: undo.Patience) -> dict[str, Any] | None:
+        """How an interrupted job ended, once nothing is left of it, or too much for too long; None: not yet.
+
+        Without an entry it is a job that has ended: what may be undone `LATER` is tried for ever.
+        """
+        whole = entry is not None and self._is_whole(entry)
+        had = bool(self.journal.undos(job_id))
+        left = undo.take_back(job_id, self.journal, self.host.hypervisor)
+        if left and not patience.ends(left):
+            return None
+        if entry is None:
+            self.journal.let_go(job_id)
+            return None
+        # What has no way back was brought to its end instead.
+        whole = whole or (not left and self._is_whole(entry))
+        return completed(entry, left) if whole else interrupted(entry, self._seen, undone=had, left=left)
+
+    def _is_whole(self, entry: Entry) -> bool:
+        """Whether the whole effect of an interrupted job can be seen. From then on nothing of it is undone, whatever
+        comes: only what is harmless is left to be done, and the next start need not see it again.
+        """
         if not entry.sign or not signs.seen(entry.sign, self.host.hypervisor):
-            return None
-        if undo.take_back(entry.id, self.journal, self.host.hypervisor, only=undo.HARMLESS):
-            return None
-        return completed(entry)
+            return False
+        self.journal.step(entry.id, str(entry.step), signs.sign("was_seen", entry.sign.get("result", {})))
+        self.journal.commit(entry.id, sorted(undo.HARMLESS))
+        return True
 
     def _seen(self, name: str | None) -> str:
         """What can be seen now of the VM that an interrupted job was about."""
@@ -479,9 +505,12 @@ def interrupted(
     return {**_outcome_of(entry, "interrupted"), "state": "failed", "error": error.to_wire()}
 
 
-def completed(entry: Entry) -> dict[str, Any]:
-    """The outcome of a job whose host worker ended after its last effect, and before that was noted."""
+def completed(entry: Entry, left: Sequence[undo.Left]) -> dict[str, Any]:
+    """The outcome of a job whose host worker ended after its last effect, and before that was noted. `left`: what it
+    needed no more, and could not be deleted.
+    """
     note = "the host worker ended in this step; its next start saw that all was done"
+    note += f"; it could not tidy: {'; '.join(one.words for one in left)}" if left else ""
     return {**_outcome_of(entry, note), "state": "done", "result": (entry.sign or {}).get("result")}
 
 

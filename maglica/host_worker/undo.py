@@ -89,7 +89,10 @@ def _delete(hypervisor: Hypervisor, path: str) -> None:
     """A disk, and the hold that it had on what it rested on."""
     behind = look.chain(path)[1:] if hypervisor.has_files else []
     os.unlink(path)
-    dependants.release(hypervisor, behind)
+    try:
+        dependants.release(hypervisor, behind)
+    except MaglicaError as error:  # the next start of the host worker looks for such files
+        log.warning("what %s rested on stays read-only for now: %s", path, error.message)
 
 
 def _put_back(path: str, original: str) -> None:
@@ -312,9 +315,8 @@ class Patience:
         return (lasting and self._tries >= TRIES) or time.monotonic() > self._until
 
 
-def take_back(job: str, journal: Journal, hypervisor: Hypervisor, *, only: frozenset[str] | None = None) -> list[Left]:
-    """Undo all that a job made, the last first; or `only` some kinds. What could not be undone is told, and stays in
-    the journal.
+def take_back(job: str, journal: Journal, hypervisor: Hypervisor) -> list[Left]:
+    """Undo all that a job made, the last first. What could not be undone is told, and stays in the journal.
 
     What a job made first carries what it made on top of that: a disk its domain, an overlay its merging. So an undo
     that fails holds all that were noted before it, whatever it fails for: they wait for the next try. Only what is
@@ -324,8 +326,6 @@ def take_back(job: str, journal: Journal, hypervisor: Hypervisor, *, only: froze
     left: list[Left] = []
     held = ""
     for undo in journal.undos(job):
-        if only is not None and undo.what not in only:
-            continue
         what = _words(undo)
         if held or (left and undo.what in LAST):
             left.append(Left(f"{what}: waits for {held or 'what else is left'}", passes=False))

@@ -687,6 +687,72 @@ def test_a_job_whose_effect_is_not_seen_after_a_crash_is_taken_back(place: Place
     assert place.volumes() == before
 
 
+def built(place: Place, sign: dict[str, Any]) -> Path:
+    """The journal of a job that has put a new disk in the place of an old one, and started its VM; what it set aside
+    cannot be deleted. The new disk.
+    """
+    stubborn, disk = place.folder / "stubborn", place.folder / "web1.img"
+    stubborn.mkdir()  # unlink does not remove a folder
+    disk.write_text("new")
+    uuid = next(found.uuid for found, _ in place.hypervisor.domains() if found.name == "web1")
+    journal = place.journal
+    journal.begin("job1", 1, "vm build", "web1")
+    journal.put_undo("job1", 1, "remove_part", {"path": str(stubborn)})
+    journal.put_undo("job1", 2, "remove_file", {"path": str(disk), "inode": disk.stat().st_ino})
+    journal.put_undo("job1", 3, "halt", {"uuid": uuid})
+    journal.step("job1", "start", sign)
+    return disk
+
+
+def test_what_cannot_be_tidied_makes_no_finished_job_undone(place: Place) -> None:
+    disk = built(place, signs.sign("runs", {"name": "web1"}, name="web1"))
+    place.runner.recover()
+    told = place.told()
+    assert (told["state"], told["result"]) == ("done", {"name": "web1"})
+    assert "could not tidy: remove_part" in told["steps"][-1]["note"]
+    assert place.hypervisor.state("web1") == "running"
+    assert disk.exists()
+
+
+def test_a_sign_that_was_seen_once_was_seen(place: Place) -> None:
+    """The guest switches itself off while something is still to be tidied, and the host worker is started anew."""
+    disk = built(place, signs.sign("runs", {"name": "web1"}, name="web1"))
+    place.runner._retry = 60.0
+    place.runner.recover()
+    until(lambda: [one.what for one in place.journal.undos("job1")] == ["remove_part"])
+    place.hypervisor.destroy("web1")
+    place.runner.stop(0.0)
+    place.runner = place.new_runner()
+    place.runner.recover()
+    assert place.told()["state"] == "done"
+    assert disk.exists()
+
+
+def test_one_thread_takes_back(place: Place) -> None:
+    """Another one would not know of which jobs the sign is to be asked for."""
+    sound = place.runner.host
+    place.runner.host = place.host._replace(hypervisor=Hypervisor(NOWHERE))
+    built(place, signs.sign("runs", {"name": "web1"}, name="web1"))
+    place.runner.recover()
+    part = place.folder / "part"
+    part.write_text("x")
+    place.journal.begin("job2", 1, "vm clone", "new1")
+    place.journal.put_undo("job2", 1, "remove_part", {"path": str(part)})
+    place.journal.end("job2", {"id": "job2", "attempt": 1, "state": "failed", "error": {}})
+    for _ in range(5):
+        place.runner._recover_in_background()
+    assert [thread.name for thread in threading.enumerate()].count("recover") == 1
+    place.runner.host = sound
+    until(lambda: not part.exists())
+    assert place.told()["state"] == "done"
+    assert place.hypervisor.state("web1") == "running"
+    until(lambda: "recover" not in [thread.name for thread in threading.enumerate()])
+    part.write_text("x")
+    place.journal.put_undo("job3", 1, "remove_part", {"path": str(part)})
+    place.runner._recover_in_background()
+    until(lambda: not part.exists())
+
+
 @pytest.mark.parametrize(
     "sign",
     [

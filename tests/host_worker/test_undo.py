@@ -415,6 +415,20 @@ def test_what_was_kept_for_a_clone_may_be_written_again(hypervisor: Hypervisor, 
     undo.release_base(hypervisor, str(folder / "nosuch"))
 
 
+def test_a_disk_is_deleted_also_when_nobody_can_say_what_else_rests_on_its_base(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its deletion has no way back: it must not look like something that failed."""
+    base, leaf = folder / "base", folder / "leaf"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", base, "1M"], check=True)
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", leaf], check=True)
+    bases.keep(str(base))
+    away = Hypervisor(f"qemu+unix:///system?socket={folder}/nowhere")
+    undo._delete(away, str(leaf))
+    assert not leaf.exists()
+    assert "stays read-only for now: libvirt: unreachable" in caplog.text
+
+
 def test_without_lvm_volumes_stay_noted(hypervisor: Hypervisor, journal: Journal) -> None:
     journal.put_undo("job1", 1, "remove_volumes", {"group": "no-such-group", "job": "job1"})
     (left,) = undo.take_back("job1", journal, hypervisor)
