@@ -1,7 +1,8 @@
 """Observe before anything is undone: what shows that a job's whole effect is there, though nobody could note its end.
 
 A job names such a sign when it begins its last step. After a crash in that step the sign decides: seen, the job is
-done; not seen, what it made is taken back. Each function looks and changes nothing.
+done; not seen, what it made is taken back. Each function looks and changes nothing. A sign is none that may be seen
+before the step has done anything, or when it has done a part: such a step has none.
 """
 
 from __future__ import annotations
@@ -189,10 +190,12 @@ def no_file(hypervisor: Hypervisor, path: str) -> bool:
     return not os.path.lexists(path)
 
 
-def holds(hypervisor: Hypervisor, name: str, path: str, sha256: str) -> bool:
-    """A file of a guest has the content that it should have; a guest that cannot be spoken to shows nothing."""
+def holds(hypervisor: Hypervisor, name: str, path: str, sha256: str, mode: int, owner: str | None) -> bool:
+    """A file of a guest has the content, mode and owner that it should have; a guest that cannot be spoken to shows
+    nothing.
+    """
     try:
-        return files.look(hypervisor, name, path).sha256 == sha256
+        return files.placed(files.look(hypervisor, name, path), sha256, mode, owner)
     except MaglicaError as error:
         if error.code == "host_down":
             raise

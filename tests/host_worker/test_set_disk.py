@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from maglica.host_worker.guest.growing import Part
 from maglica.host_worker.size import disks, enlarging
 from maglica.host_worker.size.disks import Facts
 from maglica.host_worker.work import Work
-from tests.host_worker.test_jobs_vm import Ward
+from tests.host_worker.test_jobs_vm import Ward, Watched
 from tests.host_worker.worlds import IMAGE, GiB, MiB, domain, world
 
 PLAIN = Facts("web1", "vda", "/images/web1.qcow2", "qcow2", 4 * GiB, True, None, 0, "", "default", 100 * GiB, 1 << 40)
@@ -171,6 +172,24 @@ def test_a_volume_is_extended() -> None:
 
 
 # ------------------------------------------------------------------------------------------------------- crashes
+
+
+def test_a_volume_that_was_extended_is_no_sign_that_qemu_knows(
+    ward: Ward, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, extend = tmp_path / "device", tmp_path / "bin" / "lvextend"
+    device.write_bytes(bytes(8 * MiB))
+    extend.parent.mkdir()
+    extend.write_text(f"#!/bin/sh\nexec truncate -s 16M {device}\n")
+    extend.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{extend.parent}:{os.environ['PATH']}")
+    facts = PLAIN._replace(name="web2", path=str(device), format="raw", capacity=8 * MiB, file=False, volume=THICK)
+    work = Watched("job1", 60.0, ward.journal, lambda: None)
+    work.hypervisor = ward.hypervisor
+    with pytest.raises(Failed):  # the test driver resizes nothing
+        enlarging._running(facts, 16 * MiB, False, ward.host, work, {})
+    assert device.stat().st_size == 16 * MiB
+    assert [step["name"] for step in work.report()["steps"]] == ["extend", "resize"]
 
 
 def run(*argv: object) -> str:

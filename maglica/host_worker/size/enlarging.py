@@ -112,7 +112,8 @@ def _running(facts: disks.Facts, size: int, grow: bool, host: Host, work: Work, 
     if facts.volume is not None:
         with work.step("extend"):
             must(work.run(volumes.extend(facts.volume, size)), f"volume {facts.volume.name}")
-    with work.step("resize", sign=shown):
+    # A volume is as large by now, whether QEMU was told or not.
+    with work.step("resize", sign=None if facts.volume is not None else shown):
         host.hypervisor.resize_disk(facts.name, facts.target, size)
     if not grow:
         return told
