@@ -10,14 +10,15 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 from maglica import declare, wire
 from maglica.config import HostWorkerSection
 from maglica.declare import SLOTS, Action
-from maglica.errors import Failed, MaglicaError, Refused
+from maglica.errors import Failed, MaglicaError, Refused, clipped
 from maglica.host_worker import commands, jobs, signs, telling, undo
 from maglica.host_worker.disk import dependants
 from maglica.host_worker.domain import look, remembering
@@ -25,7 +26,7 @@ from maglica.host_worker.guest import conversation
 from maglica.host_worker.host import Host
 from maglica.host_worker.journal import Entry, Journal, set_aside
 from maglica.host_worker.unexpected import unexpected
-from maglica.host_worker.work import Planned, Work, outcome
+from maglica.host_worker.work import TAKING_BACK, Planned, Work, outcome
 
 log = logging.getLogger("maglica.host_worker")
 
@@ -33,15 +34,18 @@ READERS = 8  # reads side by side
 MOST_READS = 256  # reads that may wait; more means that libvirt hangs
 AT_ONCE = frozenset({"host ping"})  # reads that ask nothing of libvirt: answered in the loop, also when that hangs
 STALE = 15.0  # seconds after which what libvirt said last is no longer told
-RETRY = 5.0  # seconds between two tries to undo what a crash left, while libvirt is away
+RETRY = 5.0  # seconds between two tries to undo what a job or a crash left, while libvirt is away
 
 
 class Runner:
     """The work of one host."""
 
-    def __init__(self, host: Host, journal: Journal, wake: Callable[[], None], *, retry: float = RETRY) -> None:
+    def __init__(
+        self, host: Host, journal: Journal, wake: Callable[[], None], *, retry: float = RETRY,
+        patience: float = undo.PATIENCE,
+    ) -> None:  # fmt: skip
         self.host = host
-        self._retry = retry
+        self._retry, self._patience = retry, patience
         self.journal = journal
         self._wake = wake
         self._works: dict[str, Work] = {}
@@ -53,7 +57,10 @@ class Runner:
         self._waiting_reads = 0
         self._news = False  # something that should be told at once
         self._last_told = 0.0  # when progress was told last
+        self._leaving = threading.Event()  # what may be left to the next start is left
         self._stopping = threading.Event()
+        self._interrupted: dict[str, Entry] = {}  # jobs that the last host worker left in their middle
+        self._recovering = self._untidy = False  # whether a thread is at that, whether it has to look again
         self._said: str | None = None  # what was said last of the journal's trouble
         self.accepting = True
         self.facts: dict[str, Any] = {}
@@ -89,6 +96,9 @@ class Runner:
                 return
             log.info("begin job=%s action=%r vm=%s", job_id, handed["action"], handed.get("object"))
             told = self._outcome(handed, work)
+            if told is None:
+                log.warning("job=%s is not taken back yet; the next start of the host worker goes on", job_id)
+                return
             self._end(job_id, told, handed.get("object"))
             if told["state"] == "done":
                 remembering.after(declare.build(handed["action"], handed["args"]), self.host)
@@ -106,11 +116,11 @@ class Runner:
                 self._news |= told is not None
             self._wake()
             if told and told["error"] and "left_behind" in told["error"]["details"]:
-                self._recover_in_background([])
+                self._recover_in_background()
 
-    def _outcome(self, handed: dict[str, Any], work: Work) -> dict[str, Any]:
-        """How the job ended. Always something that can be written down and told: a job without an end has its locks for
-        ever.
+    def _outcome(self, handed: dict[str, Any], work: Work) -> dict[str, Any] | None:
+        """How the job ended; None while that has to be left to the next start of the host worker. Always something that
+        can be written down and told: a job without an end has its locks for ever.
         """
         what, result, failed = f"job={handed['id']}", None, None
         try:
@@ -122,20 +132,37 @@ class Runner:
         except Exception as error:  # what nobody foresaw: `unexpected` says it for jobs, reads, streams and duties
             failed = unexpected(error, what, self.host.name)
         if failed:
-            result, failed = None, self._taken_back(handed["id"], failed)
+            result = None
+            if not self._taken_back(failed, work):
+                return None
         return telling.outcome(outcome(work, handed["attempt"], result, failed), what, self.host.name)
 
-    def _taken_back(self, job_id: str, error: MaglicaError) -> MaglicaError:
-        """The error, after what the job made was undone; what could not be undone is added to it."""
+    def _taken_back(self, error: MaglicaError, work: Work) -> bool:
+        """Undo what a job made; what could not be undone is added to its error. False: the host worker is told to stop.
+
+        As long as it may succeed it is tried again, and the job does not end: its VM's lock is free when that is told,
+        and what is undone after it would undo what others have done since.
+        """
+        left, patience = self._undone(work.job), undo.Patience(self._patience)
+        if not left:
+            return True
+        with suppress(MaglicaError):  # the next start would tell the step that it was in
+            self.journal.waits(work.job, telling.words(f"{TAKING_BACK}, after: {error.message[:300]}"))
+        with work.taking_back() as tell:
+            while left and not patience.ends(left):
+                tell(next((one for one in left if one.passes), left[0]).words)
+                if self._leaving.wait(self._retry):
+                    return False
+                left = self._undone(work.job)
+        with_left(error, left)
+        return True
+
+    def _undone(self, job_id: str) -> list[undo.Left]:
+        """What is left of what a job made, after a try to undo it."""
         try:
-            left = undo.take_back(job_id, self.journal, self.host.hypervisor)
-        except MaglicaError as unread:
-            left = [unread.message]
-        left = [words.encode(errors="backslashreplace").decode() for words in left]
-        if left:
-            error.details = {**error.details, "left_behind": left}
-            error.hint = f"{error.hint}; could not undo: {'; '.join(left)}".lstrip("; ")
-        return error
+            return undo.take_back(job_id, self.journal, self.host.hypervisor)
+        except MaglicaError as error:  # of the journal, which ends the host worker when it is more than a full disk
+            return [undo.Left(error.message, passes=True)]
 
     def _end(self, job_id: str, told: dict[str, Any], about: str | None) -> None:
         """Write down how a job ended. A full disk must not lose that: it is tried until there is room."""
@@ -336,9 +363,9 @@ class Runner:
             log.warning("ended process %d, which outlived its host worker", pid)
         for folder in conversation.sweep(self.journal.mark):
             log.info("removed %s, which outlived its host worker", folder)
-        open_jobs = [entry for entry in self.journal.entries() if entry.outcome is None]
-        if open_jobs or self._left_behind():
-            self._recover_in_background(open_jobs)
+        self._interrupted = {entry.id: entry for entry in self.journal.entries() if entry.outcome is None}
+        if self._interrupted or self._left_behind():
+            self._recover_in_background()
         threading.Thread(target=self._release_forgotten, name="bases", daemon=True).start()
 
     def _release_forgotten(self) -> None:
@@ -347,8 +374,14 @@ class Runner:
         except MaglicaError as error:
             log.warning("files that nothing rests on may be read-only until the next start: %s", error.message)
 
-    def _recover_in_background(self, open_jobs: list[Entry]) -> None:
-        threading.Thread(target=self._recover, args=(open_jobs,), name="recover", daemon=True).start()
+    def _recover_in_background(self) -> None:
+        """By one thread, which knows of which jobs it has to ask for the sign."""
+        with self._lock:
+            self._untidy = True
+            if self._recovering:
+                return
+            self._recovering = True
+        threading.Thread(target=self._recover, name="recover", daemon=True).start()
 
     def _left_behind(self) -> list[str]:
         """Jobs that ended, or were interrupted, and left something to be taken back."""
@@ -356,44 +389,70 @@ class Runner:
         with self._lock:  # after the question: a job that began meanwhile is among them
             return [job_id for job_id in found if job_id not in self._works]
 
-    def _recover(self, open_jobs: list[Entry]) -> None:
+    def _recover(self) -> None:
         """Undo until nothing is left to be undone, and note how interrupted jobs ended."""
-        waiting = {entry.id: entry for entry in open_jobs}
-        while not self._stopping.is_set():
+        patience: dict[str, undo.Patience] = {}
+        while not self._leaving.is_set():
+            self._untidy = False
             try:
-                if self._tidied(waiting):
+                if self._tidied(patience) and self._is_over():
                     return
             except MaglicaError as error:
                 log.error("what was left behind: %s; trying again", error.message)
             except Exception as error:  # otherwise the interrupted jobs would never end
                 unexpected(error, "what was left behind", self.host.name)
-            self._stopping.wait(self._retry)
+            self._leaving.wait(self._retry)
 
-    def _tidied(self, waiting: dict[str, Entry]) -> bool:
-        for job_id in sorted({*waiting, *self._left_behind()}, reverse=True):
-            entry = waiting.get(job_id)
-            told = self._completed(entry) if entry else None
-            if entry and not told:
-                had = bool(self.journal.undos(job_id))
-                if not undo.take_back(job_id, self.journal, self.host.hypervisor):
-                    # What has no way back was brought to its end instead.
-                    told = self._completed(entry) or interrupted(entry, self._seen, undone=had)
-            elif not entry:
-                undo.take_back(job_id, self.journal, self.host.hypervisor)
-            if told:
-                self._end(job_id, told, entry.object if entry else None)
-                del waiting[job_id]
+    def _is_over(self) -> bool:
+        """Whether nobody has left anything behind meanwhile; then the thread ends, and the next one needs another."""
+        with self._lock:
+            self._recovering = self._untidy
+            return not self._untidy
+
+    def _tidied(self, patience: dict[str, undo.Patience]) -> bool:
+        """One try."""
+        for job_id in sorted({*self._interrupted, *self._left_behind()}, reverse=True):
+            if self._leaving.is_set():
+                return False  # a job that is left to the next start is among them
+            entry = self._interrupted.get(job_id)
+            try:
+                told = self._concluded(job_id, entry, patience.setdefault(job_id, undo.Patience(self._patience)))
+            except MaglicaError as error:  # of the journal, or of libvirt, when it is asked for the sign
+                log.error("job=%s what was left behind: %s; trying again", job_id, error.message)
+                continue
+            if entry and told:
+                self._end(job_id, told, entry.object)
+                del self._interrupted[job_id]
                 self._news = True
                 self._wake()
-        return not waiting and not self._left_behind()
+        return not self._interrupted and not self._left_behind()
 
-    def _completed(self, entry: Entry) -> dict[str, Any] | None:
-        """The outcome of an interrupted job whose whole effect can be seen; None otherwise. Nothing of it is undone."""
+    def _concluded(self, job_id: str, entry: Entry | None, patience: undo.Patience) -> dict[str, Any] | None:
+        """How an interrupted job ended, once nothing is left of it, or too much for too long; None: not yet.
+
+        Without an entry it is a job that has ended: what may be undone `LATER` is tried for ever.
+        """
+        whole = entry is not None and self._is_whole(entry)
+        had = bool(self.journal.undos(job_id))
+        left = undo.take_back(job_id, self.journal, self.host.hypervisor)
+        if left and not patience.ends(left):
+            return None
+        if entry is None:
+            self.journal.let_go(job_id)
+            return None
+        # What has no way back was brought to its end instead.
+        whole = whole or (not left and self._is_whole(entry))
+        return completed(entry, left) if whole else interrupted(entry, self._seen, undone=had, left=left)
+
+    def _is_whole(self, entry: Entry) -> bool:
+        """Whether the whole effect of an interrupted job can be seen. From then on nothing of it is undone, whatever
+        comes: only what is harmless is left to be done, and the next start need not see it again.
+        """
         if not entry.sign or not signs.seen(entry.sign, self.host.hypervisor):
-            return None
-        if undo.take_back(entry.id, self.journal, self.host.hypervisor, only=undo.HARMLESS):
-            return None
-        return completed(entry)
+            return False
+        self.journal.step(entry.id, str(entry.step), signs.sign("was_seen", entry.sign.get("result", {})))
+        self.journal.commit(entry.id, sorted(undo.HARMLESS))
+        return True
 
     def _seen(self, name: str | None) -> str:
         """What can be seen now of the VM that an interrupted job was about."""
@@ -405,6 +464,7 @@ class Runner:
     def stop(self, grace: float) -> None:
         """Take no more jobs, let the running ones end, and cancel those that have not ended after `grace` seconds."""
         self.accepting = False
+        self._leaving.set()
         deadline = time.monotonic() + grace
         while self._works and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -424,24 +484,41 @@ class Runner:
         self._reads.shutdown(wait=False, cancel_futures=True)
 
 
-def interrupted(entry: Entry, seen: Callable[[str | None], str], *, undone: bool) -> dict[str, Any]:
-    """The outcome of a job whose host worker ended in its middle. `undone`: it had made something, now gone."""
+def with_left(error: MaglicaError, left: Sequence[undo.Left]) -> None:
+    """Add to an error what could not be undone, if anything."""
+    if left:
+        words = [one.words for one in left]
+        error.details = {**error.details, "left_behind": words}
+        error.hint = clipped(f"{error.hint}; could not undo: {'; '.join(words)}".lstrip("; "))
+
+
+def interrupted(
+    entry: Entry, seen: Callable[[str | None], str], *, undone: bool, left: Sequence[undo.Left] = ()
+) -> dict[str, Any]:
+    """The outcome of a job whose host worker ended in its middle. `undone`: it had made something, now gone but for
+    what is `left`.
+    """
     try:
         now = seen(entry.object)
     except MaglicaError as unknown:
         now = unknown.message
+    back = "what the job had made was undone" if undone else "there was nothing to be undone"
     error = Failed(
         "lost",
         f"the host worker ended in the middle of step {entry.step or 'none'};"
-        f" {'what the job had made was undone' if undone else 'there was nothing to be undone'}. Now {now}",
+        f" {'not all that the job had made could be undone' if left else back}. Now {now}",
         "nothing is done again by itself: look, then ask again if it is still wanted",
     )
+    with_left(error, left)
     return {**_outcome_of(entry, "interrupted"), "state": "failed", "error": error.to_wire()}
 
 
-def completed(entry: Entry) -> dict[str, Any]:
-    """The outcome of a job whose host worker ended after its last effect, and before that was noted."""
+def completed(entry: Entry, left: Sequence[undo.Left]) -> dict[str, Any]:
+    """The outcome of a job whose host worker ended after its last effect, and before that was noted. `left`: what it
+    needed no more, and could not be deleted.
+    """
     note = "the host worker ended in this step; its next start saw that all was done"
+    note += f"; it could not tidy: {'; '.join(one.words for one in left)}" if left else ""
     return {**_outcome_of(entry, note), "state": "done", "result": (entry.sign or {}).get("result")}
 
 

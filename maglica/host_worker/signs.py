@@ -1,7 +1,8 @@
 """Observe before anything is undone: what shows that a job's whole effect is there, though nobody could note its end.
 
 A job names such a sign when it begins its last step. After a crash in that step the sign decides: seen, the job is
-done; not seen, what it made is taken back. Each function looks and changes nothing.
+done; not seen, what it made is taken back. Each function looks and changes nothing. A sign is none that may be seen
+before the step has done anything, or when it has done a part: such a step has none.
 """
 
 from __future__ import annotations
@@ -140,12 +141,13 @@ def is_pinned(hypervisor: Hypervisor, name: str, wanted: dict[str, dict[str, Any
     return True
 
 
-def disk_holds(hypervisor: Hypervisor, path: str, format: str, size_bytes: int, without: str = "") -> bool:
-    """A disk is as large as that for its guest, or a little larger; `without`: what was to be merged into it."""
+def disk_holds(hypervisor: Hypervisor, path: str, format: str, size_bytes: int, without: Sequence[str] = ()) -> bool:
+    """A disk is as large as that for its guest, or a little larger; `without`: what was to be merged into it, under the
+    names that it has before and meanwhile."""
     found = qcow2.header(path) if format == "qcow2" else None
     with open(path, "rb") as file:
         capacity = found.capacity_bytes if found else file.seek(0, os.SEEK_END)
-    return capacity >= size_bytes and not (without and os.path.exists(without))
+    return capacity >= size_bytes and not any(os.path.exists(name) for name in without)
 
 
 def disk_is(hypervisor: Hypervisor, uuid: str, target: str, path: str | None, live: bool, config: bool) -> bool:
@@ -189,14 +191,21 @@ def no_file(hypervisor: Hypervisor, path: str) -> bool:
     return not os.path.lexists(path)
 
 
-def holds(hypervisor: Hypervisor, name: str, path: str, sha256: str) -> bool:
-    """A file of a guest has the content that it should have; a guest that cannot be spoken to shows nothing."""
+def holds(hypervisor: Hypervisor, name: str, path: str, sha256: str, mode: int, owner: str | None) -> bool:
+    """A file of a guest has the content, mode and owner that it should have; a guest that cannot be spoken to shows
+    nothing.
+    """
     try:
-        return files.look(hypervisor, name, path).sha256 == sha256
+        return files.placed(files.look(hypervisor, name, path), sha256, mode, owner)
     except MaglicaError as error:
         if error.code == "host_down":
             raise
         return False
+
+
+def was_seen(hypervisor: Hypervisor) -> bool:
+    """Another sign was seen, at an earlier look: what has happened since is no part of the job."""
+    return True
 
 
 SIGNS: dict[str, Callable[..., bool]] = {
@@ -223,6 +232,7 @@ SIGNS: dict[str, Callable[..., bool]] = {
         is_tuned,
         is_pinned,
         disk_holds,
+        was_seen,
     )
 }
 

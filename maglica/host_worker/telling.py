@@ -38,6 +38,11 @@ def fits(value: Any) -> bool:
     return True
 
 
+def words(text: str) -> str:
+    """A text in which what can neither be kept nor told is escaped: the bytes of a name that is no UTF-8, say."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def answer(told: Message, what: str, host: str) -> Message:
     """An answer to a question, or the error that it cannot be told. `what`: as for `unexpected`."""
     try:

@@ -6,10 +6,12 @@ their inode, domains by their uuid.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
-from collections.abc import Callable
-from typing import Any
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from maglica.errors import Failed, MaglicaError, Refused
 from maglica.host_worker import commands
@@ -25,11 +27,17 @@ from maglica.host_worker.domain.settling import (
 )
 from maglica.host_worker.hypervisor import Hypervisor
 from maglica.host_worker.inside import files
-from maglica.host_worker.journal import Journal
+from maglica.host_worker.journal import Journal, Undo
+from maglica.host_worker.telling import words
+from maglica.host_worker.work import must
 
 log = logging.getLogger("maglica.host_worker")
 
 MERGED_WITHIN = 600.0  # seconds
+PATIENCE = 24 * 3600.0  # seconds for which it is tried to take back what a job made, while that may succeed
+MOST_WORDS = 500  # characters of an argument, or of an error, that is told
+TRIES = 3  # of what does not look like that
+PASSING = (errno.EAGAIN, errno.EBUSY, errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
 def remove_part(hypervisor: Hypervisor, path: str) -> None:
@@ -82,7 +90,10 @@ def _delete(hypervisor: Hypervisor, path: str) -> None:
     """A disk, and the hold that it had on what it rested on."""
     behind = look.chain(path, None)[1:] if hypervisor.has_files else []
     os.unlink(path)
-    dependants.release(hypervisor, behind)
+    try:
+        dependants.release(hypervisor, behind)
+    except MaglicaError as error:  # the next start of the host worker looks for such files
+        log.warning("what %s rested on stays read-only for now: %s", path, error.message)
 
 
 def _put_back(path: str, original: str) -> None:
@@ -101,9 +112,7 @@ def release_base(hypervisor: Hypervisor, path: str) -> None:
 
 def remove_volumes(hypervisor: Hypervisor, group: str, job: str) -> None:
     """The logical volumes that the job made: they bear its tag."""
-    ended = commands.run(volumes.remove_tagged(group, job), timeout=volumes.TIMEOUT)
-    if ended.exit_status:
-        raise Failed("environment_error", f"lvremove in {group}: {ended.stderr}")
+    must(commands.run(volumes.remove_tagged(group, job), timeout=volumes.TIMEOUT), f"volumes in {group}")
 
 
 def settle_removed_volumes(hypervisor: Hypervisor, group: str, job: str, uuid: str) -> None:
@@ -185,9 +194,7 @@ def merge_overlay(hypervisor: Hypervisor, part: str) -> None:
     """An overlay whose merging into its disk had begun: there is no way back, so it is brought to its end."""
     if not os.path.exists(part):
         return
-    ended = commands.run(qcow2.merge(part), timeout=MERGED_WITHIN)
-    if ended.exit_status:
-        raise Failed("environment_error", f"qemu-img commit {part}: {ended.stderr}")
+    must(commands.run(qcow2.merge(part), timeout=MERGED_WITHIN), f"merge of {part}")
     os.unlink(part)
 
 
@@ -228,6 +235,31 @@ HARMLESS = frozenset(
     }
 )
 
+# Nothing that the job made before rests on these: when one of them cannot be undone, the others need not wait for it.
+LOOSE = frozenset(
+    {
+        "remove_part",
+        "remove_file",
+        "release_base",
+        "settle_removed",
+        "settle_replaced",
+        "remove_volumes",
+        "settle_removed_volumes",
+        "delete_volume",
+        "abort_block_job",
+        "pin",
+        "autostart",
+        "settle_saved",
+        "settle_snapshot",
+        "settle_memory",
+        "remove_in_guest",
+        "settle_disk",
+        "settle_renamed",
+        "settle_renamed_volume",
+    }
+)
+LAST = frozenset({"start_again"})  # a guest writes to all that it has: only when nothing of its job is left
+
 UNDOS: dict[str, Callable[..., None]] = {
     function.__name__: function
     for function in (
@@ -263,25 +295,70 @@ UNDOS: dict[str, Callable[..., None]] = {
 }
 
 
-def take_back(job: str, journal: Journal, hypervisor: Hypervisor, *, only: frozenset[str] | None = None) -> list[str]:
-    """Undo all that a job made, the last first; or `only` some kinds. What could not be undone is told, and stays in
-    the journal.
+class Left(NamedTuple):
+    """What could not be undone. `passes`: what kept it from that may pass by itself."""
+
+    words: str
+    passes: bool
+
+
+class Patience:
+    """How often, and how long, it is tried to take back what one job made, before a person has to look at it."""
+
+    def __init__(self, limit: float = PATIENCE) -> None:
+        self._until = time.monotonic() + limit
+        self._tries = 0
+
+    def ends(self, left: Sequence[Left]) -> bool:
+        """Called after each try with what is left."""
+        self._tries += 1
+        lasting = not any(one.passes for one in left)
+        return (lasting and self._tries >= TRIES) or time.monotonic() > self._until
+
+
+def take_back(job: str, journal: Journal, hypervisor: Hypervisor) -> list[Left]:
+    """Undo all that a job made, the last first. What could not be undone is told, and stays in the journal.
+
+    What a job made first carries what it made on top of that: a disk its domain, an overlay its merging. So an undo
+    that fails holds all that were noted before it, whatever it fails for: they wait for the next try. Only what is
+    `LOOSE` holds nothing; and what is `LAST` waits for those as well. What another release wrote holds the others too:
+    nobody here knows what rests on it.
     """
-    left = []
+    left: list[Left] = []
+    held = ""
     for undo in journal.undos(job):
-        if only is not None and undo.what not in only:
+        what = _words(undo)
+        if held or (left and undo.what in LAST):
+            left.append(Left(f"{what}: waits for {held or 'what else is left'}", passes=False))
             continue
-        try:
-            UNDOS[undo.what](hypervisor, **undo.args)
+        error = _tried(job, undo, hypervisor)
+        if error is None:
             journal.forget_undo(job, undo.number)
-        except Exception as error:  # whatever one of them runs into, the others are undone, and the job ends
-            foreseen = isinstance(error, (MaglicaError, OSError, LookupError, TypeError))  # another release wrote it
-            log.warning(
-                "job=%s cannot undo %s %s: %s", job, undo.what, undo.args, error, exc_info=None if foreseen else error
-            )
-            left.append(f"{undo.what} {_words(undo.args)}: {error}")
+            continue
+        left.append(Left(words(f"{what}: {str(error)[:MOST_WORDS]}"), may_pass(error)))
+        held = "" if undo.what in LOOSE else undo.what
     return left
 
 
-def _words(args: dict[str, Any]) -> str:
-    return " ".join(str(value) for value in args.values())
+def _tried(job: str, undo: Undo, hypervisor: Hypervisor) -> Exception | None:
+    """Why it could not be undone. Whatever it runs into: the others are looked at, and the job ends."""
+    try:
+        UNDOS[undo.what](hypervisor, **undo.args)
+    except Exception as error:
+        foreseen = isinstance(error, (MaglicaError, OSError, LookupError, TypeError))  # another release wrote it
+        log.warning("job=%s cannot undo %s: %s", job, _words(undo), error, exc_info=None if foreseen else error)
+        return error
+    return None
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether the same may succeed a little later: libvirt is back, a lock is free, there is room."""
+    if isinstance(error, MaglicaError):
+        return error.retryable
+    return isinstance(error, OSError) and error.errno in PASSING
+
+
+def _words(undo: Undo) -> str:
+    """An undo in words; a definition among its arguments is none."""
+    values = [str(value) for value in undo.args.values()]
+    return words(" ".join([undo.what, *(value for value in values if len(value) <= MOST_WORDS)]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,9 @@ from maglica.host_worker.commands import Ended
 from maglica.host_worker.journal import Journal
 
 log = logging.getLogger("maglica.host_worker")
+
+TAKING_BACK = "taking back"
+LOCKED = "Is another process using the image"  # what QEMU's programs say of a disk that is open elsewhere
 
 
 class Planned(Exception):
@@ -72,13 +76,18 @@ class Work:
         `sign`, for the last one: what will show that the whole job is done, should nobody be left to note its end.
         """
         self.check()
+        with self._shown(name, note) as record:
+            if self._journal:
+                self._journal.step(self.job, name, sign)
+            self._changed()
+            yield record
+
+    @contextmanager
+    def _shown(self, name: str, note: str | None) -> Iterator[dict[str, Any]]:
         record: dict[str, Any] = {"name": name, "seconds": None, "note": note}
         began = time.monotonic()
         with self._told:
             self._step, self._progress = name, None
-        if self._journal:
-            self._journal.step(self.job, name, sign)
-        self._changed()
         try:
             yield record
         finally:
@@ -188,6 +197,22 @@ class Work:
     def cancel(self) -> None:
         self._cancel.set()
 
+    @contextmanager
+    def taking_back(self) -> Iterator[Callable[[str], None]]:
+        """The last step of a job that failed, while something of it cannot be taken back yet. No cancel ends it: it is
+        what a cancel would do. Its slot is for others. Gives what tells why it takes so long.
+        """
+        self._give_slot_back()
+        with self._shown(TAKING_BACK, None) as record:
+
+            def tell(why: str) -> None:
+                # Who follows the job gets a line for each change: that the seconds went by is none.
+                if _without_numbers(why) != _without_numbers(record["note"] or ""):
+                    record["note"] = why
+                    self.substep(why)
+
+            yield tell
+
     def report(self) -> dict[str, Any]:
         """How far it is: what the client worker records."""
         with self._told:
@@ -200,14 +225,18 @@ class Work:
             }
 
 
+def _without_numbers(text: str) -> str:
+    return re.sub(r"\d+", "", text)
+
+
 def must(ended: Ended, what: str) -> Ended:
     """The command that ended, when it ended well; otherwise `Failed` with its own last words."""
     if ended.exit_status == 0:
         return ended
     words = ended.stderr or ended.stdout or "it said nothing"
-    full = "No space left on device" in words
+    full, used = "No space left on device" in words, LOCKED in words
     raise Failed(
-        "no_capacity" if full else "environment_error",
+        "no_capacity" if full else "locked" if used else "environment_error",
         f"{what}: {ended.argv[0]} ended with status {ended.exit_status}: {words.splitlines()[-1]}",
         "make room in the pool, or choose another host with --on" if full else "the job's log has the whole command",
     )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from maglica import declare
-from maglica.errors import Refused
+from maglica.errors import Failed, Refused
 from maglica.host_worker import undo
 from maglica.host_worker.disk import layering
 from maglica.host_worker.disk.layering import Layer
@@ -312,6 +312,8 @@ def test_what_ran_runs_again(tmp_path: Path) -> None:
         assert hypervisor.state("web1") == "running"
     undo.start_again(hypervisor, "22222222-2222-4222-8222-222222222222")
     hypervisor.close()
+    with pytest.raises(Failed, match="unreachable"):  # it is tried again
+        undo.start_again(Hypervisor("test:///nonexistent.xml"), uuid)
 
 
 # ------------------------------------------------------------------------------------------- vm rename as a job

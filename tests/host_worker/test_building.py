@@ -116,6 +116,12 @@ def test_adopt_and_forget(ward: Ward) -> None:
     assert ward.do("vm forget", name="web1")["changed"] is False
 
 
+def test_what_was_saved_is_kept_when_all_else_is_forgotten(ward: Ward) -> None:
+    ward.hypervisor.set_mark("web2", {"kind": "adopted", "owner": "alice", "saved": "/nosuch"})
+    assert ward.do("vm forget", name="web2")["changed"] is True
+    assert ward.domain("web2").mark == {"saved": "/nosuch"}
+
+
 def test_what_maglica_made_is_not_forgotten(ward: Ward) -> None:
     ward.do("vm clone", image=IMAGE, hostname="new1", customize="none", start=False)
     error = ward.refusal("vm forget", name="new1")

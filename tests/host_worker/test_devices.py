@@ -292,6 +292,12 @@ def test_media(ward: Ward) -> None:
     assert ward.do("vm eject", name="web2")["changed"] is False
 
 
+def test_a_drive_that_is_empty_is_taken_away(ward: Ward) -> None:
+    """That it holds nothing is no sign of it."""
+    assert ward.do("vm detach-disk", name="web3", target="hdc")["changed"] is True
+    assert "hdc" not in shown(ward, "web3")
+
+
 def test_a_vm_that_is_off_gets_a_drive(ward: Ward) -> None:
     told = ward.do("vm attach-iso", name="web2", iso="cd.iso")
     found = shown(ward, "web2")[told["target"]]

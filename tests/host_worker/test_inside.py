@@ -107,6 +107,25 @@ def test_what_an_agent_cannot_or_may_not_do_is_refused() -> None:
 # ---- files --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("there", "owner", "placed"),
+    [
+        (files.Seen("file", 0o640, "root:adm", "abc"), None, True),
+        (files.Seen("file", 0o640, "root:adm", "abc"), "root", True),
+        (files.Seen("file", 0o640, "root:adm", "abc"), "root:adm", True),
+        (files.Seen("file", 0o640, "root:adm", "abc"), "alice", False),
+        (files.Seen("file", 0o644, "root:adm", "abc"), None, False),
+        (files.Seen("file", 0o640, "root:adm", "abd"), None, False),
+        (files.Seen("nothing"), None, False),
+    ],
+)
+def test_a_file_is_placed_when_content_mode_and_owner_are_right(
+    there: files.Seen, owner: str | None, placed: bool
+) -> None:
+    """What decides whether there is anything to do is also the sign that it was done."""
+    assert files.placed(there, "abc", 0o640, owner) is placed
+
+
 def ran(script: str, *words: object) -> str:
     return subprocess.run(
         ["/bin/sh", "-c", script, "sh", *map(str, words)], capture_output=True, text=True, check=True, timeout=20

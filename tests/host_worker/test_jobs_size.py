@@ -120,6 +120,14 @@ def test_how_many_it_can_be_given_while_it_runs(ward: Ward) -> None:
             declare.build("vm set-vcpus", {"name": "web1", "vcpus": 2, **args})
 
 
+def test_how_many_it_can_be_given_also_when_the_number_was_defined_before(ward: Ward) -> None:
+    ward.do("vm set-vcpus", name="web1", vcpus=2, apply="config")
+    assert ward.do("vm set-vcpus", name="web1", vcpus=2, max=8)["changed"] is True
+    found = ward.hypervisor.shape("web1")
+    assert found.live is not None
+    assert (vcpus.read(found.stored), vcpus.read(found.live)) == ((2, 8), (2, 4))
+
+
 def test_a_running_guest_keeps_its_vcpus(ward: Ward) -> None:
     ward.do("vm set-vcpus", name="web1", vcpus=2)
     error = ward.refusal("vm set-vcpus", name="web1", vcpus=1)

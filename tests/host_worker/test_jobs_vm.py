@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from maglica import declare
 from maglica.client_worker.placement import place
 from maglica.config import HostWorkerSection, PathsSection
 from maglica.errors import Failed, MaglicaError, Refused
-from maglica.host_worker import jobs
+from maglica.host_worker import jobs, signs
 from maglica.host_worker.disk.storage import Storage
 from maglica.host_worker.domain import domain_xml, look
 from maglica.host_worker.host import Host
@@ -24,6 +25,23 @@ from tests.host_worker.worlds import IMAGE, GiB, MiB, domain, world
 
 UUID = "22222222-2222-4222-8222-222222222222"
 PAUSED, CRASHED, SUSPENDED = 3, 6, 7
+
+
+# Steps of which the sign may be there before: what they do is no part of what the job is about.
+AFTERWARDS = ("wait for the guest",)
+
+
+class Watched(Work):
+    """The work of a job of which no sign may be seen before the step is done that it is the sign of."""
+
+    hypervisor: Hypervisor
+
+    def step(
+        self, name: str, note: str | None = None, *, sign: dict[str, Any] | None = None
+    ) -> AbstractContextManager[dict[str, Any]]:
+        if sign and name not in AFTERWARDS:
+            assert not signs.seen(sign, self.hypervisor), f"killed before it is done, step {name} would be told as done"
+        return super().step(name, note, sign=sign)
 
 
 class Ward:
@@ -49,7 +67,8 @@ class Ward:
     def do(self, action: str, *, changed: Callable[[], None] = lambda: None, **args: Any) -> dict[str, Any]:
         want = declare.build(action, args)
         self.jobs += 1
-        self.work = Work(f"job{self.jobs}", 60.0, self.journal, changed)
+        self.work = Watched(f"job{self.jobs}", 60.0, self.journal, changed)
+        self.work.hypervisor = self.hypervisor
         return jobs.function(want)(want, self.host, self.work)
 
     def refusal(self, action: str, **args: Any) -> MaglicaError:

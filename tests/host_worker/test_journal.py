@@ -137,6 +137,16 @@ def test_another_end_keeps_what_could_not_be_undone(journal: Journal, state: str
     assert journal.jobs_to_undo() == []
 
 
+@pytest.mark.parametrize("end", [lambda one: one.end("job1", ended("failed")), lambda one: one.let_go("job1")])
+def test_what_may_harm_others_is_not_noted_once_a_job_has_ended(journal: Journal, end: Callable[..., None]) -> None:
+    """Nor what lies below it: the overlay may be half merged."""
+    journal.begin("job1", 1, "vm set-disk", "web1")
+    for number, what in enumerate(("remove_part", "merge_overlay", "remove_part", "remove_volumes"), 1):
+        journal.put_undo("job1", number, what, {})
+    end(journal)
+    assert [(undo.number, undo.what) for undo in journal.undos("job1")] == [(4, "remove_volumes"), (3, "remove_part")]
+
+
 def test_only_what_has_ended_and_was_told_is_forgotten(journal: Journal) -> None:
     journal.begin("job1", 1, "vm start", "web1")
     journal.forget([("job1", 1)])
@@ -374,7 +384,7 @@ def test_a_damaged_journal_is_set_aside_and_what_is_good_is_carried_over(
     again.close()
     third = open_journal(path, HARMLESS)
     assert third.uuid == again.uuid
-    assert third.jobs_to_undo() == ["job2", "job1", "job0"]
+    assert third.jobs_to_undo() == ["job1", "job0"], "what has ended is not undone behind anybody's back"
     third.close()
 
 

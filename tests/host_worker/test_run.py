@@ -44,8 +44,8 @@ class Place:
         self.woken = threading.Event()
         self.runner = self.new_runner()
 
-    def new_runner(self) -> Runner:
-        return Runner(self.host, self.journal, self._wake, retry=0.05)
+    def new_runner(self, **more: float) -> Runner:
+        return Runner(self.host, self.journal, self._wake, retry=0.05, **more)
 
     def _wake(self) -> None:
         self.woken.set()
@@ -201,8 +201,85 @@ def test_a_read_that_is_handed_out_as_a_job_is_an_error_and_no_end(place: Place)
     assert from_wire(place.do("vm list")["error"]).code == "internal_error"
 
 
-def test_what_could_not_be_undone_is_told_and_tried_again(place: Place) -> None:
-    """libvirt's pool goes away between the deed and its undoing, and comes back."""
+NOWHERE = "test:///nonexistent.xml"
+
+
+def cancel_and_take_libvirt_away(place: Place) -> None:
+    """As soon as a clone has made something: the job meets the libvirt that it had, its undoing none."""
+    before, once = place.volumes(), threading.Lock()
+
+    def meanwhile() -> None:
+        if not once.locked() and place.volumes() != before and once.acquire(blocking=False):
+            place.runner.host = place.host._replace(hypervisor=Hypervisor(NOWHERE))
+            place.runner.cancel("job1")
+
+    place.on_wake = meanwhile
+    place.begin("vm clone", slot="disk", **CLONE)
+    until(once.locked)
+
+
+def step(place: Place) -> str:
+    """What the next sync would say of the job's step."""
+    with place.runner._lock:
+        work = place.runner._works.get("job1")
+    return str(work.report()["step"]) if work else ""
+
+
+def test_a_job_does_not_end_while_what_it_made_cannot_be_taken_back(place: Place) -> None:
+    """Its VM's lock would be free, and what is undone later would undo what others have done since."""
+    before = place.volumes()
+    cancel_and_take_libvirt_away(place)
+    told = until(lambda: step(place) if step(place).startswith("taking back: ") else None)
+    assert told.startswith("taking back: delete_volume default-pool new1.img: libvirt: unreachable")
+    place.runner.cancel("job1")  # somebody is impatient: it is what is being done
+    time.sleep(0.3)
+    state = place.runner.state()
+    assert (state["have"], state["done"]) == (["job1"], [])
+    assert state["free"]["disk"] == 2, "it only waits"
+    place.runner.host = place.host
+    told = place.told()
+    assert (told["state"], told["error"]["details"]) == ("cancelled", {})
+    assert [step["name"] for step in told["steps"]] == ["copy", "taking back"]
+    assert "libvirt: unreachable" in told["steps"][-1]["note"]
+    assert place.volumes() == before
+    assert place.journal.jobs_to_undo() == []
+
+
+def test_a_stop_leaves_what_cannot_be_taken_back_yet_to_the_next_start(place: Place) -> None:
+    before = place.volumes()
+    cancel_and_take_libvirt_away(place)
+    until(lambda: step(place).startswith("taking back: "))
+    began = time.monotonic()
+    place.runner.stop(60.0)
+    assert time.monotonic() - began < 5, "nobody waits for it"
+    assert [entry.outcome for entry in place.journal.entries()] == [None]
+    assert place.runner.state()["have"] == ["job1"]
+    place.on_wake = lambda: None
+    place.runner = place.new_runner()
+    place.runner.recover()
+    error = from_wire(place.told()["error"])
+    assert "in the middle of step taking back, after: the job was cancelled; what the job had made was undone" in str(
+        error
+    )
+    assert place.volumes() == before
+
+
+def test_what_was_given_up_is_told_and_not_done_later_behind_somebodys_back(place: Place) -> None:
+    """What has that name by then may be somebody else's."""
+    place.runner = place.new_runner(patience=0.0)
+    cancel_and_take_libvirt_away(place)
+    error = from_wire(place.told()["error"])
+    (left,) = error.details["left_behind"]
+    assert left.startswith("delete_volume default-pool new1.img: libvirt: unreachable")
+    assert left in error.hint
+    place.runner.host = place.host
+    time.sleep(0.3)
+    assert place.journal.jobs_to_undo() == []
+    assert "new1.img" in place.volumes()
+
+
+def test_what_will_not_be_undone_by_itself_ends_the_job_and_is_told(place: Place) -> None:
+    """libvirt's pool goes away between the deed and its undoing: a person has to look at it."""
     pool = place.hypervisor._connect().storagePoolLookupByName("default-pool")
     before = place.volumes()
     once = threading.Lock()  # the job's thread and the runner's wake up; a late one must not take it away again
@@ -219,12 +296,11 @@ def test_what_could_not_be_undone_is_told_and_tried_again(place: Place) -> None:
     (left,) = error.details["left_behind"]
     assert left.startswith("delete_volume default-pool new1.img: ")
     assert left in error.hint
-    assert len(place.journal.undos("job1")) == 1
-    place.runner.acknowledged([{"id": "job1", "attempt": 1}])
     place.on_wake = lambda: None
     pool.create()
-    until(lambda: place.journal.jobs_to_undo() == [])
-    assert place.volumes() == before
+    time.sleep(0.3)
+    assert place.journal.jobs_to_undo() == []
+    assert "new1.img" in place.volumes(), "by now it may be the disk of another job"
 
 
 def test_what_nobody_foresaw_keeps_neither_the_other_undos_nor_the_job_from_their_ends(place: Place) -> None:
@@ -234,10 +310,25 @@ def test_what_nobody_foresaw_keeps_neither_the_other_undos_nor_the_job_from_thei
     place.journal.put_undo("job1", 1, "remove_part", {"path": str(part)})
     place.journal.put_undo("job1", 2, "remove_part", {"path": "no\0path"})  # a ValueError
     place.runner.recover()
-    until(lambda: not part.exists())
-    assert [undo.number for undo in place.journal.undos("job1")] == [2], "it is tried again, and told"
-    place.journal.forget_undo("job1", 2)
-    assert place.told()["state"] == "failed"
+    error = from_wire(place.told()["error"])
+    assert not part.exists()
+    assert "not all that the job had made could be undone" in error.message
+    assert len(error.details["left_behind"]) == 1
+    assert [undo.number for undo in place.journal.undos("job1")] == [2], "it is tried again: it is nobody else's"
+
+
+def test_what_an_interrupted_job_leaves_for_good_ends_it(place: Place) -> None:
+    """Its VM would be locked for ever."""
+    path = place.folder / "new1.img"
+    path.write_text("x")
+    place.journal.begin("job1", 1, "vm clone", "new1")
+    place.journal.put_undo("job1", 1, "remove_file", {"path": str(path), "inode": path.stat().st_ino})
+    place.journal.put_undo("job1", 2, "polish_brass", {"name": "x"})
+    place.runner.recover()
+    left = from_wire(place.told()["error"]).details["left_behind"]
+    assert [words.split(" ")[0] for words in left] == ["polish_brass", "remove_file"]
+    until(lambda: place.journal.jobs_to_undo() == [])
+    assert path.exists()
 
 
 def test_facts_that_cannot_be_had_for_a_reason_that_nobody_foresaw_are_told(place: Place) -> None:
@@ -594,6 +685,72 @@ def test_a_job_whose_effect_is_not_seen_after_a_crash_is_taken_back(place: Place
     assert "what the job had made was undone" in from_wire(told["error"]).message
     assert "new1" not in place.names()
     assert place.volumes() == before
+
+
+def built(place: Place, sign: dict[str, Any]) -> Path:
+    """The journal of a job that has put a new disk in the place of an old one, and started its VM; what it set aside
+    cannot be deleted. The new disk.
+    """
+    stubborn, disk = place.folder / "stubborn", place.folder / "web1.img"
+    stubborn.mkdir()  # unlink does not remove a folder
+    disk.write_text("new")
+    uuid = next(found.uuid for found, _ in place.hypervisor.domains() if found.name == "web1")
+    journal = place.journal
+    journal.begin("job1", 1, "vm build", "web1")
+    journal.put_undo("job1", 1, "remove_part", {"path": str(stubborn)})
+    journal.put_undo("job1", 2, "remove_file", {"path": str(disk), "inode": disk.stat().st_ino})
+    journal.put_undo("job1", 3, "halt", {"uuid": uuid})
+    journal.step("job1", "start", sign)
+    return disk
+
+
+def test_what_cannot_be_tidied_makes_no_finished_job_undone(place: Place) -> None:
+    disk = built(place, signs.sign("runs", {"name": "web1"}, name="web1"))
+    place.runner.recover()
+    told = place.told()
+    assert (told["state"], told["result"]) == ("done", {"name": "web1"})
+    assert "could not tidy: remove_part" in told["steps"][-1]["note"]
+    assert place.hypervisor.state("web1") == "running"
+    assert disk.exists()
+
+
+def test_a_sign_that_was_seen_once_was_seen(place: Place) -> None:
+    """The guest switches itself off while something is still to be tidied, and the host worker is started anew."""
+    disk = built(place, signs.sign("runs", {"name": "web1"}, name="web1"))
+    place.runner._retry = 60.0
+    place.runner.recover()
+    until(lambda: [one.what for one in place.journal.undos("job1")] == ["remove_part"])
+    place.hypervisor.destroy("web1")
+    place.runner.stop(0.0)
+    place.runner = place.new_runner()
+    place.runner.recover()
+    assert place.told()["state"] == "done"
+    assert disk.exists()
+
+
+def test_one_thread_takes_back(place: Place) -> None:
+    """Another one would not know of which jobs the sign is to be asked for."""
+    sound = place.runner.host
+    place.runner.host = place.host._replace(hypervisor=Hypervisor(NOWHERE))
+    built(place, signs.sign("runs", {"name": "web1"}, name="web1"))
+    place.runner.recover()
+    part = place.folder / "part"
+    part.write_text("x")
+    place.journal.begin("job2", 1, "vm clone", "new1")
+    place.journal.put_undo("job2", 1, "remove_part", {"path": str(part)})
+    place.journal.end("job2", {"id": "job2", "attempt": 1, "state": "failed", "error": {}})
+    for _ in range(5):
+        place.runner._recover_in_background()
+    assert [thread.name for thread in threading.enumerate()].count("recover") == 1
+    place.runner.host = sound
+    until(lambda: not part.exists())
+    assert place.told()["state"] == "done"
+    assert place.hypervisor.state("web1") == "running"
+    until(lambda: "recover" not in [thread.name for thread in threading.enumerate()])
+    part.write_text("x")
+    place.journal.put_undo("job3", 1, "remove_part", {"path": str(part)})
+    place.runner._recover_in_background()
+    until(lambda: not part.exists())
 
 
 @pytest.mark.parametrize(

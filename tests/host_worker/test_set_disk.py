@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,16 +10,17 @@ from typing import Any
 
 import pytest
 
-from maglica.errors import Refused
+from maglica.errors import Failed, Refused
 from maglica.host_worker import signs, undo
 from maglica.host_worker.disk import qcow2, volumes
 from maglica.host_worker.disk.modes import Volume
 from maglica.host_worker.domain import domain_xml
 from maglica.host_worker.guest import growing
 from maglica.host_worker.guest.growing import Part
-from maglica.host_worker.size import disks
+from maglica.host_worker.size import disks, enlarging
 from maglica.host_worker.size.disks import Facts
-from tests.host_worker.test_jobs_vm import Ward
+from maglica.host_worker.work import Work
+from tests.host_worker.test_jobs_vm import Ward, Watched
 from tests.host_worker.worlds import IMAGE, GiB, MiB, domain, world
 
 PLAIN = Facts("web1", "vda", "/images/web1.qcow2", "qcow2", 4 * GiB, True, None, 0, "", "default", 100 * GiB, 1 << 40)
@@ -172,6 +174,24 @@ def test_a_volume_is_extended() -> None:
 # ------------------------------------------------------------------------------------------------------- crashes
 
 
+def test_a_volume_that_was_extended_is_no_sign_that_qemu_knows(
+    ward: Ward, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, extend = tmp_path / "device", tmp_path / "bin" / "lvextend"
+    device.write_bytes(bytes(8 * MiB))
+    extend.parent.mkdir()
+    extend.write_text(f"#!/bin/sh\nexec truncate -s 16M {device}\n")
+    extend.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{extend.parent}:{os.environ['PATH']}")
+    facts = PLAIN._replace(name="web2", path=str(device), format="raw", capacity=8 * MiB, file=False, volume=THICK)
+    work = Watched("job1", 60.0, ward.journal, lambda: None)
+    work.hypervisor = ward.hypervisor
+    with pytest.raises(Failed):  # the test driver resizes nothing
+        enlarging._running(facts, 16 * MiB, False, ward.host, work, {})
+    assert device.stat().st_size == 16 * MiB
+    assert [step["name"] for step in work.report()["steps"]] == ["extend", "resize"]
+
+
 def run(*argv: object) -> str:
     return subprocess.run(list(map(str, argv)), check=True, capture_output=True, text=True, timeout=60).stdout
 
@@ -182,7 +202,7 @@ def test_a_merge_that_was_interrupted_is_brought_to_its_end(ward: Ward, tmp_path
     run("qemu-img", "create", "-q", "-f", format, disk, "8M")
     run("qemu-img", "create", "-q", "-f", "qcow2", "-F", format, "-b", disk, part, "16M")
     run("qemu-io", "-f", "qcow2", "-c", "write -P 7 12M 64k", part)
-    shown = signs.sign("disk_holds", {}, path=str(disk), format=format, size_bytes=16 * MiB, without=str(part))
+    shown = signs.sign("disk_holds", {}, path=str(disk), format=format, size_bytes=16 * MiB, without=[str(part)])
     assert not signs.seen(shown, ward.hypervisor)
     ward.journal.put_undo("job1", 1, "remove_part", {"path": str(part)})
     ward.journal.put_undo("job1", 2, "merge_overlay", {"part": str(part)})
@@ -193,6 +213,56 @@ def test_a_merge_that_was_interrupted_is_brought_to_its_end(ward: Ward, tmp_path
     assert "Pattern verification failed" not in run("qemu-io", "-f", format, "-c", "read -P 7 12M 64k", disk)
     assert not part.exists()
     undo.merge_overlay(ward.hypervisor, str(part))  # once more does nothing
+
+
+def overlaid(folder: Path) -> tuple[Path, Path]:
+    """(a disk of 8 MiB, an overlay of 16 that has something new)."""
+    disk, part = folder / "web1.img", folder / "web1.img.job1.part"
+    run("qemu-img", "create", "-q", "-f", "qcow2", disk, "8M")
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", disk, part, "16M")
+    run("qemu-io", "-f", "qcow2", "-c", "write -P 7 12M 64k", part)
+    return disk, part
+
+
+def test_an_overlay_is_kept_until_its_merge_has_succeeded(ward: Ward, tmp_path: Path) -> None:
+    """The disk may hold half of it: what is left of the overlay's own undo must not throw it away."""
+    disk, part = overlaid(tmp_path)
+    away = disk.rename(tmp_path / "away")  # no merge succeeds without it
+    ward.journal.put_undo("job1", 1, "remove_part", {"path": str(part)})
+    ward.journal.put_undo("job1", 2, "merge_overlay", {"part": str(part)})
+    left = undo.take_back("job1", ward.journal, ward.hypervisor)
+    assert [one.words.split(" ")[0] for one in left] == ["merge_overlay", "remove_part"]
+    assert left[1].words.endswith(": waits for merge_overlay")
+    assert part.exists()
+    assert [one.number for one in ward.journal.undos("job1")] == [2, 1]
+    away.rename(disk)
+    assert undo.take_back("job1", ward.journal, ward.hypervisor) == []
+    assert "Pattern verification failed" not in run("qemu-io", "-f", "qcow2", "-c", "read -P 7 12M 64k", disk)
+    assert not part.exists()
+
+
+def test_a_damaged_journal_throws_no_overlay_away_whose_merge_has_begun(ward: Ward, tmp_path: Path) -> None:
+    """What is carried over is harmless: also when the note of the merge is among what was lost."""
+    disk, part = overlaid(tmp_path)
+    merging = tmp_path / "web1.img.job1.merge.part"
+    away = disk.rename(tmp_path / "away")
+    work = Work("job1", 60.0, ward.journal, lambda: None)
+    work.undo("remove_part", path=str(part))
+    with pytest.raises(Failed, match="merge into") as failed:
+        enlarging.merge(str(part), str(merging), str(disk), work)
+    assert failed.value.message.endswith("there is no way back: it is brought to its end, and the disk is larger then")
+    for one in ward.journal.undos("job1"):
+        if one.what in undo.HARMLESS:
+            undo.UNDOS[one.what](ward.hypervisor, **one.args)
+    assert merging.exists()
+    away.rename(disk)
+    shown = signs.sign(
+        "disk_holds", {}, path=str(disk), format="qcow2", size_bytes=16 * MiB, without=[str(part), str(merging)]
+    )
+    assert not signs.seen(shown, ward.hypervisor)
+    assert undo.take_back("job1", ward.journal, ward.hypervisor) == []
+    assert signs.seen(shown, ward.hypervisor)
+    assert "Pattern verification failed" not in run("qemu-io", "-f", "qcow2", "-c", "read -P 7 12M 64k", disk)
 
 
 def test_an_overlay_that_was_not_merged_is_thrown_away(ward: Ward, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from maglica.errors import Failed
 from maglica.host_worker import signs, undo
 from maglica.host_worker.disk import bases
 from maglica.host_worker.hypervisor import Hypervisor
-from maglica.host_worker.journal import Journal
+from maglica.host_worker.journal import LATER, Journal
 from maglica.host_worker.work import Work
 from tests.host_worker.worlds import MiB, domain, world
 
@@ -247,7 +248,7 @@ def test_what_could_not_be_undone_stays_noted_and_the_rest_is_undone(
     journal.put_undo("job1", 2, "remove_part", {"path": str(stubborn)})
     journal.put_undo("job1", 3, "delete_volume", {"pool": "nosuch", "name": "x"})
     left = undo.take_back("job1", journal, hypervisor)
-    assert [line.split(":")[0] for line in left] == ["delete_volume nosuch x", f"remove_part {stubborn}"]
+    assert [one.words.split(":")[0] for one in left] == ["delete_volume nosuch x", f"remove_part {stubborn}"]
     assert not part.exists()
     assert [entry.number for entry in journal.undos("job1")] == [3, 2]
     stubborn.rmdir()
@@ -255,17 +256,120 @@ def test_what_could_not_be_undone_stays_noted_and_the_rest_is_undone(
     assert [entry.number for entry in journal.undos("job1")] == [3]
 
 
-def test_an_entry_of_another_release_does_not_stop_the_rest(
+def test_an_entry_of_another_release_stops_what_may_carry_it_and_nothing_else(
     hypervisor: Hypervisor, journal: Journal, folder: Path
 ) -> None:
-    part = folder / "p"
-    part.write_text("x")
-    journal.put_undo("job1", 1, "remove_part", {"path": str(part)})
+    below, above = folder / "below", folder / "above"
+    below.write_text("x")
+    above.write_text("x")
+    journal.put_undo("job1", 1, "remove_part", {"path": str(below)})
     journal.put_undo("job1", 2, "polish_brass", {"name": "x"})
-    journal.put_undo("job1", 3, "remove_part", {"path": str(part), "colour": "green"})
+    journal.put_undo("job1", 3, "remove_part", {"path": str(above)})
+    journal.put_undo("job1", 4, "remove_part", {"path": str(above), "colour": "green"})
+    assert len(undo.take_back("job1", journal, hypervisor)) == 3
+    assert below.exists(), "the brass may lie on it"
+    assert not above.exists()
+    assert [entry.number for entry in journal.undos("job1")] == [4, 2, 1]
+
+
+def test_a_disk_stays_as_long_as_its_domain_does(journal: Journal, folder: Path) -> None:
+    """The domain may run."""
+    path = folder / "web1.img"
+    path.write_text("x")
+    journal.put_undo("job1", 1, "remove_file", {"path": str(path), "inode": path.stat().st_ino})
+    journal.put_undo("job1", 2, "undefine", {"uuid": UUID})
+    nowhere = Hypervisor("test:///nonexistent.xml")
+    left = undo.take_back("job1", journal, nowhere)
+    assert [one.words.split(" ")[0] for one in left] == ["undefine", "remove_file"]
+    assert path.exists()
+
+
+def test_a_vm_is_not_started_again_on_what_is_not_taken_back_yet(
+    hypervisor: Hypervisor, journal: Journal, folder: Path
+) -> None:
+    ((found, _),) = hypervisor.domains()
+    hypervisor.destroy("web1")
+    stubborn = folder / "stubborn"
+    stubborn.mkdir()
+    journal.put_undo("job1", 1, "start_again", {"uuid": found.uuid})
+    journal.put_undo("job1", 2, "settle_disk", {"path": str(stubborn), "uuid": found.uuid, "job": "job1"})
     assert len(undo.take_back("job1", journal, hypervisor)) == 2
-    assert not part.exists()
-    assert [entry.number for entry in journal.undos("job1")] == [3, 2]
+    assert hypervisor.state("web1") == "shut-off"
+    stubborn.rmdir()
+    assert undo.take_back("job1", journal, hypervisor) == []
+    assert hypervisor.state("web1") == "running"
+
+
+def test_what_is_said_of_undos_is_said_of_ones_that_exist() -> None:
+    for kinds in (undo.HARMLESS, undo.LOOSE, undo.LAST, LATER):
+        assert kinds <= undo.UNDOS.keys()
+    assert LATER <= undo.LOOSE
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (Failed("host_down", "x"), True),
+        (Failed("locked", "x"), True),
+        (Failed("timeout", "x"), True),
+        (Failed("environment_error", "x"), False),
+        (OSError(errno.EBUSY, "x"), True),
+        (OSError(errno.EROFS, "x"), False),
+        (KeyError("x"), False),
+    ],
+)
+def test_what_may_pass(error: Exception, passes: bool) -> None:
+    assert undo.may_pass(error) is passes
+
+
+def test_a_definition_that_could_not_be_put_back_is_not_told_as_a_whole(journal: Journal) -> None:
+    journal.put_undo("job1", 1, "redefine", {"uuid": UUID, "text": "<domain>" + 9999 * "x"})
+    (left,) = undo.take_back("job1", journal, Hypervisor("test:///nonexistent.xml"))
+    assert left.words.startswith(f"redefine {UUID}: libvirt: unreachable")
+    assert len(left.words) < 1000
+
+
+def test_who_follows_a_job_is_not_told_every_try(journal: Journal) -> None:
+    told: list[str] = []
+    work = Work("job1", 60.0, journal, lambda: told.append(str(work.report()["step"])))
+    with work.taking_back() as tell:
+        for seconds in range(5, 50, 5):
+            tell(f"libvirt: has not answered for {seconds} s")
+        tell("x is locked")
+    assert list(dict.fromkeys(told)) == [
+        "taking back: libvirt: has not answered for 5 s", "taking back: x is locked",
+    ]  # fmt: skip
+    (step,) = work.report()["steps"]
+    assert (step["name"], step["note"]) == ("taking back", "x is locked")
+
+
+def test_patience_ends() -> None:
+    lasting, passing = undo.Left("x", passes=False), undo.Left("y", passes=True)
+    patience = undo.Patience(60.0)
+    assert [patience.ends([lasting, passing]) for _ in range(9)] == [False] * 9
+    assert patience.ends([lasting])
+    patience = undo.Patience(60.0)
+    assert [patience.ends([lasting]) for _ in range(undo.TRIES)] == [False] * (undo.TRIES - 1) + [True]
+    assert undo.Patience(-1.0).ends([passing])
+
+
+def test_a_disk_that_is_open_elsewhere_will_be_free(folder: Path) -> None:
+    base, part = folder / "base", folder / "part"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", base, "1M"], check=True)
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", part], check=True)
+    argv = ["qemu-io", "-f", "qcow2", str(base)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdin
+        assert holder.stdout
+        holder.stdin.write(b"read 0 512\n")
+        holder.stdin.flush()
+        holder.stdout.readline()
+        with pytest.raises(Failed) as failed:
+            undo.merge_overlay(Hypervisor("test:///nonexistent.xml"), str(part))
+        holder.stdin.close()
+        holder.wait(20)
+    assert failed.value.code == "locked"
+    assert part.exists()
 
 
 def test_only_what_this_job_made(hypervisor: Hypervisor, journal: Journal, folder: Path) -> None:
@@ -281,7 +385,8 @@ def test_without_libvirt_it_stays_noted(journal: Journal) -> None:
     journal.put_undo("job1", 1, "undefine", {"uuid": UUID})
     nowhere = Hypervisor("test:///nonexistent.xml")
     (left,) = undo.take_back("job1", journal, nowhere)
-    assert "libvirt: unreachable" in left
+    assert "libvirt: unreachable" in left.words
+    assert left.passes
     assert len(journal.undos("job1")) == 1
 
 
@@ -310,10 +415,25 @@ def test_what_was_kept_for_a_clone_may_be_written_again(hypervisor: Hypervisor, 
     undo.release_base(hypervisor, str(folder / "nosuch"))
 
 
+def test_a_disk_is_deleted_also_when_nobody_can_say_what_else_rests_on_its_base(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its deletion has no way back: it must not look like something that failed."""
+    base, leaf = folder / "base", folder / "leaf"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", base, "1M"], check=True)
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", leaf], check=True)
+    bases.keep(str(base))
+    away = Hypervisor(f"qemu+unix:///system?socket={folder}/nowhere")
+    undo._delete(away, str(leaf))
+    assert not leaf.exists()
+    assert "stays read-only for now: libvirt: unreachable" in caplog.text
+
+
 def test_without_lvm_volumes_stay_noted(hypervisor: Hypervisor, journal: Journal) -> None:
     journal.put_undo("job1", 1, "remove_volumes", {"group": "no-such-group", "job": "job1"})
     (left,) = undo.take_back("job1", journal, hypervisor)
-    assert left.startswith("remove_volumes no-such-group job1: ")
+    assert left.words.startswith("remove_volumes no-such-group job1: ")
+    assert not left.passes
     assert [entry.what for entry in journal.undos("job1")] == ["remove_volumes"]
 
 

@@ -171,12 +171,14 @@ def test_libvirtd_goes_away_before_the_definition(lab: Lab, cloud: Cloud, clean:
     job = begin(cloud, "customize")
     lab.daemon("stop", "libvirtd:host1")
     try:
-        assert failure(job, 90).code == "host_down"
+        until(lambda: str(job.progress()["step"]).startswith("taking back: "), 90, "it says what it waits for")
+        assert not job.ended, "the VM is its own until all of it is gone"
         listed = cloud.vm.list()
         assert [missing["host"] for missing in listed.missing_hosts] == ["host1"]
         assert "libvirt: unreachable" in listed.missing_hosts[0]["why"]
     finally:
         lab.daemon("start", "libvirtd:host1")
+    assert failure(job, 60).code == "host_down"
     until(lambda: not cloud.vm.list().missing_hosts, 30, "libvirt reached again")
 
 

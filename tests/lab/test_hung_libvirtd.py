@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from maglica.cloud import JobHandle
 from maglica.errors import Failed
 from maglica.nouns import Cloud
 
@@ -26,6 +27,11 @@ def hung(lab: Lab, host: str) -> Iterator[None]:
 
 def why(cloud: Cloud) -> dict[str, str]:
     return {missing["host"]: missing["why"] for missing in cloud.vm.list().missing_hosts}
+
+
+def taking_back(job: JobHandle) -> str:
+    step = str(job.progress()["step"])
+    return step if step.startswith("taking back: ") else ""
 
 
 def test_a_libvirtd_that_hangs_stops_neither_beats_nor_readers(lab: Lab, cloud: Cloud, clean: object) -> None:
@@ -48,9 +54,12 @@ def test_a_job_that_meets_a_libvirtd_that_hangs_fails_and_leaves_nothing(lab: La
     job = cloud.vm.clone.submit(image="tiny.original", hostname="vm1.example.jp", on="host1")
     until(lambda: str(job.progress()["step"]).startswith("customize") or job.ended, 60, "customize")
     with hung(lab, "host1"):
-        with pytest.raises(Failed, match="has not answered") as failed:
-            job.wait(100)
-        assert failed.value.code == "host_down"
+        until(lambda: "has not answered" in taking_back(job), 100, "it says what it waits for")
+        assert not job.ended, "the VM is its own until all of it is gone"
+    with pytest.raises(Failed, match="has not answered") as failed:
+        job.wait(60)
+    assert failed.value.code == "host_down"
+    assert "left_behind" not in failed.value.details
     until(lambda: not why(cloud), 10, "libvirt answers again")
 
 

@@ -41,7 +41,9 @@ def detach(want: VmDetachDisk, host: Host, work: Work) -> dict[str, Any]:
     result = {"name": want.name, "host": host.name, **told, **where.told(), "deleted": doomed, "changed": True}
     guard = host.storage.changing(doomed, f"{path} cannot be removed") if doomed else nullcontext()
     with guard:
-        _unplug(want, subject, where, live or "", config or "", None if doomed else result, host, work)
+        # That a drive holds nothing is no sign that it is gone.
+        last = None if doomed or facts["path"] is None else result
+        _unplug(want, subject, where, live or "", config or "", last, host, work)
         if doomed:
             with work.step("delete", sign=sign("no_file", result, path=path) if host.hypervisor.has_files else None):
                 _delete(want, str(path), facts["format"], host, work)
@@ -52,7 +54,7 @@ def _unplug(
     want: VmDetachDisk, subject: Subject, where: Places, live: str, config: str, told: dict[str, Any] | None,
     host: Host, work: Work,
 ) -> None:  # fmt: skip
-    """`told`: the result, where the job ends with this."""
+    """`told`: the result, where the job ends with this and that can be seen."""
     gone = None
     if told is not None:
         gone = sign("disk_is", told, uuid=subject.uuid, target=want.target, path=None, **where.told())

@@ -13,6 +13,7 @@ from maglica.host_worker import commands
 from maglica.host_worker.disk import volumes
 from maglica.host_worker.domain import contention, domain_xml
 from maglica.host_worker.hypervisor import Hypervisor
+from maglica.host_worker.work import must
 
 log = logging.getLogger("maglica.host_worker")
 
@@ -29,9 +30,8 @@ def settle_disk(hypervisor: Hypervisor, path: str, uuid: str, job: str) -> None:
     if not os.path.exists(path):
         return
     if hypervisor.has_domain(uuid) and not altered(hypervisor, uuid, job):
-        ended = commands.run(["qemu-img", "commit", "-q", "-d", "-f", "qcow2", "--", path], timeout=COMMIT_TIMEOUT)
-        if ended.exit_status:
-            raise Failed("environment_error", f"{path} cannot be brought back: {ended.stderr}")
+        argv = ["qemu-img", "commit", "-q", "-d", "-f", "qcow2", "--", path]
+        must(commands.run(argv, timeout=COMMIT_TIMEOUT), f"{path} cannot be brought back")
     os.unlink(path)
 
 
@@ -65,7 +65,8 @@ def settle_name(hypervisor: Hypervisor, uuid: str, name: str, text: str, job: st
 
 
 def start_again(hypervisor: Hypervisor, uuid: str) -> None:
-    """A VM that ran and was shut down for the job. Tried once: when it would not start there is nothing to be undone.
+    """A VM that ran and was shut down for the job. When libvirt is away it is tried again; a VM that would not start is
+    no reason for that: there is nothing to be undone.
 
     Nobody can have started it elsewhere by our means meanwhile: the job holds the VM's lock until its end is told.
     """
@@ -75,4 +76,6 @@ def start_again(hypervisor: Hypervisor, uuid: str) -> None:
             contention.refuse(domain_xml.read(found[1]).name, found[1], hypervisor)
         hypervisor.start_again(uuid)
     except MaglicaError as error:
+        if error.code == "host_down":
+            raise
         log.warning("the VM %s, which ran before, cannot be started again: %s", uuid, error)

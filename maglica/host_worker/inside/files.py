@@ -77,6 +77,11 @@ def owned(there: str | None, wanted: str | None) -> bool:
     return wanted is None or there == wanted or (there or "").partition(":")[0] == wanted
 
 
+def placed(there: Seen, sha256: str, mode: int, owner: str | None) -> bool:
+    """Whether a file is what it should be."""
+    return there.sha256 == sha256 and there.mode == mode and owned(there.owner, owner)
+
+
 def part(path: str, job: str) -> str:
     """The name of a file while it is written."""
     return os.path.join(os.path.dirname(path), f".{job}.maglica")

@@ -11,8 +11,8 @@ file · `damage.py` what is done about one that is damaged.
 """
 
 from maglica.host_worker.journal.damage import open_journal, set_aside
-from maglica.host_worker.journal.journal import Journal
+from maglica.host_worker.journal.journal import LATER, Journal
 from maglica.host_worker.journal.rows import Damaged, Entry, Undo
 from maglica.host_worker.journal.wal import wal_is_damaged
 
-__all__ = ["Damaged", "Entry", "Journal", "Undo", "open_journal", "set_aside", "wal_is_damaged"]
+__all__ = ["LATER", "Damaged", "Entry", "Journal", "Undo", "open_journal", "set_aside", "wal_is_damaged"]

@@ -9,6 +9,13 @@ from typing import Any
 from maglica.host_worker.journal.database import Database
 from maglica.host_worker.journal.rows import Entry, Undo, entry, undo
 
+# Undos that may be made when their job has ended, and others have changed its VM since: of files and volumes that bear
+# the job's id, and are nobody else's. They are kept only as far as they lie above all others: what was to be undone
+# before them never will be, and may rest on them.
+LATER = frozenset(
+    {"remove_part", "remove_in_guest", "remove_volumes", "settle_removed", "settle_removed_volumes", "settle_replaced"}
+)
+
 
 class Journal(Database):
     """The jobs that this host has begun and whose ends are not recorded by the client worker yet.
@@ -35,14 +42,20 @@ class Journal(Database):
         """Note the step that a job is in, and what will show, if it is the last one, that all of it was done."""
         self._change(job, lambda row: (*row[:4], name, json.dumps(sign) if sign else None, row[6]))
 
+    def waits(self, job: str, name: str) -> None:
+        """Note what a job does beside its last step, whose sign stays."""
+        self._change(job, lambda row: (*row[:4], name, *row[5:]))
+
     def end(self, job: str, outcome: dict[str, Any]) -> None:
         """Note how a job ended, before anybody is told. When it ended well, what it made is no longer to be undone;
-        otherwise what could not be undone stays noted, and is tried again at the next start.
+        otherwise only what may be undone `LATER` as well stays noted, and is tried again.
         """
 
         def forget() -> None:
             if outcome["state"] == "done":
                 self.execute("forget undos", job)
+            else:
+                self.execute("forget all but later", job, job, json.dumps(sorted(LATER)))
 
         self._change(job, lambda row: (*row[:5], None, json.dumps(outcome)), forget)
 
@@ -92,6 +105,11 @@ class Journal(Database):
 
     def forget_undo(self, job: str, number: int) -> None:
         self.write(lambda: self.execute("forget undo", job, number))
+
+    def let_go(self, job: str) -> None:
+        """Nothing more is tried of what a job made but what may be undone `LATER`."""
+        if any(undo.what not in LATER for undo in self.undos(job)):
+            self.write(lambda: self.execute("forget all but later", job, job, json.dumps(sorted(LATER))))
 
     def take_over(self, jobs: list[tuple[Any, ...]], undos: list[tuple[Any, ...]]) -> None:
         """Write down what could be read of a damaged journal."""

@@ -33,6 +33,8 @@ SQL = {
     "all undos": "SELECT * FROM undo ORDER BY job DESC, number DESC",
     "forget undo": "DELETE FROM undo WHERE job = ? AND number = ?",
     "forget undos": "DELETE FROM undo WHERE job = ?",
+    "forget all but later": "DELETE FROM undo WHERE job = ? AND number <= (SELECT max(number) FROM undo"
+    " WHERE job = ? AND what NOT IN (SELECT value FROM json_each(?)))",
     "forget other undos": "DELETE FROM undo WHERE job = ? AND what NOT IN (SELECT value FROM json_each(?))",
     "layout 1": "SELECT name, value FROM self",
     "jobs of layout 1": "SELECT id, attempt, action, object, step, NULL, outcome FROM job",

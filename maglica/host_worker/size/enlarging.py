@@ -112,7 +112,8 @@ def _running(facts: disks.Facts, size: int, grow: bool, host: Host, work: Work, 
     if facts.volume is not None:
         with work.step("extend"):
             must(work.run(volumes.extend(facts.volume, size)), f"volume {facts.volume.name}")
-    with work.step("resize", sign=shown):
+    # A volume is as large by now, whether QEMU was told or not.
+    with work.step("resize", sign=None if facts.volume is not None else shown):
         host.hypervisor.resize_disk(facts.name, facts.target, size)
     if not grow:
         return told
@@ -150,14 +151,33 @@ def _off(facts: disks.Facts, size: int, grow: bool, host: Host, work: Work, told
         step["note"] = report["note"] or report["what"]
     told |= {"grown": report["grown"], "what": report["what"], "file_system_bytes": report["bytes"]}
     told["note"] = report["note"]
-    with work.step("merge", sign=sign("disk_holds", told, **holds, without=part)):
-        work.point_of_no_return()
-        work.undo("merge_overlay", part=part)
-        if facts.volume is not None:
+    if facts.volume is not None:
+        with work.step("extend"):
             _resize(facts, size, work)
-        must(work.run(qcow2.merge(part)), f"merge into {facts.path}")
-        os.unlink(part)
+    merging = f"{part.removesuffix('.part')}.merge.part"
+    with work.step("merge", sign=sign("disk_holds", told, **holds, without=[part, merging])):
+        work.point_of_no_return()
+        merge(part, merging, facts.path, work)
     return told
+
+
+def merge(part: str, merging: str, path: str, work: Work) -> None:
+    """Write an overlay into its disk. From the first block on it is all that makes the disk whole: before that it gets
+    another name, so that nothing throws it away as one that was not begun, whatever is left of the journal.
+    """
+    work.undo("merge_overlay", part=merging)
+    os.rename(part, merging)
+    folder = os.open(os.path.dirname(merging), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)  # a power cut must not give it the old name back
+    finally:
+        os.close(folder)
+    try:
+        must(work.run(qcow2.merge(merging)), f"merge into {path}")
+    except MaglicaError as error:
+        error.message += "; there is no way back: it is brought to its end, and the disk is larger then"
+        raise
+    os.unlink(merging)
 
 
 def _resize(facts: disks.Facts, size: int, work: Work) -> None:

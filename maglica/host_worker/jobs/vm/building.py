@@ -108,6 +108,7 @@ def _mark(
     if new == domain.mark:
         return told
     work.will(plan)
-    with work.step("mark", sign=sign("marked", told, uuid=domain.uuid, mark=new) if new else None):
+    gone = sorted(domain.mark.keys() - new.keys())
+    with work.step("mark", sign=sign("marked", told, uuid=domain.uuid, mark=new, gone=gone)):
         host.hypervisor.set_mark(name, new)
     return told

@@ -79,9 +79,8 @@ def vm_put(want: VmPut, host: Host, work: Work) -> dict[str, Any]:
     target = there.path or want.to
     mode = next(one for one in (want.mode, there.mode, want.file["mode"], 0o644) if one is not None)
     sha256 = hashlib.sha256(data).hexdigest()
-    same = there.sha256 == sha256 and there.mode == mode and files.owned(there.owner, want.owner)
     told = {"name": name, "host": host.name, "path": target, "bytes": len(data), "mode": f"{mode:04o}"}
-    if same:
+    if files.placed(there, sha256, mode, want.owner):
         return {**told, "changed": False}
     result = {**told, "changed": True}
     work.will({"write": target, "bytes": len(data), "mode": f"{mode:04o}", "in": name})
@@ -89,7 +88,8 @@ def vm_put(want: VmPut, host: Host, work: Work) -> dict[str, Any]:
     work.undo("remove_in_guest", name=name, path=part)
     with work.step("copy", f"{len(data)} bytes"):
         files.write(hypervisor, name, part, data)
-    with work.step("place", sign=sign("holds", result, name=name, path=target, sha256=sha256)):
+    whole = {"sha256": sha256, "mode": mode, "owner": want.owner}
+    with work.step("place", sign=sign("holds", result, name=name, path=target, **whole)):
         work.point_of_no_return()
         files.place(hypervisor, name, part, target, mode, want.owner or there.owner, sha256)
     return result

@@ -75,7 +75,7 @@ def vm_restore(want: VmRestore, host: Host, work: Work) -> dict[str, Any]:
     with starting.to_be_written(want.name, disks, host, text), work.step("restore", sign=shown):
         work.point_of_no_return()
         transfer(partial(hypervisor.restore, path, work.left, paused=want.paused), want.name, host, work)
-    with work.step("forget the file", sign=shown):
+    with work.step("forget the file", sign=sign("no_file", result, path=path)):
         saved.forget(hypervisor, want.name, path)
     return {**result, "state": hypervisor.state(want.name)}
 

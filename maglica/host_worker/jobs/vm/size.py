@@ -38,7 +38,8 @@ def vm_set_vcpus(want: VmSetVcpus, host: Host, work: Work) -> dict[str, Any]:
     with work.step("plug in", sign=None if todo.define and not at_once else shown):
         host.hypervisor.set_vcpus(want.name, todo.wanted, "both" if at_once else "live")
     if todo.define and not at_once:
-        stored = sign("is_sized", told, name=want.name, live=True, stored=True, vcpus=todo.wanted)
+        sizes = {"vcpus": todo.wanted, "most_vcpus": todo.most}
+        stored = sign("is_sized", told, name=want.name, live=False, stored=True, **sizes)
         applying.redefine(found, text, host, work, stored)
     return {**told, **inside.take_vcpus(found, todo.wanted, host)}
 
