@@ -426,6 +426,8 @@ def test_jobs_that_changed_nothing_are_not_undone(office: Office, hosts: list[Wo
     assert made is not None
     made["result"] = {"uuid": "u", "changed": False}
     assert undoing(made) is None
+    made |= {"action": "vm of-another-release", "result": {"uuid": "u"}}
+    assert undoing(made) is None, "nobody here knows its opposite"
 
 
 @pytest.mark.parametrize(
