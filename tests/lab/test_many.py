@@ -42,7 +42,7 @@ def small(lab: Lab, clean: object) -> Iterator[str]:
 
 def test_the_pool_is_full_at_the_37th_clone(lab: Lab, cloud: Cloud, small: str) -> None:
     words = ("vm", "clone", "--image=many.original", "--count=40", "--mode=full", "--customize=none", "--no-start",
-             "--on=host1", f"--pool={small}", "--max-parallel=2")  # fmt: skip
+             "--on=host1", f"--pool={small}", "--max-parallel=2", "--memory=64M")  # fmt: skip
     none = lab.cli(*words, "--hostname=a-{n}", "--all-or-nothing", timeout=120)
     assert none.returncode == 6, none.stderr
     assert "undone" in none.stdout
