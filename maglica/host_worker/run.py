@@ -56,6 +56,7 @@ class Runner:
         self._reads = ThreadPoolExecutor(READERS, "read")
         self._waiting_reads = 0
         self._news = False  # something that should be told at once
+        self._kept: dict[str, wire.Message] = {}  # outcomes as they are told, of the jobs that are not acknowledged yet
         self._last_told = 0.0  # when progress was told last
         self._leaving = threading.Event()  # what may be left to the next start is left
         self._stopping = threading.Event()
@@ -278,7 +279,9 @@ class Runner:
             self._changed = {report["id"] for report in reports[len(changed) :]}
             taken = list(self._slots.values())
         over = [entry for entry in entries if entry.outcome is not None and entry.id not in running]
-        ended = [telling.kept(entry, self.host.name) for entry in over]
+        # Each is looked at once: it is told with every report until it is acknowledged.
+        self._kept = {one.id: self._kept.get(one.id) or telling.kept(one, self.host.name) for one in over}
+        ended = list(self._kept.values())
         done = wire.fitting(ended)
         if len(done) < len(ended):
             self._news = True  # the rest goes out as soon as these are acknowledged
