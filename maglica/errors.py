@@ -7,6 +7,7 @@ as the class they left as.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 # code -> exit status of the command line. `docs/manual.md` lists them; a test keeps the two the same.
@@ -105,7 +106,7 @@ def plain(value: Any) -> bool:
         return all(isinstance(name, str) and plain(one) for name, one in value.items())
     if isinstance(value, list):
         return all(map(plain, value))
-    return value is None or isinstance(value, (str, int, float))
+    return value is None or isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value))
 
 
 def from_wire(value: dict[str, Any]) -> MaglicaError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ from maglica import declare, policy
 from maglica.client_worker.ledger import GroupSubmission, Member, unusual
 from maglica.client_worker.submitting.again import other_request
 from maglica.declare import Action
-from maglica.errors import MaglicaError, Refused
+from maglica.errors import MaglicaError, Refused, plain
 from maglica.job import Group, Job
 from maglica.policy import Policy
 
@@ -33,12 +32,10 @@ def refuse_unwritable(action: str, common: dict[str, Any], each: list[Any]) -> N
     of a group does not hold up the others, and is written down with them.
     """
     for own in (common, *each):
-        try:
-            json.dumps(own, allow_nan=False)
-        except (TypeError, ValueError):
+        if not plain(own):
             named = ", ".join(map(str, own)) if isinstance(own, dict) else "one of them"
             expected = "expected text, numbers, yes or no, and lists and maps of these"
-            raise Refused("wrong_input", f"{action}: a value of {named} cannot be kept", expected) from None
+            raise Refused("wrong_input", f"{action}: a value of {named} cannot be kept", expected)
 
 
 def refuse_other(known: Job | Group, wanted: GroupSubmission) -> None:
