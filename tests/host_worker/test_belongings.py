@@ -11,9 +11,9 @@ import pytest
 
 from maglica.errors import Refused
 from maglica.host_worker.device import belongings
-from tests.host_worker.test_guest_headers import forged, write
+from tests.host_worker.test_guest_headers import forged
 from tests.host_worker.test_jobs_vm import Ward
-from tests.host_worker.worlds import IMAGE, MiB, domain, world
+from tests.host_worker.worlds import IMAGE, MiB, of_files, write
 
 SNAPSHOT = """<domainsnapshot><name>s1</name><memory snapshot='external' file='{pool}/kept'/><disks>
 <disk name='vda' snapshot='external' type='file'><driver type='qcow2'/><source file='{pool}/over'/></disk>
@@ -34,14 +34,7 @@ def pool(tmp_path: Path) -> Path:
 @pytest.fixture
 def ward(tmp_path: Path, pool: Path) -> Iterator[Ward]:
     """ci-1 and prod-1 with raw disks, an image; prod-1 was saved, and has a seed, firmware and a log of its console."""
-    names = ["ci-1", "prod-1", IMAGE]
-    more = "".join(domain(name, disk=str(pool / f"{name}.img"), state=5) for name in names)
-    uri = world(tmp_path, volumes=[f"{name}.img" for name in names], more=more)
-    text = (tmp_path / "world.xml").read_text()
-    (tmp_path / "world.xml").write_text(text.replace("/default-pool", str(pool)))
-    for name in names:
-        write(pool / f"{name}.img", b"")
-    found = Ward(tmp_path, uri, pool_reserve=1 << 20)
+    found = Ward(tmp_path, of_files(tmp_path, pool, "ci-1", "prod-1", IMAGE), pool_reserve=1 << 20)
     found.hypervisor.set_mark("prod-1", {"saved": str(pool / "elsewhere"), "seed": str(pool / "prod-1-seed.iso")})
     found.hypervisor.set_mark("ci-1", {"seed": str(pool / "ci-1-seed.iso")})
     found.hypervisor.driver = "files"

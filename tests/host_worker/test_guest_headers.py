@@ -16,7 +16,7 @@ from maglica import wire
 from maglica.host_worker.disk import dependants, qcow2
 from maglica.host_worker.domain import look, starting
 from tests.host_worker.test_jobs_vm import Ward
-from tests.host_worker.worlds import IMAGE, MiB, domain, world
+from tests.host_worker.worlds import IMAGE, MiB, of_files, write
 
 NAMES = [
     b"\xff",
@@ -38,10 +38,6 @@ def forged(name: bytes, format: bytes = b"", offset: int = 512) -> bytes:
     return (head + extension).ljust(512, b"\0") + name
 
 
-def write(path: Path, head: bytes) -> None:
-    path.write_bytes(head.ljust(MiB, b"\0"))
-
-
 @pytest.fixture
 def pool(tmp_path: Path) -> Path:
     found = tmp_path / "pool"
@@ -52,13 +48,7 @@ def pool(tmp_path: Path) -> Path:
 @pytest.fixture
 def ward(tmp_path: Path, pool: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ward]:
     """web1, web2 and an image, whose disks are raw files in a real folder. There is no qemu-img that could be asked."""
-    names = ["web1", "web2", IMAGE]
-    more = "".join(domain(name, disk=str(pool / f"{name}.img"), state=5) for name in names)
-    uri = world(tmp_path, volumes=[f"{name}.img" for name in names], more=more)
-    text = (tmp_path / "world.xml").read_text()
-    (tmp_path / "world.xml").write_text(text.replace("/default-pool", str(pool)))
-    for name in names:
-        write(pool / f"{name}.img", b"")
+    uri = of_files(tmp_path, pool, "web1", "web2", IMAGE)
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     found = Ward(tmp_path, uri, pool_reserve=1 << 20)
     found.hypervisor.driver = "files"

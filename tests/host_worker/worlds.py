@@ -64,3 +64,19 @@ def world(
         )
     )
     return f"test://{path}"
+
+
+def of_files(folder: Path, pool: Path, *names: str) -> str:
+    """The URI of a world in which all are shut off, each with a raw disk that is a real file in the folder `pool`."""
+    more = "".join(domain(name, disk=str(pool / f"{name}.img"), state=5) for name in names)
+    uri = world(folder, volumes=[f"{name}.img" for name in names], more=more)
+    file = folder / "world.xml"
+    file.write_text(file.read_text().replace("/default-pool", str(pool)))
+    for name in names:
+        write(pool / f"{name}.img", b"")
+    return uri
+
+
+def write(path: Path, head: bytes) -> None:
+    """A raw disk that begins so."""
+    path.write_bytes(head.ljust(MiB, b"\0"))
