@@ -249,11 +249,11 @@ def key_add(want: KeyAdd, records: Records, now: Now) -> Value:
 
 
 def key_list(want: KeyList, records: Records, now: Now) -> Value:
-    return {"missing_hosts": [], "items": [_shown(known, now) for known in records.keyring.people()]}
+    return {"missing_hosts": [], "items": [_shown(known, now) for known in records.keyring.seen_by(records.who)]}
 
 
 def key_revoke(want: KeyRevoke, records: Records, now: Now) -> Value:
-    ended = records.keyring.revoke(want.name, now)
+    ended = records.keyring.revoke(want.name, records.who, now)
     return {"missing_hosts": [], "item": {"name": want.name, "changed": ended is not None}}
 
 

@@ -968,6 +968,29 @@ def test_a_narrowed_administrator_is_told_of_his_own_and_forgets_nothing(
     office.close()
 
 
+@pytest.mark.parametrize("narrow", [{"vms": "ci-*"}, {"hosts": "host1"}])
+def test_a_narrowed_administrator_sees_and_revokes_the_keys_of_his_role(tmp_path: Path, narrow: dict[str, Any]) -> None:
+    roles = {
+        "half": RoleSection(base="admin", **narrow),
+        "porter": RoleSection(base="admin", actions="key *"),
+        "ci": RoleSection(base="operator"),
+    }
+    office = LockedOffice(tmp_path, roles)
+    half, porter = office.person("half", "half"), office.person("porter", "porter")
+    office.person("twin", "half")
+    office.person("robot", "ci")
+    with office.of(half):
+        assert {item["name"] for item in office.read("key list").good["items"]} == {"half", "twin"}
+        for name in ("robot", "porter", "admin", "nobody"):
+            error = office.read("key revoke", name=name).error
+            assert (error.code, error.message) == ("unknown_entity", f"nobody called {name} has a key")
+        assert office.read("key revoke", name="twin").good["item"]["changed"]
+    with office.of(porter):
+        assert {item["name"] for item in office.read("key list").good["items"]} >= {"half", "twin", "robot", "admin"}
+        assert office.read("key revoke", name="robot").good["item"]["changed"]
+    office.close()
+
+
 def test_roles_may_change_while_it_runs(floor: Floor) -> None:
     office, one, two, robot = floor
     office.broker.keyring.take_roles({"ci": RoleSection(base="reader", vms="prod-*")})

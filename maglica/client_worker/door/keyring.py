@@ -194,6 +194,11 @@ class Keyring:
         """All keys of people and programs, also those that are no longer good."""
         return [known for known in self._known.values() if known.role != HOST]
 
+    def seen_by(self, who: Who) -> list[Known]:
+        """Those of them that `who` is shown and may revoke: all, or, where his role is for some VMs or hosts, its own."""
+        everybody = self.sees_all(who)
+        return [known for known in self.people() if everybody or known.role == who.role]
+
     def add(self, name: str, role: str, public: str, expires_ms: int | None, by: str, now: Now) -> Known:
         """Let a person's or a program's key in."""
         if role not in self._roles:
@@ -209,12 +214,14 @@ class Keyring:
             raise Refused("already_exists", f"that key is known as {self._known[public].name}", "make a new pair")
         return self._put(Known(public, name, role, now.text, by, expires_ms, None))
 
-    def revoke(self, name: str, now: Now) -> Known | None:
-        """A person's key is good no more; None when it was not any more."""
-        known = self._good_person(name, now.ms)
+    def revoke(self, name: str, who: Who, now: Now) -> Known | None:
+        """A person's key is good no more, by the word of `who`; None when it was not any more."""
+        seen = self.seen_by(who)
+        known = next((one for one in seen if one.name == name and one.good(now.ms)), None)
         if known is None:
-            if not any(one.name == name for one in self.people()):
-                close = nearest(name, [one.name for one in self.people()])
+            names = [one.name for one in seen]
+            if name not in names:
+                close = nearest(name, names)
                 hint = f"did you mean {close}?" if close else "`maglica key list` shows them"
                 raise Refused("unknown_entity", f"nobody called {name} has a key", hint)
             return None
