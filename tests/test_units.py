@@ -82,3 +82,4 @@ def test_what_libzmq_and_libguestfs_cannot_do_without_is_left_to_them() -> None:
     host = unit("host")["Service"]
     assert "ProtectKernelModules" not in host
     assert "CAP_SYS_MODULE" not in host["CapabilityBoundingSet"]
+    assert "CAP_SYS_ADMIN" in host["CapabilityBoundingSet"], "tests/lab/test_thin.py shows that LVM works with these"
