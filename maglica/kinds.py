@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from posixpath import normpath
 from typing import Any
 
 MAX_TEXT = 4096
@@ -587,7 +588,8 @@ def _path(value: Any) -> str:
     text = _one_line(value)
     if not text.startswith("/") or "/../" in f"{text}/":
         raise ValueError(f"{text!r} is not an absolute path")
-    return text
+    # What follows the last slash is a file's name, and says whose it is: /pool/x/ and /pool/x/. are /pool/x to a host.
+    return "/" + normpath(text).lstrip("/")
 
 
 PATH = Kind("path", "an absolute path", "str", _path)

@@ -64,6 +64,9 @@ GOOD: list[tuple[Kind, Any, Any]] = [
     (kinds.INTERFACE, "192.0.2.0/31", "192.0.2.0/31"),  # RFC 3021: both addresses of a point-to-point link
     (kinds.PATH, "/var/lib/maglica", "/var/lib/maglica"),
     (kinds.PATH, "/a b/..c", "/a b/..c"),
+    *[(kinds.PATH, value, "/a/b") for value in ("/a/b/", "/a/b/.", "//a/b", "/a//b", "/./a/b//")],
+    (kinds.PATH, "/", "/"),
+    (kinds.VOLUME, "/pool/a.qcow2/", "/pool/a.qcow2"),
     (kinds.URI, "qemu:///system", "qemu:///system"),
     (kinds.URI, "test:///default", "test:///default"),
     (kinds.URI, "qemu+ssh://root@host/system", "qemu+ssh://root@host/system"),

@@ -385,6 +385,9 @@ OTHERS_FILES = [
     ("vm attach-iso", {"iso": "gone-1-seed.iso"}),
     ("vm attach-iso", {"iso": "/var/lib/libvirt/images/prod-1-vda.qcow2"}),
     ("vm attach-iso", {"iso": "prod-1.tools.iso"}),
+    ("vm attach-disk", {"source": "/var/lib/libvirt/images/prod-1-vdb.qcow2/"}),
+    ("vm attach-disk", {"source": "/var/lib/libvirt/images/prod-1-vdb.qcow2/."}),
+    ("vm attach-iso", {"iso": "//var/lib/libvirt/images/prod-1-seed.iso//"}),
 ]
 
 
