@@ -13,7 +13,7 @@ from __future__ import annotations
 import keyword
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from typing import Any, TypeVar, dataclass_transform
 
@@ -227,6 +227,7 @@ class Action(Record):
     ALIASES: tuple[str, ...] = ()  # further verbs
     GIVES = ""  # the argument with a name that it gives beside that of what it is about: "to" of `vm rename`
     UNDONE_BY = ""  # the action that takes back what this one made, such as "vm remove"
+    UNDONE_EXACTLY: tuple[str, ...] = ()  # what its result says of which one that is: arguments of that action
 
     @classmethod
     def called(cls) -> str:
@@ -278,6 +279,11 @@ class Action(Record):
         """Whether what this very action is about was not there before, and has nothing yet."""
         return self.makes()
 
+    @classmethod
+    def undone_by(cls, values: Mapping[str, Any]) -> str:
+        """The action that takes back what one with these values makes; '' when none does."""
+        return cls.UNDONE_BY
+
     def given_name(self) -> str | None:
         """The name that this very action gives beside that of what it is about; None when it gives no other."""
         values, subject = self.values(), self.subject()
@@ -326,6 +332,7 @@ def action(
     aliases: tuple[str, ...] = (),
     gives: str = "",
     undone_by: str = "",
+    undone_exactly: tuple[str, ...] = (),
 ) -> Callable[[A], A]:
     """File a class in the table. What each word means stands at `Action`.
 
@@ -342,7 +349,7 @@ def action(
         cls.ROLE = role or (OPERATOR if changes else READER)
         cls.HIDDEN, cls.SLOT, cls.LIMIT, cls.LOCKS = hidden, slot, limit, locks
         cls.COLUMNS, cls.WIDE, cls.EXAMPLE, cls.ALIASES = columns, wide, example or f"maglica {cls.NAME}", aliases
-        cls.GIVES, cls.UNDONE_BY = gives, undone_by
+        cls.GIVES, cls.UNDONE_BY, cls.UNDONE_EXACTLY = gives, undone_by, undone_exactly
         ACTIONS[cls.NAME] = cls
         for verb_alias in aliases:
             alias(f"{cls.NOUN} {verb_alias}", cls)

@@ -64,9 +64,13 @@ def taken_back(members: Sequence[dict[str, Any]], undos: Sequence[job.Job], why:
     by_name = {undo["object"]: undo for undo in undos}
     found = []
     for member in members:
-        undo = by_name.get(member["name"]) if member["state"] == job.DONE else None
-        if undo is None:
+        undo = by_name.get(member["name"])
+        if member["state"] != job.DONE or (undo is None and member["changed"] is False):
             found.append(member)
+            continue
+        if undo is None:
+            text = f"it was made and stays, although {why}: nothing tells which one it is; look, and remove it yourself"
+            found.append({**member, "message": text})
             continue
         gone = undo["state"] == job.DONE
         text = f"it was made and removed again because of {why}"

@@ -26,6 +26,7 @@ class NicList(Action):
     changes=True,
     locks=("vm:{name}",),
     undone_by="nic detach",
+    undone_exactly=("mac",),
     example="maglica nic attach web1.example.jp --network=default",
 )
 class NicAttach(Action):

@@ -16,6 +16,7 @@ LABEL = "which snapshot"
     locks=("vm:{name}",),
     limit=3600,
     undone_by="snapshot remove",
+    undone_exactly=("label", "created_at"),
     example="maglica snapshot create web1.example.jp --label=before-upgrade",
 )
 class SnapshotCreate(Action):
@@ -118,5 +119,6 @@ class SnapshotRemove(Action):
 
     name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm")
     label: str = arg(kinds.NAME, LABEL)
+    created_at: str | None = arg(kinds.TEXT, "only if it is the very one of that time", default=None)
     children: bool = arg(kinds.BOOL, "those that were made from it as well", default=False)
     metadata_only: bool = arg(kinds.BOOL, "only libvirt's record; what it kept stays in the disks", default=False)

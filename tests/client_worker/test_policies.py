@@ -17,6 +17,7 @@ from maglica.job import CANCELLED, CLAIMED, DONE, FAILED, LOST, PARTIAL, QUEUED,
 from tests.client_worker.office import IMAGE, Asked, Message, Office, Worker, outcome
 
 MAC, UUID = "52:54:00:12:34:56", "c3a7a3d2-3b5f-4f0e-9d3e-5a1b2c3d4e5f"
+JOB = "the id of the job"
 ALL = {"quick": 99, "disk": 99, "guest": 99}
 
 
@@ -405,6 +406,23 @@ def test_a_removal_that_fails_is_told(office: Office, hosts: list[Worker]) -> No
     assert "libvirt does not answer" in left["message"]
 
 
+def test_what_nothing_tells_of_stays_and_that_is_told(office: Office, hosts: list[Worker]) -> None:
+    """A disk that its host did not name: whatever is called so by now may be somebody else's."""
+    args, each = {"size": 1 << 30}, [{"name": "web1"}, {"name": "web2"}]
+    asked = {"op": "submit_group", "key": "k", "action": "vm attach-disk", "args": args, "each": each, "owner": "me"}
+    hosts[0].vms |= {"web1": "running", "web2": "running"}
+    answer = office.ask({**asked, **wish("all-or-nothing")})
+    office.serve(*hosts)
+    id = answer.good["group"]["id"]
+    first, second = claim(office, hosts)
+    end(office, hosts, first)
+    end(office, hosts, second, FAILED)
+    assert claim(office, hosts) == []
+    left = next(member for member in group(office, id)["members"] if member["job"] == first)
+    assert (left["state"], left["changed"]) == (DONE, True)
+    assert "nothing tells which one it is; look, and remove it yourself" in left["message"]
+
+
 def test_a_lost_one_that_was_done_after_all_is_taken_back(office: Office, hosts: list[Worker]) -> None:
     id, _ = begun(office, hosts, 2, **wish("all-or-nothing"))
     first, second = claim(office, hosts)
@@ -416,7 +434,9 @@ def test_a_lost_one_that_was_done_after_all_is_taken_back(office: Office, hosts:
     end(office, hosts, second, CANCELLED)
     assert claim(office, hosts) == [], "nobody knows whether it is there"
     office.read("job settle", id=first, as_="success", reason="I looked", owner="me@here")
-    assert len(office.store.groups.undo_of(id)) == 1
+    (undo_id,) = office.store.groups.undo_of(id)
+    (undo,) = office.store.jobs.of_group(undo_id)
+    assert undo["args"]["made_by"] == first, "whatever has its name by now"
 
 
 def test_jobs_that_changed_nothing_are_not_undone(office: Office, hosts: list[Worker]) -> None:
@@ -434,16 +454,24 @@ def test_jobs_that_changed_nothing_are_not_undone(office: Office, hosts: list[Wo
     ("action", "args", "result", "expected"),
     [
         ("vm clone", {}, {"uuid": UUID}, ("vm remove", {"force": True, "uuid": UUID})),
-        ("vm clone", {}, {"uuid": ["no", "uuid"]}, ("vm remove", {"force": True})),
+        ("vm clone", {}, {"uuid": ["no", "uuid"]}, ("vm remove", {"force": True, "made_by": JOB})),
+        ("vm clone", {}, {}, ("vm remove", {"force": True, "made_by": JOB})),
+        ("vm clone", {"format": "vmdk"}, {"path": "/export/web1.vmdk"}, None),
         ("nic attach", {"network": "default"}, {"mac": MAC}, ("nic detach", {"mac": MAC})),
         ("nic attach", {"bridge": "b", "apply": "live"}, {"mac": MAC}, ("nic detach", {"mac": MAC, "apply": "live"})),
         ("nic attach", {"network": "default"}, {"mac": None}, None),
-        ("vm attach-disk", {"size": "1G"}, {"target": "vdb"}, ("vm detach-disk", {"target": "vdb", "remove": True})),
-        ("vm attach-disk", {"source": "old"}, {"target": "vdb"}, ("vm detach-disk", {"target": "vdb"})),
-        ("vm attach-disk", {"size": "1G", "apply": "live"}, {"target": "vdb"},
-         ("vm detach-disk", {"target": "vdb", "apply": "live"})),
-        ("vm attach-iso", {"iso": "a.iso"}, {"target": "sda"}, ("vm eject", {"target": "sda", "force": True})),
-        ("snapshot create", {}, {"label": "now"}, ("snapshot remove", {"label": "now"})),
+        ("vm attach-disk", {"size": "1G"}, {"target": "vdb", "path": "/a"},
+         ("vm detach-disk", {"target": "vdb", "path": "/a", "remove": True})),
+        ("vm attach-disk", {"size": "1G"}, {"target": "vdb"}, None),
+        ("vm attach-disk", {"source": "old"}, {"target": "vdb", "path": "/a"},
+         ("vm detach-disk", {"target": "vdb", "path": "/a"})),
+        ("vm attach-disk", {"size": "1G", "apply": "live"}, {"target": "vdb", "path": "/a"},
+         ("vm detach-disk", {"target": "vdb", "path": "/a", "apply": "live"})),
+        ("vm attach-iso", {"iso": "a.iso"}, {"target": "sda", "path": "/a.iso"},
+         ("vm eject", {"target": "sda", "path": "/a.iso", "force": True})),
+        ("snapshot create", {}, {"label": "now", "created_at": "2026-12-01T12:00:00.000Z"},
+         ("snapshot remove", {"label": "now", "created_at": "2026-12-01T12:00:00.000Z"})),
+        ("snapshot create", {}, {"label": "now", "created_at": None}, None),
     ],
 )  # fmt: skip
 def test_what_takes_back_what(
@@ -455,7 +483,17 @@ def test_what_takes_back_what(
     assert made is not None
     named = {"image": IMAGE, "hostname": "web1"} if action == "vm clone" else {"name": "web1"}
     made |= {"action": action, "args": declare.build(action, {**named, **args}).values(), "result": result}
+    if expected and "made_by" in expected[1]:
+        expected[1]["made_by"] = made["id"]
     assert undoing(made) == (declare.build(expected[0], {"name": "web1", **expected[1]}) if expected else None)
+
+
+def test_a_file_that_a_clone_becomes_is_taken_back_by_nothing(office: Office, hosts: list[Worker]) -> None:
+    each = [{"hostname": "a1"}, {"hostname": "a2", "format": "vmdk"}]
+    asked = {"op": "submit_group", "key": "k", "action": "vm clone", "args": {"image": IMAGE}, "each": each, "owner": "me"}
+    refused = office.ask({**asked, **wish("all-or-nothing")})
+    office.serve(*hosts)
+    assert "--format writes a file, which nothing takes back" in refused.error.message
 
 
 def test_those_that_failed_are_tried_again_with_the_same_bound(office: Office, hosts: list[Worker]) -> None:

@@ -212,6 +212,18 @@ def test_a_disk_is_removed_when_it_is_off(ward: Ward) -> None:
     assert "web2-vdb.img" not in ward.volumes()
 
 
+def test_another_disk_of_that_name_is_left_alone(ward: Ward) -> None:
+    made = ward.do("vm attach-disk", name="web2", size="1G")
+    ward.do("vm detach-disk", name="web2", target="vdb")
+    ward.do("vm attach-disk", name="web2", source="data.img")
+    error = ward.refusal("vm detach-disk", name="web2", target="vdb", path=made["path"], remove=True)
+    assert (error.code, error.message) == (
+        "wrong_state", "vdb of web2 is /default-pool/data.img, not /default-pool/web2-vdb.img",
+    )  # fmt: skip
+    assert {"data.img", "web2-vdb.img"} <= set(ward.volumes())
+    assert ward.do("vm detach-disk", name="web2", target="vdb", path="/default-pool/data.img")["changed"] is True
+
+
 @pytest.mark.parametrize(
     ("action", "args", "code", "words"),
     [
@@ -285,7 +297,8 @@ def test_media(ward: Ward) -> None:
     assert (told["target"], told["path"], told["changed"]) == ("hdc", "/default-pool/cd.iso", True)
     assert ward.do("vm attach-iso", name="web3", iso="cd.iso")["changed"] is False
     assert shown(ward, "web3")["hdc"]["path"] == "/default-pool/cd.iso"
-    told = ward.do("vm eject", name="web3")
+    assert ward.do("vm eject", name="web3", target="hdc", path="/default-pool/other.iso")["changed"] is False
+    told = ward.do("vm eject", name="web3", path="/default-pool/cd.iso")
     assert told["ejected"] == [{"target": "hdc", "path": "/default-pool/cd.iso"}]
     assert shown(ward, "web3")["hdc"]["path"] is None
     assert ward.do("vm eject", name="web3")["changed"] is False

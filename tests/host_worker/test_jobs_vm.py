@@ -260,6 +260,15 @@ def test_remove(ward: Ward) -> None:
     assert ward.seen() == ([(IMAGE, "shut-off"), ("web1", "running")], [f"{IMAGE}.img", "web1.img"])
 
 
+def test_only_what_that_job_made_is_removed(ward: Ward) -> None:
+    ward.do("vm clone", image=IMAGE, hostname="new1", start=False, customize="none")
+    job = ward.domain("new1").mark["job"]
+    for name, by in (("new1", "20261201-000000-aaaa"), ("web2", job)):
+        error = ward.refusal("vm remove", name=name, made_by=by)
+        assert (error.code, error.message) == ("wrong_state", f"{name} was not made by job {by}")
+    assert ward.do("vm remove", name="new1", made_by=job)["changed"] is True
+
+
 def test_what_runs_is_removed_by_force_only(ward: Ward) -> None:
     error = ward.refusal("vm remove", name="web1")
     assert (error.code, error.message) == ("wrong_state", "web1 is running")

@@ -161,7 +161,7 @@ def test_what_a_release_of_libvirt_cannot_do() -> None:
 
 
 def test_there_and_back(ward: Ward) -> None:
-    told = ward.do("snapshot create", name="web2", label="first", description="before all")
+    made = told = ward.do("snapshot create", name="web2", label="first", description="before all")
     assert (told["kind"], told["memory"], told["changed"], told["no_way_back"]) == ("internal", False, True, None)
     ward.do("snapshot create", name="web2", label="second")
     assert labels(ward, "web2") == ["first", "└ second"]
@@ -172,7 +172,9 @@ def test_there_and_back(ward: Ward) -> None:
     uuid = ward.domain("web2").uuid
     assert ward.do("snapshot revert", name="web2", label="first")["state"] == "shut-off"
     assert signs.is_current_snapshot(ward.hypervisor, uuid, "first")
-    told = ward.do("snapshot remove", name="web2", label="first", children=True)
+    error = ward.refusal("snapshot remove", name="web2", label="first", created_at="2026-01-01T00:00:00.000Z")
+    assert (error.code, made["created_at"] in error.message) == ("wrong_state", True)
+    told = ward.do("snapshot remove", name="web2", label="first", created_at=made["created_at"], children=True)
     assert told["removed"] == ["second", "first"]
     assert labels(ward, "web2") == []
     assert signs.no_snapshot(ward.hypervisor, uuid, "first")

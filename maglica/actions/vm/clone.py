@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from maglica import customizing, kinds
@@ -90,6 +91,7 @@ class Inside(Action):
     limit=2 * 3600,
     locks=("vm:{hostname}",),
     undone_by="vm remove",
+    undone_exactly=("uuid",),
     example="maglica vm clone --image=el9.original --hostname=web1.example.jp",
 )
 class VmClone(Inside):
@@ -152,6 +154,10 @@ class VmClone(Inside):
         default=None,
     )
     ignore_missing: bool = arg(kinds.BOOL, "go on although a host does not answer", default=False)
+
+    @classmethod
+    def undone_by(cls, values: Mapping[str, Any]) -> str:
+        return "" if values.get("format") else cls.UNDONE_BY  # a file is nobody's VM
 
     def check(self) -> None:
         super().check()

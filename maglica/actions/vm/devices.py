@@ -17,6 +17,7 @@ BOOT = kinds.list_of(kinds.choice("hd", "cdrom", "network"), at_most=3)
     locks=("vm:{name}",),
     limit=600,
     undone_by="vm detach-disk",
+    undone_exactly=("target", "path"),
     example="maglica vm attach-disk web1.example.jp --size=20G",
 )
 class VmAttachDisk(Action):
@@ -63,6 +64,7 @@ class VmDetachDisk(Action):
 
     name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm")
     target: str = arg(kinds.TARGET, "which disk, such as vdb")
+    path: str | None = arg(kinds.PATH, "only if it is the very one that lies there", default=None)
     remove: bool = arg(kinds.BOOL, "delete the disk when it is off the VM", default=False)
     timeout: float = arg(kinds.duration(1), "how long the guest may take to let go", default=60.0)
     apply: str = arg(kinds.APPLY, WHERE_HELP, default="both")
@@ -80,6 +82,7 @@ class VmDetachDisk(Action):
     changes=True,
     locks=("vm:{name}",),
     undone_by="vm eject",
+    undone_exactly=("target", "path"),
     example="maglica vm attach-iso web1.example.jp --iso=debian-12.iso",
 )
 class VmAttachIso(Action):
@@ -103,6 +106,7 @@ class VmEject(Action):
 
     name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm")
     target: str | None = arg(kinds.TARGET, "which drive; all of them by default", default=None)
+    path: str | None = arg(kinds.PATH, "only the medium that lies there", default=None)
     force: bool = arg(kinds.BOOL, "even if the guest has locked the drive", default=False)
     apply: str = arg(kinds.APPLY, WHERE_HELP, default="both")
 

@@ -22,3 +22,4 @@ class VmRemove(Action):
     keep_disks: bool = arg(kinds.BOOL, "delete the definition only", default=False)
     force: bool = arg(kinds.BOOL, "pull the plug first when it runs", default=False)
     uuid: str | None = arg(kinds.UUID, "only if it is the very one with this UUID", default=None)
+    made_by: str | None = arg(kinds.JOB, "only if it is the very one that this job made", default=None)

@@ -186,8 +186,11 @@ class Book:
         """Each member of a group with how it stands or ended."""
         records = {record["id"]: record for record in self.jobs_of(group)}
         found = [self._member(member, records.get(member["job"] or "")) for member in group["members"]]
+        decision = group["decision"] or {}
+        if decision.get("what") != "undo":
+            return found
         undos = [record for undo_id in self._groups.undo_of(group["id"]) for record in self._jobs.of_group(undo_id)]
-        return policy.taken_back(found, undos, (group["decision"] or {}).get("why", "")) if undos else found
+        return policy.taken_back(found, undos, decision["why"])
 
     @staticmethod
     def _member(member: dict[str, Any], record: Job | None) -> Message:

@@ -83,6 +83,9 @@ def whole(wanted: GroupSubmission) -> GroupSubmission:
 
 
 def _removing(one: Member) -> Member:
+    if one.action is not None and not one.action.undone_by(one.action.values()):
+        told = f"{one.action.NAME} --format writes a file, which nothing takes back: all-or-nothing is not for it"
+        return one._replace(action=None, error=Refused("wrong_input", told, "leave out one or the other"))
     if one.action is None or "on_timeout" not in one.action.FIELDS:
         return one
     values = {**one.action.values(), "on_timeout": "remove"}

@@ -84,26 +84,26 @@ class Policing:
 _NAMES = {"stop": policy.FAIL_FAST, "undo": policy.ALL_OR_NOTHING}
 
 
-# What says to the verb that takes something back what that is, as far as it wants to know.
-WHICH = ("name", "uuid", "mac", "target", "label", "apply", "force", "remove")
-
-
 def undoing(record: Job) -> Action | None:
-    """The action that takes back what a job has done: exactly that, and nothing that has its name by now."""
+    """The action that takes back what a job has done: exactly that, and nothing that has its name by now. None where
+    there is nothing to be taken back, or nothing says exactly what.
+    """
+    asked, made = record["args"], record["result"] or {}
     try:
-        verb = declare.find(record["action"]).action.UNDONE_BY
+        done = declare.find(record["action"]).action
     except Refused:  # another release recorded it: nobody here knows its opposite, and its host's report is taken
         return None
-    asked, made = record["args"], record["result"] or {}
+    verb = done.undone_by(asked)
     if not verb or made.get("changed") is False:
         return None
+    fields = declare.find(verb).action.FIELDS
     # A disk that was there before stays; where it was to be plugged in only for now, so does the new one.
     new = asked.get("size") is not None and asked.get("apply") == "both"
-    known = {**asked, **made, "name": record["object"], "force": True, "remove": new}
-    fields = declare.find(verb).action.FIELDS
-    args = {name: known[name] for name in WHICH if name in fields and known.get(name) is not None}
-    for given in (args, {name: args[name] for name in args if name in ("name", "force")}):
-        with suppress(Refused):  # what a host tells may be anything
-            return declare.build(verb, given)
-    log.error("job=%s cannot be taken back: its host did not tell what it made", record["id"])
+    how = {"name": record["object"], "apply": asked.get("apply"), "force": True, "remove": new}
+    args = {name: value for name, value in how.items() if name in fields and value is not None}
+    for which in ({name: made.get(name) for name in done.UNDONE_EXACTLY}, {"made_by": record["id"]}):
+        if None not in which.values() and which.keys() <= fields.keys():
+            with suppress(Refused):  # what a host tells may be anything
+                return declare.build(verb, {**args, **which})
+    log.error("job=%s cannot be taken back: its host did not tell what exactly it made", record["id"])
     return None

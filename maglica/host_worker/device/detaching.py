@@ -28,6 +28,8 @@ def detach(want: VmDetachDisk, host: Host, work: Work) -> dict[str, Any]:
     where = Places(asked.live and live is not None, asked.config and config is not None)
     facts = disks.facts(known[want.target])
     path = finding.path_of(facts, host)
+    if want.path is not None:
+        _refuse_other(want, [piece for piece in (live, config) if piece is not None], host)
     told = {"target": want.target, "path": path}
     if not any(where):
         return {**plugging.unchanged(subject, host, **told), "deleted": []}
@@ -64,6 +66,15 @@ def _unplug(
     if where.config:
         with work.step("define", sign=gone):
             plugging.define(subject, elements.replaced(subject.config, config, None), host, work)
+
+
+def _refuse_other(want: VmDetachDisk, pieces: list[str], host: Host) -> None:
+    """Refuse what has the name of the disk that was meant, in what runs or in the definition, and is another one."""
+    for piece in pieces:
+        found = finding.path_of(disks.facts(piece), host)
+        if found is None or os.path.realpath(found) != os.path.realpath(str(want.path)):
+            told = f"{want.target} of {want.name} is {found or 'empty'}, not {want.path}"
+            raise Refused("wrong_state", told, "it is not the disk that was meant: leave out --path, or look for it")
 
 
 def _refuse_removal(want: VmDetachDisk, path: str | None, facts: dict[str, Any], host: Host) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from maglica.actions.vm.devices import VmAttachIso, VmEject
@@ -40,6 +41,8 @@ def eject(want: VmEject, host: Host, work: Work) -> dict[str, Any]:
     if want.target is not None:
         _refuse_no_drive(subject, want.target)
     chosen = {target: None for target in sorted(drives) if want.target in (None, target)}
+    if want.path is not None:
+        chosen = {target: None for target in chosen if _holds(subject, target, want.path)}
     full = {target for target in chosen if any(_without(subject, where, target, None))}
     if not full:
         return {**plugging.unchanged(subject, host), "ejected": []}
@@ -96,6 +99,13 @@ def _without(subject: Subject, where: Places, target: str, path: str | None) -> 
     return Places(
         where.live and differs(subject.live, False), where.config and differs(subject.config, path is not None)
     )
+
+
+def _holds(subject: Subject, target: str, path: str) -> bool:
+    """Whether no other medium than that is in the drive, of what runs and of the definition."""
+    pieces = [elements.disks(text).get(target) for text in (subject.live, subject.config)]
+    held = {disks.facts(piece)["path"] for piece in pieces if piece is not None} - {None}
+    return {os.path.realpath(one) for one in held} == {os.path.realpath(path)}
 
 
 def _change(

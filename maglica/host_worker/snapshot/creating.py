@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from typing import Any
 
 from maglica.actions.snapshot import SnapshotCreate
-from maglica.errors import Refused
+from maglica.errors import MaglicaError, Refused
 from maglica.host_worker.device import plugging
 from maglica.host_worker.device.plugging import Subject
 from maglica.host_worker.disk import dependants, modes
@@ -55,7 +56,7 @@ def create(want: SnapshotCreate, host: Host, work: Work) -> dict[str, Any]:
     }
     told["no_way_back"] = _no_way_back(kind, host)
     work.will({"snapshot": told})
-    result = {**told, "changed": True}
+    result = {**told, "created_at": None, "changed": True}
     # libvirt lists a snapshot as soon as it begins; it becomes the current one at the end.
     with work.step("snapshot", sign=sign("is_current_snapshot", result, uuid=subject.uuid, label=label)):
         made = [*new.overlays.values(), *([new.memory_file] if new.memory_file else [])]
@@ -64,6 +65,8 @@ def create(want: SnapshotCreate, host: Host, work: Work) -> dict[str, Any]:
         hypervisor.create_snapshot(
             want.name, model.element(new), disk_only=kind.disk_only, quiesce=want.quiesce, within=work.left
         )
+    with suppress(MaglicaError):  # it is made; a libvirt that falls silent now takes nothing of that back
+        result["created_at"] = {one.label: one.created_at for one in files.all_of(hypervisor, want.name)}.get(label)
     return result
 
 

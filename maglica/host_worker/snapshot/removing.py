@@ -24,6 +24,9 @@ def remove(want: SnapshotRemove, host: Host, work: Work) -> dict[str, Any]:
     told = {"name": want.name, "host": host.name, "label": want.label}
     if want.label not in known:
         return {**told, "removed": [], "changed": False}
+    if want.created_at not in (None, known[want.label].created_at):
+        found = f"snapshot {want.label} of {want.name} was made {known[want.label].created_at}, not {want.created_at}"
+        raise Refused("wrong_state", found, "it is not the one that was meant: `maglica snapshot list` shows it")
     below = model.below(want.label, list(known.values()))
     doomed = [*(below if want.children else []), want.label]
     if not want.metadata_only:

@@ -30,6 +30,12 @@ def vm_remove(want: VmRemove, host: Host, work: Work) -> dict[str, Any]:
             f"{want.name} has another UUID than {want.uuid}",
             "it is not the one that was meant: look at both with `maglica vm info`",
         )
+    if want.made_by not in (None, domain.mark.get("job")):
+        raise Refused(
+            "wrong_state",
+            f"{want.name} was not made by job {want.made_by}",
+            "it is not the one that was meant: `maglica vm info` tells what it is",
+        )
     if domain_xml.is_image(domain, state in ACTIVE):
         raise Refused("protected", f"{want.name} is an image", "`maglica vm remove` removes VMs only")
     if state in ACTIVE and not want.force:
