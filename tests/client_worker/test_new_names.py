@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from maglica.errors import Failed, Refused
 from tests.client_worker.office import IMAGE, Office, Worker
 from tests.client_worker.test_broker import Three, host, office, opened, three
 
@@ -201,6 +202,93 @@ def test_an_image_that_was_made_while_the_hosts_were_asked_is_there(shelf: Three
             two.end(first.job["id"])
     office.turn()
     assert asked.error.message == "el9:3 exists by now"
+
+
+GIVE_NEW1: dict[str, dict[str, Any]] = {
+    "vm clone": {"image": IMAGE, "hostname": "new1"},
+    "vm build": {"name": "new1", "barebones": True, "on": "host1"},
+    "vm define": {"name": "new1", "on": "host3"},
+    "vm rename": {"name": "web2", "to": "new1"},
+    "image import": {"source": "https://images.example.jp/a.qcow2", "name": "new1"},
+    "image seal": {"name": "web1", "as_": "new1"},
+    "image upgrade": {"name": "el9:2", "as_": "new1"},
+    "image copy": {"name": "el9:1", "as_": "new1", "dest": "host3"},
+}
+
+
+@pytest.mark.parametrize("first", GIVE_NEW1)
+@pytest.mark.parametrize("second", GIVE_NEW1)
+def test_a_name_is_given_once_whatever_gives_it(shelf: Three, first: str, second: str) -> None:
+    """To a VM or to an image, on whatever host: also in the same turn, and as long as the first one is open."""
+    office, *hosts = shelf
+    giver, at_once = (office.submit(action, **GIVE_NEW1[action]) for action in (first, second))
+    office.serve(*hosts)
+    later = office.submit(second, **GIVE_NEW1[second])
+    office.serve(*hosts)
+    for asked in (at_once, later):
+        what = "el9:1@host3" if first == second == "image copy" else "new1"
+        assert (asked.error.code, asked.error.message) == (
+            "already_exists", f"job {giver.job['id']} is working on {what}",
+        )  # fmt: skip
+
+
+def test_an_image_is_copied_under_one_name_to_many_hosts(shelf: Three) -> None:
+    office, one, *hosts = shelf
+    one.vms["el9:0"] = "shut-off"
+
+    def asked(name: str, dest: str) -> Any:
+        found = office.submit("image copy", name=name, as_="new1", dest=dest)
+        office.serve(one, *hosts)
+        return found
+
+    first = asked("el9:1", "host2").job
+    assert asked("el9:1", "host3").job["host"] == "host3"
+    assert "is working on new1" in asked("el9:0", "host3").error.message
+    assert asked("el9:0", "host2").error.code == "already_exists"
+    assert first["locks"] == ["image:el9:1@host2"], "they need not wait for each other"
+
+
+@pytest.mark.parametrize(
+    ("action", "args", "each", "states"),
+    [
+        ("image copy", {"as_": "new1"}, [{"name": "el9:1", "dest": "host3"}, {"name": "el9:2", "dest": "host3"}],
+         ["queued", "refused"]),
+        ("image copy", {"name": "el9:1", "as_": "new1"}, [{"dest": "host2"}, {"dest": "host3"}], ["queued", "queued"]),
+        ("image import", {"name": "new1"},
+         [{"source": "https://a.example.jp/1", "on": "host1"}, {"source": "https://a.example.jp/2", "on": "host2"}],
+         ["queued", "refused"]),
+        ("vm define", {"name": "new1"}, [{"on": "host1"}, {"on": "host2"}], ["queued", "refused"]),
+    ],
+)  # fmt: skip
+def test_two_of_a_group_cannot_make_two_things_of_one_name(
+    shelf: Three, action: str, args: dict[str, Any], each: list[dict[str, Any]], states: list[str]
+) -> None:
+    office, *hosts = shelf
+    asked = office.ask({"op": "submit_group", "key": "g", "action": action, "args": args, "each": each, "owner": "me"})
+    office.serve(*hosts)
+    assert [one["state"] for one in asked.good["group"]["members"]] == states
+
+
+@pytest.mark.parametrize("failed", [True, False], ids=["failed", "refused"])
+def test_what_failed_while_the_hosts_were_asked_may_have_made_it(three: Three, failed: bool) -> None:
+    """A guest that was waited for in vain is there; what a host refused is not."""
+    office, one, two, third = three
+    first = office.submit("vm clone", image=IMAGE, hostname="new1", on="host2", wait="ssh")
+    office.serve(one, two, third)
+    office.bells()
+    two.claim()
+    asked = office.submit("vm clone", image=IMAGE, hostname="new1", on="host1")
+    office.turn()
+    error = Failed("timeout", "it does not answer") if failed else Refused("no_capacity", "there is no room")
+    for worker in (two, one, third):
+        worker.answer_all()
+        if worker is two:
+            two.end(first.job["id"], "failed", error=error.to_wire())
+    office.turn()
+    if failed:
+        assert asked.error.code == "already_exists"
+    else:
+        assert asked.job["host"] == "host1"
 
 
 @pytest.mark.parametrize(

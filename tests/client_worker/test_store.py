@@ -53,6 +53,8 @@ def record(number: int, **more: Any) -> Job:
         "locks": ["vm:web1"],
         "state": job.QUEUED,
         "owner": "me@desk",
+        "claimed_at": None,
+        "error": None,
         **dict.fromkeys(job.LATER),
     }
     return Job(**{**usual, **more})  # type: ignore[typeddict-item]

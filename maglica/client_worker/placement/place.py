@@ -77,7 +77,7 @@ class Seen:
     """What all hosts told in one survey, and who did not."""
 
     def __init__(self, surveys: dict[str, Survey], missing: dict[str, str], ends: int = 0) -> None:
-        """`ends`: how many jobs had succeeded when the hosts were asked (`Jobs.ends`)."""
+        """`ends`: how many jobs had ended when the hosts were asked (`Jobs.ends`)."""
         self.surveys, self.missing, self.ends = surveys, missing, ends
         self.rooms: object = None  # `spread.Rooms`: what those who share this survey have been given
 

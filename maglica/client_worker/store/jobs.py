@@ -13,7 +13,7 @@ from maglica.job import DONE, FINAL, LATER, Job
 
 MOST_LIKE = 50  # jobs or groups that are looked at for what the beginning of an id may mean
 
-MOST_ENDED = 5000  # of one action that are known to have succeeded lately: more than do while hosts are asked
+MOST_ENDED = 5000  # of one action that are known to have ended lately: more than do while hosts are asked
 
 OPEN = "state IN ('queued', 'claimed', 'running')"
 
@@ -81,7 +81,7 @@ class Jobs:
 
     def __init__(self, database: Database) -> None:
         self._db = database
-        self.ends = 0  # jobs that have succeeded since this start, counted: what came later is known without a clock
+        self.ends = 0  # jobs that have ended since this start, counted: what came later is known without a clock
         self._ended: dict[str, deque[tuple[int, str]]] = {}  # by action: the last ones of these, with their numbers
 
     def _found(self, statement: str, *values: Any) -> list[Job]:
@@ -113,9 +113,9 @@ class Jobs:
         self._db.write(SQL["set job"], job["state"], journal, ended_ms, json.dumps(job), job["id"])
         if job["state"] in FINAL:
             self._db.write(SQL["free locks"], job["id"])
-        if job["state"] == DONE:
-            self.ends += 1
-            self._ended.setdefault(job["action"], deque(maxlen=MOST_ENDED)).append((self.ends, job["id"]))
+            if _may_have_made(job):
+                self.ends += 1
+                self._ended.setdefault(job["action"], deque(maxlen=MOST_ENDED)).append((self.ends, job["id"]))
 
     def take(self, locks: Iterable[str], job_id: str) -> None:
         """A job holds these locks, or waits for them in its place in their lines."""
@@ -147,11 +147,13 @@ class Jobs:
     def open_of_action(self, action: str) -> list[Job]:
         return self._found(SQL["open of action"], action)
 
-    def done_since(self, action: str, ends: int) -> list[Job]:
-        """The jobs of an action that have succeeded since so many had, in this start of the client worker."""
+    def ended_since(self, action: str, ends: int) -> list[Job]:
+        """The jobs of an action that have ended since so many had, in this start of the client worker, and may have
+        made something: also a clone is there whose guest was waited for in vain.
+        """
         later = takewhile(lambda one: one[0] > ends, reversed(self._ended.get(action, ())))
         found = [self.get(job_id) for _, job_id in later]
-        return [one for one in found if one and one["state"] == DONE]  # the end of another one was taken back
+        return [one for one in found if one and one["state"] in FINAL]  # the end of another one was taken back
 
     def claimable(self, host: str, slot: str, at_most: int, without: Iterable[str] = ()) -> list[Job]:
         """Queued jobs of this host that hold the first place for each of their locks, the oldest first; `without` those
@@ -245,6 +247,11 @@ def _job(text: str) -> Job:
     """A record as it was written, with what records of older releases lack."""
     found = json.loads(text)
     return cast(Job, {**found, **dict.fromkeys(LATER - found.keys())})
+
+
+def _may_have_made(job: Job) -> bool:
+    """Whether there may be something that this job, which has ended, made: a host began it, and did not refuse it."""
+    return job["state"] == DONE or (job["claimed_at"] is not None and (job["error"] or {}).get("kind") != "refused")
 
 
 def _of_state(state: str | None) -> tuple[str, list[Any]]:

@@ -20,10 +20,10 @@ from maglica.client_worker.submitting.profiles import Profiles
 from maglica.declare import Action, Where
 from maglica.errors import MaglicaError, Refused
 
-CLONE, BUILD, RENAME, IMPORT = "vm clone", "vm build", "vm rename", "image import"
+CLONE, BUILD, RENAME, IMPORT, COPY = "vm clone", "vm build", "vm rename", "image import", "image copy"
 MAKES = (CLONE, BUILD)  # what takes room of a host, under a new name
 GIVES = (RENAME, "image seal", "image upgrade")  # to one thing a name that nothing has yet
-FILLED = {"image copy": "from_", "image seal": "as_", "image upgrade": "as_"}  # by placement, where it was not said
+FILLED = {COPY: "from_", "image seal": "as_", "image upgrade": "as_"}  # by placement, where it was not said
 DEFINED = ("vm define", "vm import")  # made of what is on one host already
 
 
@@ -171,9 +171,7 @@ class Placing:
                 return Placed(member, host, action, why)
             if member.action.NAME != CLONE:
                 host, action, why = self.find(member.action, seen, wanted.who, now)
-                if action.NAME in GIVES and (name := action.given_name()):  # several want one name
-                    rooms.refuse_name(name)
-                    rooms.names[name] = Whose()
+                self._refuse_twice(action, rooms)
                 return Placed(member, host, action, why)
             action = self._profiles.fill(member.action)
             self._may_ask(action, wanted.who, now)
@@ -189,6 +187,16 @@ class Placing:
             return Placed(member, choice.host, action, choice.why)
         except Exception as error:
             return Placed(member, error=error)
+
+    def _refuse_twice(self, action: Action, rooms: Rooms) -> None:
+        """Refuse a name that another one of the same request gets; copies of one image may have one name."""
+        name = _new_name(action)
+        if name is None:
+            return
+        whose, had = Whose(vm=str(getattr(action, "name")) if action.NAME == COPY else None), rooms.names.get(name)
+        if had is not None and not had.job and (had != whose or action.NAME != COPY):
+            rooms.refuse_name(name)
+        rooms.names[name] = whose
 
     def _choose_one_of(
         self,
@@ -229,7 +237,7 @@ class Placing:
         """What open clones will take on each host and have not taken yet; looked up once for all who share a survey."""
         if not isinstance(seen.rooms, Rooms):
             records = [record for name in MAKES for record in self._store.jobs.open_of_action(name)]
-            records += [record for name in MAKES for record in self._store.jobs.done_since(name, seen.ends)]
+            records += [record for name in MAKES for record in self._store.jobs.ended_since(name, seen.ends)]
             seen.rooms = spread.given_away(seen, records)
             seen.rooms.names.update(self._named_since(seen))
         return seen.rooms
@@ -267,18 +275,18 @@ class Placing:
         labels.refuse_label(name, self._store.labels.all())
         place.refuse_name(name, seen.vms, hint)
         place.refuse_partial_view(name, seen.missing, bool(getattr(action, "ignore_missing")))
-        for lock in (f"vm:{name}", f"image:{name}"):
-            self._refuse_locked_name(name, lock)
-        made = [str(one["object"]) for made in MAKES for one in self._store.jobs.done_since(made, seen.ends)]
+        self._refuse_new_name(name)
+        made = [str(one["object"]) for made in MAKES for one in self._store.jobs.ended_since(made, seen.ends)]
         if name in [*made, *self._named_since(seen)]:
             raise Refused("already_exists", f"{name} exists by now", hint)
 
     def _named_since(self, seen: Seen) -> dict[str, Whose]:
         """Names that were given while the hosts were asked, with the job that gave each: not all may have told."""
         return {
-            str(one["args"].get(declare.find(action).action.GIVES or "name")): Whose.by(one)
-            for action in (*GIVES, *DEFINED, IMPORT)
-            for one in self._store.jobs.done_since(action, seen.ends)
+            str(name): Whose.by(one)
+            for action in (*GIVES, *DEFINED, IMPORT, COPY)
+            for one in self._store.jobs.ended_since(action, seen.ends)
+            if (name := one["args"].get(declare.find(action).action.GIVES or "name")) is not None
         }
 
     def _may_copy(self, action: Action, seen: Seen, who: Who, now: Now) -> None:
@@ -329,11 +337,12 @@ class Placing:
         self._refuse_locked(action)
         able, closed = self._able(action, seen), self._closed(seen, who)
         reserved, known = self.rooms(seen).reserved, self._store.labels.all()
-        if action.NAME == "image copy":
+        if (name := _new_name(action)) is not None:
+            self.rooms(seen).refuse_name(name)
+        if action.NAME == COPY:
             return images.for_copy(action, seen.surveys, seen.missing, reserved, known, closed)
         if action.NAME == "image export":
             return images.for_export(action, seen.surveys, seen.missing, closed), action
-        self.rooms(seen).refuse_name(str(getattr(action, "name")))
         return images.for_import(action, seen.surveys, seen.missing, able, reserved, known, closed), action
 
     def _choose_for_definition(self, action: Action, seen: Seen, who: Who) -> tuple[str, str]:
@@ -353,6 +362,19 @@ class Placing:
     def _refuse_locked(self, action: Action) -> None:
         for lock in action.locks():
             self._refuse_locked_name(lock.partition(":")[2], lock)
+        name = _new_name(action)
+        if name is not None:
+            self._refuse_new_name(name, copied=str(getattr(action, "name")) if action.NAME == COPY else None)
+
+    def _refuse_new_name(self, name: str, copied: str | None = None) -> None:
+        """Refuse a name while an open job is about, or makes, a VM or an image that is called so; but for the copies of
+        one image, `copied`, that get this name on several hosts.
+        """
+        for lock in (f"vm:{name}", f"image:{name}"):
+            self._refuse_locked_name(name, lock)
+        for record in self._store.jobs.open_of_action(COPY):  # their locks say what is copied
+            if record["args"].get("as_") == name and record["args"]["name"] != copied:
+                raise place.worked_on(name, *Whose.by(record))
 
     def _refuse_locked_name(self, name: str, lock: str = "") -> None:
         for holder in self._store.jobs.holders(lock or f"vm:{name}"):
@@ -365,6 +387,15 @@ class Placing:
 
     def _closed(self, seen: Seen, who: Who) -> frozenset[str]:
         return frozenset(host for host in seen.surveys if not self._keyring.sees(who, host=host))
+
+
+def _new_name(action: Action) -> str | None:
+    """The name that this very action gives to a VM or an image, and that nothing may have; None when it gives none."""
+    if action.given_name():
+        return action.given_name()
+    if action.NAME in (IMPORT, *DEFINED):
+        return str(getattr(action, "name"))
+    return str(action.values()[action.distinct()]) if action.NAME in MAKES and action.makes_new() else None
 
 
 def told(placed: Placed) -> dict[str, object]:
