@@ -453,8 +453,10 @@ class Runner:
         """
         if not entry.sign or not signs.seen(entry.sign, self.host.hypervisor):
             return False
-        self.journal.step(entry.id, str(entry.step), signs.sign("was_seen", entry.sign.get("result", {})))
+        seen = signs.sign("was_seen", entry.sign.get("result", {}))
+        self.journal.step(entry.id, str(entry.step), seen)
         self.journal.commit(entry.id, sorted(undo.HARMLESS))
+        self._interrupted[entry.id] = entry._replace(sign=seen)
         return True
 
     def _seen(self, name: str | None) -> str:

@@ -728,6 +728,17 @@ def test_a_sign_that_was_seen_once_was_seen(place: Place) -> None:
     assert disk.exists()
 
 
+def test_nor_is_it_asked_for_again_by_this_start(place: Place) -> None:
+    """The guest switches itself off before what could not be tidied is tried again."""
+    disk = built(place, signs.sign("runs", {"name": "web1"}, name="web1"))
+    place.runner._retry = 0.3
+    place.runner.recover()
+    until(lambda: [one.what for one in place.journal.undos("job1")] == ["remove_part"])
+    place.hypervisor.destroy("web1")
+    assert place.told()["state"] == "done"
+    assert disk.exists()
+
+
 def test_one_thread_takes_back(place: Place) -> None:
     """Another one would not know of which jobs the sign is to be asked for."""
     sound = place.runner.host

@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from maglica.host_worker.journal.journal import Journal
+from maglica.host_worker.journal.journal import LATER, Journal
 from maglica.host_worker.journal.rows import Damaged, crc
-from maglica.host_worker.journal.wal import wal_is_damaged
 
 log = logging.getLogger("maglica.host_worker")
 
@@ -24,17 +23,17 @@ SQL_SALVAGE = ("SELECT * FROM {} ORDER BY 1, 2", "SELECT * FROM {} ORDER BY 1 DE
 def open_journal(path: str, harmless: frozenset[str]) -> Journal:
     """The journal at a path. One that is damaged is set aside, never deleted, and a new one takes its place.
 
-    The new one has another uuid: the client worker then calls those jobs lost of which nothing is known. What can still
-    be read is carried over: outcomes, so that they are told, and undos, so that what was left behind is tidied. When
-    the last writes may be missing, only undos of the `harmless` kinds are: a job may have ended well since, and what it
-    made must not be taken back.
+    The new one has another uuid: the client worker then calls those jobs lost that had not ended, and their VMs are
+    free for others. What can still be read is carried over: outcomes, so that they are told, and of the undos those
+    that are `harmless`, whatever is missing beside them, and that may be made `LATER`. A job may have ended well since,
+    somebody may work on its VM, and what was to be undone before may not be there to be read: the others are for
+    whoever looks at the lost job, and are named in the log.
     """
     try:
         return Journal(path)
     except Damaged as damage:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         aside = f"{path}.damaged-{stamp}"
-        stale = wal_is_damaged(path + "-wal")
         jobs, undos = _salvaged(path)
         for suffix in ("", "-wal"):  # in this order: a file without its WAL would be an older one, and look sound
             if os.path.exists(path + suffix):
@@ -42,7 +41,7 @@ def open_journal(path: str, harmless: frozenset[str]) -> Journal:
         log.error("the journal %s is damaged (%s); it was set aside as %s and a new one is begun", path, damage, aside)
     found = Journal(path)
     ended = [row for row in jobs if row[6] is not None]
-    kept = [row for row in undos if not stale or row[2] in harmless]
+    kept = [row for row in undos if row[2] in harmless & LATER]
     found.take_over(ended, kept)
     log.error(
         "carried over from the damaged journal: %d outcomes, %d things to be undone; jobs that it does not know of"
