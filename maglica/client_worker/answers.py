@@ -33,7 +33,10 @@ from maglica.keys import Invitation, fingerprint
 Value = dict[str, Any]
 
 # What is something else, or nothing, when it is done a second time. None of their answers holds a secret.
-ONCE = (HostRemove.NAME, ImageRollback.NAME, TemplateAdd.NAME, TemplateRemove.NAME)
+ONCE = (
+    HostRemove.NAME, HostRevoke.NAME, KeyRevoke.NAME, ImageLabel.NAME, ImagePromote.NAME, ImageRollback.NAME,
+    TemplateAdd.NAME, TemplateRemove.NAME,
+)  # fmt: skip
 
 
 class Records(NamedTuple):

@@ -81,7 +81,7 @@ class Broker:
         self.outbox = Outbox()
         self._ledger = Ledger(store, self.outbox, self.fleet)
         Policing(store, self._ledger, self._audit)
-        self.whole = Whole(store, self.outbox, self.keyring, self._ledger, self._audit)
+        self.whole = Whole(store, self.outbox, self.keyring, self._ledger, self._audit, self.fleet)
         self.epoch = store.next_epoch()
         self.cluster = store.cluster()
         self.life = secrets.token_hex(8)  # of this process: after a store was put back, two starts have one number
@@ -101,9 +101,7 @@ class Broker:
         self._streams = Streams(self._doors, self.keyring, self.fleet, self._questions, self.outbox, settings)
         for name in hosts:
             self.fleet.know(name)
-        for name, journal, incarnation, facts in store.hosts.all():
-            host = self.fleet.know(name)
-            host.journal, host.incarnation, host.facts = journal, incarnation, facts
+        self.fleet.recall(store.hosts.all())
         self._records.bar(now)
         self._ops: dict[str, Callable[[Message, Caller, Now], None]] = {
             "ping": self._ping,
@@ -179,6 +177,7 @@ class Broker:
         """What was written since the last commit is lost: forget it here as well. Who waited is told so."""
         self.keyring.reload()
         self._ledger.undone(self._ledger.mark())
+        self.fleet.recall(self._store.hosts.all())
 
     def subscribed(self, topic: bytes) -> None:
         """A host began to listen: what was rung before it did is rung again."""
@@ -238,7 +237,7 @@ class Broker:
         if action.WHERE == Where.CLIENT_WORKER:
             self._may_own(action, caller.who, now)
             if action.NAME in labels.ASK_FIRST:
-                self._own_after_a_look(action, caller, now)
+                self._own_after_a_look(action, caller, message.get("key"), now)
             else:
                 told = self._once(action, caller.who, message.get("key"), now)
                 self.outbox.reply(caller.route, outbox.result(action, told, now))
@@ -286,13 +285,13 @@ class Broker:
 
         return value
 
-    def _own_after_a_look(self, action: Action, caller: Caller, now: Now) -> None:
+    def _own_after_a_look(self, action: Action, caller: Caller, key: str | None, now: Now) -> None:
         """What the client worker answers by itself once it knows which VMs and images there are."""
 
         def looked(done: Gather, now: Now) -> None:
             def reply() -> None:
                 self._may_own(action, caller.who, now)  # the key may have been revoked, or a label moved, meanwhile
-                value = self._own(action, caller.who, now, place.Seen(done.answers, done.missing))
+                value = self._once(action, caller.who, key, now, place.Seen(done.answers, done.missing))
                 self.outbox.reply(caller.route, outbox.result(action, value, now))
 
             self._guarded(caller.route, reply)
@@ -306,16 +305,18 @@ class Broker:
         for name in concerned.by_record(action, self._store.labels.all()):
             self._doors.may(who, type(action), now, vm=name)
 
-    def _once(self, action: Action, who: Who, key: str | None, now: Now) -> dict[str, Any]:
+    def _once(
+        self, action: Action, who: Who, key: str | None, now: Now, seen: place.Seen | None = None
+    ) -> dict[str, Any]:
         """What the client worker answers by itself; what would be another thing the second time is done once for each
         key, because whoever hears nothing asks again.
         """
         if key is None or action.NAME not in answers.ONCE:
-            return self._own(action, who, now)
+            return self._own(action, who, now, seen)
         key, asked = digest(key), digest(json.dumps([who.public, action.NAME, action.public()]))  # they may be long
         known = self._store.answers.get(key)
         if known is None:
-            known = asked, self._own(action, who, now)
+            known = asked, self._own(action, who, now, seen)
             self._store.answers.put(key, *known)
         elif known[0] != asked:
             raise Refused("already_exists", "the key of this request belongs to another one", "choose another key")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from maglica.errors import Refused
@@ -43,6 +44,7 @@ class Fleet:
         self.hosts: dict[str, Host] = {}
         self.refusals: dict[str, tuple[float, str]] = {}  # host -> when and why its last hello was turned down
         self._removed: dict[str, int] = {}  # host -> its incarnation, below which it never speaks again
+        self.removals = 0  # counted: what could not be recorded is taken back
         self.number = 0  # of the last beat
         self.next_beat = started
         self._awake = started
@@ -51,9 +53,19 @@ class Fleet:
         """The host of that name; a new one when it was not known."""
         return self.hosts.setdefault(name, Host(name, incarnation=self._removed.get(name, 0)))
 
+    def recall(self, recorded: Iterable[tuple[str, str, int, dict[str, Any]]]) -> None:
+        """Know what is recorded of hosts, (name, journal, incarnation, facts), as far as they are not known: after a
+        start, or when the removal of one could not be recorded.
+        """
+        for name, journal, incarnation, facts in recorded:
+            if name not in self.hosts or not self.hosts[name].journal:
+                host = self.know(name)
+                host.journal, host.incarnation, host.facts = journal, incarnation, facts
+
     def forget(self, name: str) -> None:
         """There is no such host any more. Should it come back, what is still on its way from before is not heard."""
         self._removed[name] = self.hosts.pop(name).incarnation
+        self.removals += 1
 
     def awake(self, now: float) -> None:
         """The loop turns. When it has not for longer than a beat, because this process was stopped or starved, its

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from maglica.client_worker.door.audit import Audit
 from maglica.client_worker.door.keyring import Keyring
+from maglica.client_worker.fleet import Fleet
 from maglica.client_worker.ledger import Ledger
 from maglica.client_worker.outbox import Outbox
 from maglica.client_worker.store import Store
@@ -19,8 +20,9 @@ from maglica.client_worker.store import Store
 class Whole:
     """`with whole():` around what belongs together, also one in the other."""
 
-    def __init__(self, store: Store, out: Outbox, ring: Keyring, ledger: Ledger, audit: Audit) -> None:
+    def __init__(self, store: Store, out: Outbox, ring: Keyring, ledger: Ledger, audit: Audit, fleet: Fleet) -> None:
         self._store, self._outbox, self._keyring, self._ledger, self._audit = store, out, ring, ledger, audit
+        self._fleet = fleet
         self._depth = 0
 
     @contextmanager
@@ -30,7 +32,7 @@ class Whole:
         """
         if not self._depth:
             self._ledger.certain()
-        mark = len(self._outbox), self._ledger.mark()
+        mark = len(self._outbox), self._ledger.mark(), self._fleet.removals
         self._depth += 1
         self._audit.hold()
         try:
@@ -44,7 +46,9 @@ class Whole:
             self._depth -= 1
             self._audit.let_go()
 
-    def _undo(self, sent: int, told: int) -> None:
+    def _undo(self, sent: int, told: int, removals: int) -> None:
         self._outbox.take_back(sent)
         self._ledger.undone(told)
         self._keyring.reload()
+        if self._fleet.removals != removals:
+            self._fleet.recall(self._store.hosts.all())

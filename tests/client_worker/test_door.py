@@ -994,6 +994,19 @@ def test_a_narrowed_administrator_sees_and_revokes_the_keys_of_his_role(tmp_path
     office.close()
 
 
+def test_a_key_that_was_made_since_is_not_revoked_by_an_answer_that_was_lost(tmp_path: Path) -> None:
+    office = LockedOffice(tmp_path)
+    office.person("ann", "reader")
+    wanted = {"op": "read", "action": "key revoke", "args": {"name": "ann"}, "key": "k"}
+    with office.of(ADMIN_KEY):
+        assert office.ask(wanted).good["item"]["changed"]
+        office.read("key add", name="ann", role="reader", public_key="m" * 40).good  # noqa: B018
+        assert office.ask(wanted).good["item"]["changed"]
+        assert [item["state"] for item in office.read("key list").good["items"]] == ["good", "revoked", "good"]
+        assert office.ask({**wanted, "key": "l"}).good["item"]["changed"], "another request"
+    office.close()
+
+
 def test_roles_may_change_while_it_runs(floor: Floor) -> None:
     office, one, two, robot = floor
     office.broker.keyring.take_roles({"ci": RoleSection(base="reader", vms="prod-*")})

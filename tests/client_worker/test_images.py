@@ -262,6 +262,22 @@ def test_to_roll_back_is_done_once_for_each_request(office: Office, shelf: list[
     )  # fmt: skip
 
 
+def test_a_label_that_somebody_moved_since_is_not_moved_back_by_an_answer_that_was_lost(
+    office: Office, shelf: list[Worker]
+) -> None:
+    wanted = {"op": "read", "action": "image promote", "args": {"name": "el9:1"}, "key": "k"}
+
+    def asked(message: dict[str, Any]) -> Any:
+        found = office.ask(message)
+        office.serve(*shelf)
+        return found.good["item"]
+
+    first = asked(wanted)
+    asked({**wanted, "args": {"name": "el9:2"}, "key": "l"})
+    assert asked(wanted) == first
+    assert office.store.labels.all()["el9:stable"] == "el9:2"
+
+
 def test_only_the_last_answers_are_kept(office: Office) -> None:
     for number in range(KEPT + 5):
         office.store.answers.put(f"key{number}", "asked", {"number": number})

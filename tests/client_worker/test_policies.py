@@ -362,6 +362,19 @@ def test_with_min_enough_is_success(office: Office, hosts: list[Worker]) -> None
     assert (found["state"], found["needed"], found["states"]) == (DONE, 3, {DONE: 3, FAILED: 1})
 
 
+def test_changes_of_a_group_that_is_over_are_not_counted(office: Office, hosts: list[Worker]) -> None:
+    """Otherwise each that anybody ever looks at would be kept until the next start."""
+    id, _ = begun(office, hosts, 2)
+    group(office, id)
+    counted = office.broker._ledger._waiters._group_rev
+    assert list(counted) == [id]
+    for one in claim(office, hosts):
+        end(office, hosts, one)
+    office.turn()
+    assert group(office, id)["state"] == DONE
+    assert counted == {}
+
+
 def test_with_min_all_or_nothing_waits_until_it_cannot_be(office: Office, hosts: list[Worker]) -> None:
     id, _ = begun(office, hosts, 4, **wish("all-or-nothing", min=3))
     working = claim(office, hosts)
@@ -490,7 +503,14 @@ def test_what_takes_back_what(
 
 def test_a_file_that_a_clone_becomes_is_taken_back_by_nothing(office: Office, hosts: list[Worker]) -> None:
     each = [{"hostname": "a1"}, {"hostname": "a2", "format": "vmdk"}]
-    asked = {"op": "submit_group", "key": "k", "action": "vm clone", "args": {"image": IMAGE}, "each": each, "owner": "me"}
+    asked = {
+        "op": "submit_group",
+        "key": "k",
+        "action": "vm clone",
+        "args": {"image": IMAGE},
+        "each": each,
+        "owner": "me",
+    }
     refused = office.ask({**asked, **wish("all-or-nothing")})
     office.serve(*hosts)
     assert "--format writes a file, which nothing takes back" in refused.error.message

@@ -231,3 +231,27 @@ def test_a_key_that_was_let_in_by_what_was_taken_back_is_not_known(tmp_path: Pat
         office.broker.keyring.add("bob", "reader", "bob".ljust(40, "1"), None, "admin", office.now)
     assert [known.name for known in office.broker.keyring.people()] == ["admin"]
     office.close()
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["request", "commit"])
+def test_a_host_whose_removal_could_not_be_recorded_is_there(office: Office, late: bool) -> None:
+    host = Worker(office, "host1", {"web1": "running"})
+    host.hello()
+    stop = office.submit("vm stop", name="web1")
+    office.serve(host)
+    office.bells()
+    host.claim()
+    office.sleep(20.0)
+    wanted = {"op": "read", "action": "host remove", "args": {"name": "host1"}, "key": "k"}
+    if late:  # the disk is full when the turn is committed
+        office.post(wanted)
+        office.broker.outbox.take()
+        office.store.rollback()
+        office.broker.undone()
+    else:
+        with failing(office.broker.whole()):
+            office.post(wanted)
+    assert [item["name"] for item in office.read("host list").good["items"]] == ["host1"]
+    assert office.job(stop.job["id"])["state"] in ("claimed", "running")
+    office.ask({"op": "read", "action": "host remove", "args": {"name": "host1"}, "key": "l"}).good  # noqa: B018
+    assert office.job(stop.job["id"])["state"] == "lost"

@@ -128,7 +128,7 @@ class Book:
 
     def group_shown(self, group: Group, now: Now) -> Message:
         """A group as those see it who wait for it: how many of its jobs are in which state, and those that run."""
-        rev = self._waiters.rev(group["id"], now)
+        rev = self._waiters.rev(group["id"], now, over=self._is_over(group["id"]))
         states = self._groups.states_of(group["id"])
         refused = sum(member["job"] is None for member in group["members"])
         undo = self._undo(group)

@@ -55,9 +55,9 @@ class Waiters:
         self._waiters.setdefault(waiter.job, []).append(waiter)
         self._of_peer[waiter.peer] += 1
 
-    def rev(self, group_id: str, now: Now) -> int:
-        """At which change a group is; from now on they are counted."""
-        return self._group_rev.setdefault(group_id, now.ms)
+    def rev(self, group_id: str, now: Now, *, over: bool) -> int:
+        """At which change a group is; from now on they are counted, unless it is `over`."""
+        return self._group_rev.get(group_id, now.ms) if over else self._group_rev.setdefault(group_id, now.ms)
 
     def undoes(self, undo_id: str, group_id: str | None) -> None:
         """What changes in the one group is news of the other one, whose works it takes back."""
