@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from maglica import config, job, keys, wire
 from maglica.bus import Client, Talker
 from maglica.declare import Action
-from maglica.errors import Failed, MaglicaError, Refused, from_wire
+from maglica.errors import Failed, MaglicaError, Refused, end_of
 from maglica.job import Job
 from maglica.policy import Policy
 
@@ -173,7 +173,7 @@ class JobHandle(Handle):
     def result(self) -> dict[str, Any]:
         """The result of a job that has ended; its error is raised."""
         if self.record["state"] != job.DONE:
-            raise from_wire(self.record["error"] or {"message": f"job {self.id} ended as {self.record['state']}"})
+            raise end_of(self.record)
         return self.record["result"] or {}
 
     def retry(self, *, reason: str | None = None, idempotency_key: str | None = None) -> JobHandle:
@@ -250,13 +250,13 @@ class GroupHandle(Handle):
         if not bad or self.state == job.DONE:
             return members
         bad.sort(key=lambda member: (member["error"] or {}).get("code") == "cancelled")  # the cause, not what it led to
-        first = bad[0]["error"] or {"message": f"job {bad[0]['job']} ended as {bad[0]['state']}"}
+        first = end_of(bad[0])
         if len(bad) == len(members):
-            raise from_wire(first)
+            raise first
         names = [member["name"] for member in bad]
         raise Failed(
             "partial",
-            f"{len(bad)} of {len(members)} did not succeed, {names[0]} among them: {first['message']}",
+            f"{len(bad)} of {len(members)} did not succeed, {names[0]} among them: {first.message}",
             f"`maglica job explain {self.id}` tells more, `maglica job retry {self.id} --failed` tries them again",
             details={"failed": names},
             job=self.id,

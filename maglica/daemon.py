@@ -19,6 +19,7 @@ log = logging.getLogger("maglica.daemon")
 
 STATUS_EVERY = 5.0  # seconds between two lines about what a daemon does
 EXIT_FENCED = 75  # EX_TEMPFAIL: another one has taken this one's place
+EXIT_LOCKED = 76  # another one has its folder: it may end, as one that somebody started by hand does
 
 
 class Lines(logging.Formatter):
@@ -169,4 +170,4 @@ def run(main: Callable[[], int], what: str) -> int:
         return main()
     except MaglicaError as error:
         print(f"{what}: {error.message}" + (f"\n  {error.hint}" if error.hint else ""), file=sys.stderr)
-        return error.exit_status
+        return EXIT_LOCKED if error.code == "locked" else error.exit_status

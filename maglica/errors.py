@@ -8,9 +8,10 @@ as the class they left as.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
-# code -> exit status of the command line. `docs/manual.md` lists them; a test keeps the two the same.
+# code -> exit status of the command line. The README lists them; a test keeps the two the same.
 EXIT_STATUS = {
     "wrong_input": 2,
     "unknown_entity": 4,
@@ -37,6 +38,9 @@ EXIT_STATUS = {
 # Codes where the very same request may succeed a little later without anybody changing it.
 RETRYABLE = frozenset({"locked", "no_capacity", "unreachable", "host_down", "timeout"})
 
+# Codes whose exit statuses say that nothing is decided yet. Of a job that has ended they are a failure like any other.
+UNDECIDED = frozenset({"timeout", "unreachable"})
+
 MAX_TEXT = 4000  # characters of a message or a hint
 
 
@@ -48,6 +52,7 @@ class MaglicaError(Exception):
     """
 
     kind = "failed"
+    ended = False  # it is how a job ended
 
     def __init__(
         self,
@@ -71,7 +76,7 @@ class MaglicaError(Exception):
 
     @property
     def exit_status(self) -> int:
-        return EXIT_STATUS[self.code]
+        return 1 if self.ended and self.code in UNDECIDED else EXIT_STATUS[self.code]
 
     def to_wire(self) -> dict[str, Any]:
         return {
@@ -122,3 +127,11 @@ def from_wire(value: dict[str, Any]) -> MaglicaError:
         details={name: one for name, one in details.items() if plain(one)} if isinstance(details, dict) else {},
         job=job if isinstance(job, str) else None,
     )
+
+
+def end_of(record: Mapping[str, Any]) -> MaglicaError:
+    """How a job ended, or a member of a group: the error of its record, whatever it is."""
+    name = record.get("id") or record.get("job")
+    error = from_wire(record["error"] or {"message": f"job {name} ended as {record['state']}"})
+    error.ended = True
+    return error

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from maglica import errors, wire
-from maglica.errors import EXIT_STATUS, RETRYABLE, Failed, MaglicaError, Refused, from_wire
+from maglica.errors import EXIT_STATUS, RETRYABLE, Failed, MaglicaError, Refused, end_of, from_wire
 
 PACKAGE = Path(errors.__file__).parent
 
@@ -30,7 +31,19 @@ STATUSES = {
 
 def test_codes_and_exit_statuses() -> None:
     assert {code: status for status, codes in STATUSES.items() for code in codes} == EXIT_STATUS
+    readme = (PACKAGE.parent / "README.md").read_text()
+    told = readme.partition("an error has a code")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`(\w+)`", told)) == EXIT_STATUS.keys()
+    for status in STATUSES:
+        assert f" {status} " in readme.partition("Exit codes:")[2].partition("\n\n")[0]
     assert set(EXIT_STATUS) >= RETRYABLE
+
+
+@pytest.mark.parametrize("code", EXIT_STATUS)
+def test_of_a_job_that_has_ended_none_says_that_it_goes_on(code: str) -> None:
+    error = end_of({"id": "j", "state": "failed", "error": Failed(code, "text").to_wire()})
+    assert error.exit_status == (1 if code in ("timeout", "unreachable") else EXIT_STATUS[code])
+    assert end_of({"job": "j", "state": "lost", "error": None}).message == "job j ended as lost"
 
 
 @pytest.mark.parametrize("code", EXIT_STATUS)

@@ -68,11 +68,13 @@ class Listener:
         self._connect_sub()
         self._watch()
 
-    def takes(self, key: Key) -> bool:
-        """Go on with another key, on new sockets; False when it is the one that is used already."""
+    def takes(self, key: Key, address: str, pub_port: int, rep_port: int) -> bool:
+        """Go on with another key, on new sockets to where its client worker is; False when it is the one that is used
+        already.
+        """
         if self._key is None or key.public == self._key.public:
             return False
-        self._key = key
+        self._key, self._address, self._pub_port, self._rep_port = key, address, pub_port, rep_port
         self.reconnect()
         return True
 

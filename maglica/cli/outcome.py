@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from maglica.cli import answer as answers
 from maglica.cli.answer import Value
 from maglica.cli.progress import took
-from maglica.errors import MaglicaError, from_wire
+from maglica.errors import MaglicaError, end_of
 
 if TYPE_CHECKING:
     from maglica.cloud import GroupHandle, JobHandle
@@ -53,7 +53,7 @@ class Outcome:
         """The error of each job that has one, with the name of what it is about."""
         if self.group and (self.group.ended or not self.error):
             bad = [row for row in self.rows() if row["error"] or row["state"] in ("lost", "forgotten")]
-            return [(row["name"], from_wire(row["error"] or {"message": f"its job is {row['state']}"})) for row in bad]
+            return [(row["name"], end_of(row)) for row in bad]
         return [(self.name, self.error)] if self.error else []
 
 

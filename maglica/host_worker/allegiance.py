@@ -19,7 +19,7 @@ WRITE_EVERY = 5.0  # seconds: a file for each job would be an fsync for each job
 class Allegiance:
     """The client worker that this host works for.
 
-    `key`: the public key by which it does; '' on an open bus. Whoever joins gets a new one, and begins anew.
+    `key`: the public key by which it does; '' on an open bus. Whoever joins gets a new one, and begins anew (`joined`).
     """
 
     def __init__(self, folder: str, key: str = "") -> None:
@@ -42,6 +42,11 @@ class Allegiance:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             log.warning("%s is not readable (%s): which client worker this host knew is forgotten", self._path, error)
             return Cluster()
+
+    def joined(self, key: str) -> None:
+        """The host was invited anew: whoever expects this key is its client worker, and what it knew is forgotten."""
+        self._key = key
+        self.known = self._written = Cluster()
 
     def refresh(self) -> Cluster:
         """What is known, after somebody may have run `forget` beside us."""

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from maglica import VERSION, cluster, config, daemon, declare, keys, wire
 from maglica.bus import Listener
@@ -110,28 +111,51 @@ def _main() -> int:
     host.clear_short_folder()
     runner = Runner(host, journal, listener.wake)
     log.info("host=%s client=%s libvirt=%s acceleration=%s (%s)", name, address, hypervisor.uri, *found)
+    if options.join:
+        log.info("works until Ctrl-C; as a service from then on: systemctl enable --now maglica-host-worker")
 
     def reread() -> None:
         nonlocal settings
         settings = daemon.reread(settings, LIVE, overrides)
         runner.change(settings.host_worker)
 
-    own = None if key is None else keys.host_file(settings.paths.keys, name)
+    def invited_anew() -> Joined | None:
+        """The key that is there now, which may be another one, and where its client worker is."""
+        if key is None:
+            return None
+        found = keys.load(keys.host_file(settings.paths.keys, name))
+        return Joined(found, *config.reach(settings, found))
+
     client_worker = Allegiance(folder, key.public if key else "")
-    status = Loop(listener, runner, client_worker, settings.client.beat, own).run(reread)
+    status = Loop(listener, runner, client_worker, settings.client.beat, invited_anew).run(reread)
     listener.close()
     journal.close()
     os.close(lock)
     return status
 
 
+class Joined(NamedTuple):
+    """The key of a host, and where the client worker is that expects it."""
+
+    key: keys.Key
+    address: str
+    pub_port: int
+    rep_port: int
+
+
 class Loop:
     """Hear the bell, sync, hand on, until told to stop or replaced by another worker of the same name."""
 
     def __init__(
-        self, listener: Listener, runner: Runner, allegiance: Allegiance, beat: float, key_file: str | None = None
+        self,
+        listener: Listener,
+        runner: Runner,
+        allegiance: Allegiance,
+        beat: float,
+        invited_anew: Callable[[], Joined | None] = lambda: None,
     ) -> None:
-        self._key_file = key_file
+        """`invited_anew`: reads the key that this host has now; it may have joined beside us. Raises `Refused`."""
+        self._invited_anew = invited_anew
         self._listener = listener
         self._runner = runner
         self._allegiance = allegiance
@@ -252,12 +276,15 @@ class Loop:
     def _takes_new_key(self) -> bool:
         """Whether there is another key than the one in use: the host was invited again while this worker ran."""
         try:
-            new = self._key_file is not None and self._listener.takes(keys.load(self._key_file))
+            found = self._invited_anew()
         except Refused:
             return False  # it is just being written, or gone
-        if new:
-            log.info("goes on with a new key")
-        return new
+        if found is None or not self._listener.takes(*found):
+            return False
+        self._allegiance.joined(found.key.public)
+        self._runner.host = self._runner.host._replace(client=found.address)
+        log.info("goes on with a new key client=%s", found.address)
+        return True
 
     def _explain(self) -> None:
         """Say why nobody answers, as far as that can be found out."""

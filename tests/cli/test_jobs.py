@@ -100,6 +100,14 @@ def test_sigint_of_a_script_detaches_too(house: House, host: ScriptedHost) -> No
     assert house.cli("job", "wait", group).returncode == 0
 
 
+def test_a_job_that_took_too_long_has_failed_and_does_not_go_on(house: House, host: ScriptedHost) -> None:
+    running = house.spawn("vm", "stop", "web1")
+    late = Failed("timeout", "web1 was not off within 60 s").to_wire()
+    host.end(given(host, "web1"), error=late)
+    out, err = running.communicate(timeout=30)
+    assert (running.returncode, "was not off within 60 s" in err) == (1, True)
+
+
 def test_waiting_can_be_limited(house: House, host: ScriptedHost) -> None:
     done = house.cli("--timeout=0.5s", "vm", "stop", "web1", "-o", "json")
     assert done.returncode == 7

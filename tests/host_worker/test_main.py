@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
-from maglica.daemon import EXIT_FENCED
+from maglica.daemon import EXIT_FENCED, EXIT_LOCKED
 from tests.daemons import RUNNING, Daemon, House, node, until
 
 
@@ -64,7 +66,7 @@ def test_two_workers_do_not_share_a_state_folder(house: House) -> None:
     house.start_host("host1")
     second = house.daemon("maglica_host_worker", *house.hosts["host1"].argv[1:], log="second")
     second.start()
-    assert second.process.wait(15) == 5
+    assert second.process.wait(15) == EXIT_LOCKED
     assert "another host worker (process " in second.log
 
 
@@ -135,3 +137,38 @@ def test_a_host_that_was_shut_out_is_let_in_again_while_its_worker_runs(house: H
         answer = cloud.vm.list()
         assert [vm["name"] for vm in answer] == ["web1"], answer.missing_hosts
     assert "goes on with a new key" in host.log
+
+
+def test_a_host_that_is_invited_by_another_client_worker_goes_on_with_that_one(house: House, tmp_path: Path) -> None:
+    """It has other keys, another address and another cluster; and what the host knew of the first is forgotten also by
+    its next start."""
+    house.start()
+    host = house.start_host("host1", {"web1": RUNNING})
+    settings = house.folder / "host1.conf"
+    text = re.sub(r"^(address|pub_port|rep_port) = .*\n", "", settings.read_text(), flags=re.MULTILINE)
+    settings.write_text(text)  # what an ordinary host has: its key says where the client worker is
+    host.kill()
+    host.start()
+    with house.connect() as cloud:
+        until(lambda: cloud.host.list()[0]["state"] == "up")
+        first = str(cloud.call("job store", {})["item"]["cluster"])
+    house.client_worker.kill()
+    (tmp_path / "other").mkdir()
+    other = House(tmp_path / "other")
+    try:
+        other.start()
+        with other.connect() as cloud:
+            token = cloud.host.invite(name="host1")["token"]
+            again = house.daemon("maglica_host_worker", *host.argv[1:], log="again")
+            again.start(f"--join={token}")
+            assert again.process.wait(20) == 0
+            until(lambda: cloud.host.list()[0]["state"] == "up", 60, "it goes on there")
+            assert str(cloud.call("job store", {})["item"]["cluster"]) != first
+            assert cloud.vm.destroy(name="web1")["changed"]
+            assert "belongs to cluster" not in host.log
+            host.kill()
+            host.start()
+            until(lambda: cloud.host.list()[0]["state"] == "up", 60, "it is there after its next start")
+        assert "what it knew of a client worker is forgotten" not in host.log
+    finally:
+        other.close()
