@@ -27,7 +27,7 @@ MASK = "***"  # in the place of a secret
 class Arg:
     """One argument of an action or one key of a settings section."""
 
-    __slots__ = ("default", "help", "internal", "kind", "name", "rest", "secret", "subject", "values_of")
+    __slots__ = ("default", "help", "internal", "kind", "name", "rest", "secret", "single", "subject", "values_of")
 
     def __init__(
         self,
@@ -39,6 +39,7 @@ class Arg:
         secret: bool,
         internal: bool,
         rest: bool = False,
+        single: str = "",
     ) -> None:
         self.name = ""
         self.kind = kind
@@ -49,6 +50,7 @@ class Arg:
         self.secret = secret
         self.internal = internal
         self.rest = rest
+        self.single = single
 
     @property
     def required(self) -> bool:
@@ -74,14 +76,16 @@ def arg(
     secret: bool = False,
     internal: bool = False,
     rest: bool = False,
+    single: str = "",
 ) -> Any:
     """Declare one argument.
 
     `subject`: the one object that the action is about; it may be given by position, and several of them make several
-    actions. `values_of`: the noun whose names complete it. `secret`: never shown, logged or kept once the job ended.
-    `internal`: put in by the client worker, offered to nobody. `rest`: on a command line, all words after `--`.
+    actions, unless it is `single`: that says what to do instead. `values_of`: the noun whose names complete it.
+    `secret`: never shown, logged or kept once the job ended. `internal`: put in by the client worker, offered to
+    nobody. `rest`: on a command line, all words after `--`.
     """
-    return Arg(kind, help, default, subject, values_of, secret, internal, rest)
+    return Arg(kind, help, default, subject, values_of, secret, internal, rest, single)
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(arg,))

@@ -17,19 +17,22 @@ def clock() -> float:
 
 
 def folder(path: str) -> Value:
-    """A folder of secrets and the files in it: modes as in chmod(1), whose they are, or `why` not."""
+    """A folder of secrets and the files in it: modes as in chmod(1), whose they are, or `why` not. Links count as what
+    they lead to; folders in it have nobody's secrets.
+    """
     found: Value = {"path": path, "mode": None, "ours": None, "why": None, "files": []}
     try:
         found |= _entry(path)
         for name in sorted(os.listdir(path)):
-            found["files"].append(_entry(os.path.join(path, name)))
+            if os.path.isfile(os.path.join(path, name)):
+                found["files"].append(_entry(os.path.join(path, name)))
     except OSError as error:
         found["why"] = error.strerror
     return found
 
 
 def _entry(path: str) -> Value:
-    seen = os.lstat(path)
+    seen = os.stat(path)
     return {"path": path, "mode": f"{stat.S_IMODE(seen.st_mode):04o}", "ours": seen.st_uid == os.geteuid()}
 
 

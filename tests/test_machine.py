@@ -20,6 +20,21 @@ def test_modes_of_a_folder_and_its_files(tmp_path: Path) -> None:
     assert [(Path(one["path"]).name, one["mode"]) for one in found["files"]] == [("a.key", "0644"), ("b.key", "0600")]
 
 
+def test_a_link_counts_as_what_it_leads_to_and_a_folder_is_no_secret(tmp_path: Path) -> None:
+    """Whatever chmod does about it, a link has mode 0777; and a folder without x cannot be entered."""
+    keys, mine = tmp_path / "keys", tmp_path / "mine.key"
+    keys.mkdir()
+    (keys / "import").mkdir(mode=0o755)
+    mine.touch(mode=0o600)
+    (keys / "admin.key").symlink_to(mine)
+    (keys / "gone.key").symlink_to(tmp_path / "gone")
+    link = tmp_path / "link"
+    link.symlink_to(keys)
+    found = machine.folder(str(link))
+    assert found["mode"] == f"{keys.stat().st_mode & 0o7777:04o}"
+    assert [(Path(one["path"]).name, one["mode"]) for one in found["files"]] == [("admin.key", "0600")]
+
+
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     found = machine.folder(str(tmp_path / "nothing"))
     assert (found["mode"], found["why"], found["files"]) == (None, "No such file or directory", [])

@@ -10,7 +10,7 @@ from maglica.declare import ADMIN, Action, Where, action, arg
 class KeyNew(Action):
     """Make a key for a person or a program, and write it to a file that is for nobody else."""
 
-    name: str = arg(kinds.NAME, "whose key it is", subject=True)
+    name: str = arg(kinds.NAME, "whose key it is", subject=True, single="one command for each: nobody shares a key")
     role: str = arg(kinds.NAME, "reader, operator, admin, or one of the settings' [role NAME]", default="operator")
     expires: float | None = arg(kinds.DURATION, "for how long it is good; for ever by default", default=None)
     file: str | None = arg(kinds.TEXT, "where it is written; NAME.key by default", default=None)

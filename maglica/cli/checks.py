@@ -5,6 +5,7 @@ A check is one function in `CHECKS`. It says what is wrong and the command that 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ Value = dict[str, Any]
 
 OK, WARN, BAD = "ok", "warn", "bad"
 
+RESTART_LIBVIRT = "`systemctl restart libvirtd`, or virtqemud where the distribution has that"
 SKEW = 2.0  # seconds between two clocks
 LITTLE, TIGHT = 64 << 20, 1 << 30  # bytes free below the store: less is bad, less is worth a word
 
@@ -84,10 +86,16 @@ def versions(facts: Facts) -> Found:
     others = [("this machine", VERSION), *((host["name"], host["version"]) for host in facts.hosts)]
     different = [(name, version) for name, version in others if version not in (None, facts.version)]
     for name, version in different:
-        cure = f"install maglica {max(version, facts.version)} on both, the client worker first"
+        cure = f"install maglica {max(version, facts.version, key=_numbers)} on both, the client worker first"
         yield Finding(WARN, "versions", name, f"runs maglica {version}, the client worker {facts.version}", cure)
     if not different:
         yield Finding(OK, "versions", "all", f"maglica {facts.version}")
+
+
+def _numbers(version: str) -> list[tuple[int, str]]:
+    """What orders releases: 0.10 is newer than 0.9, and 0.9 than 0.9rc1."""
+    parts = re.findall(r"\d+|[a-z]+", version)
+    return [*((int(part), "") if part.isdigit() else (-2, part) for part in parts), (-1, "")]
 
 
 def hosts(facts: Facts) -> Found:
@@ -98,18 +106,28 @@ def hosts(facts: Facts) -> Found:
         elif state == "degraded":
             yield Finding(WARN, "hosts", name, why, _degraded(why, facts))
         else:
-            cure = f"on {name}: `systemctl restart maglica-host-worker`; for ever gone: `maglica host remove {name}`"
-            yield Finding(BAD if state == "down" else WARN, "hosts", name, f"{state}: {why}", cure)
+            yield Finding(BAD if state == "down" else WARN, "hosts", name, f"{state}: {why}", _down(name, why, facts))
     if facts.store is not None and not facts.hosts:
         cure = "`maglica host invite NAME` prints what to type on a hypervisor"
         yield Finding(WARN, "hosts", "all", "there are none", cure)
+
+
+def _down(name: str, why: str, facts: Facts) -> str:
+    refusals = [told for told in (facts.store or {}).get("refusals", []) if told["host"] == name and told.get("hint")]
+    if why.startswith("was refused: ") and refusals:
+        return str(refusals[-1]["hint"])
+    if "has not joined yet" in why:
+        return f"there: the command that `maglica host invite {name}` printed; asked again it prints another one"
+    if "host invite" in why:
+        return f"`maglica host invite {name}`; there: the command that it prints"
+    return f"there: `systemctl restart maglica-host-worker`; for ever gone: `maglica host remove {name}`"
 
 
 def _degraded(why: str, facts: Facts) -> str:
     if "does not hear" in why:
         return f"let the firewalls between pass port {facts.pub_port} of the client worker"
     if "libvirt" in why:
-        return "there: `systemctl restart libvirtd`, or virtqemud where the distribution has that"
+        return f"there: {RESTART_LIBVIRT}"
     if "clock" in why:
         return "there: `chronyc makestep`"
     return "there: `journalctl -u maglica-host-worker`"
@@ -118,14 +136,13 @@ def _degraded(why: str, facts: Facts) -> str:
 def strangers(facts: Facts) -> Found:
     """Names that come twice, and names that nobody listed."""
     for told in (facts.store or {}).get("refusals", []):
-        cure = "give each host worker a name of its own ([host_worker] name), or stop the one that is too many"
-        if "another host worker" not in told["why"]:
-            cure = "its log says what to do: `journalctl -u maglica-host-worker`"
+        cure = told.get("hint") or "its log says what to do: `journalctl -u maglica-host-worker`"
         yield Finding(WARN, "strangers", told["host"], f"refused {told['age_seconds']:.0f} s ago: {told['why']}", cure)
     listed = (facts.store or {}).get("listed", [])
     for host in facts.hosts if listed else []:
         if host["name"] not in listed:
-            cure = f"`maglica host remove {host['name']}`, or a section [host {host['name']}] in its settings"
+            name = host["name"]
+            cure = f"a section [host {name}] there; or stop its host worker, then `maglica host remove {name}`"
             yield Finding(WARN, "strangers", host["name"], "is not in the settings of the client worker", cure)
 
 
@@ -178,8 +195,38 @@ def libvirt(facts: Facts) -> Found:
         if host["libvirt"] == "ok":
             yield Finding(OK, "libvirt", host["host"], f"{host['uri']} answers")
         else:
-            cure = f"there: `virsh -c {host['uri']} list`; `systemctl restart libvirtd`"
-            yield Finding(BAD, "libvirt", host["host"], host["libvirt"], cure)
+            cure = host.get("libvirt_cure") or f"`virsh -c {host['uri']} list`; {RESTART_LIBVIRT}"
+            yield Finding(BAD, "libvirt", host["host"], host["libvirt"], f"there: {cure}")
+
+
+def pools(facts: Facts) -> Found:
+    for host in facts.checked:
+        if host.get("pools"):
+            yield Finding(OK, "pools", host["host"], ", ".join(host["pools"]))
+        elif host.get("pools") is not None:
+            make = f"virsh -c {host['uri']} pool-define-as default dir --target /var/lib/libvirt/images"
+            cure = f"there: `{make}`, then `virsh pool-start default` and `virsh pool-autostart default`"
+            yield Finding(WARN, "pools", host["host"], "has no active storage pool: no VM can be made there", cure)
+
+
+def programs(facts: Facts) -> Found:
+    """What jobs need beside libvirt. An older release does not tell."""
+    for host in facts.checked:
+        lacking = host.get("lacking", [])
+        for told in lacking:
+            yield Finding(WARN, "programs", host["host"], f"{told['what']} is not there", f"there: {told['cure']}")
+        if "lacking" in host and not lacking:
+            yield Finding(OK, "programs", host["host"], "all are there")
+
+
+def acceleration(facts: Facts) -> Found:
+    for host in facts.checked:
+        used, why = host.get("acceleration"), host.get("acceleration_why") or ""
+        if why.startswith("KVM does not work"):
+            cure = "there: allow virtualisation in its firmware, or in what it is a guest of"
+            yield Finding(WARN, "acceleration", host["host"], why, cure)
+        elif used:
+            yield Finding(OK, "acceleration", host["host"], f"{used}: {why}")
 
 
 def store(facts: Facts) -> Found:
@@ -234,7 +281,8 @@ def _open(told: Value) -> Iterator[tuple[str, str, str]]:
 
 
 CHECKS: list[Callable[[Facts], Found]] = [
-    settings, ports, client_worker, versions, hosts, answers, strangers, clocks, names, libvirt, store, room, secrets,
+    settings, ports, client_worker, versions, hosts, answers, strangers, clocks, names, libvirt, pools, programs,
+    acceleration, store, room, secrets,
 ]  # fmt: skip
 
 

@@ -128,7 +128,7 @@ def _doc(action: type[Action]) -> str:
 
 def _usage(name: str, action: type[Action]) -> list[str]:
     subject = action.subject()
-    parts = [f"{subject.name.upper()}…"] if subject else []
+    parts = [subject.name.upper() + ("" if subject.single else "…")] if subject else []
     parts += [
         f"{field.option}={_placeholder(field)}"
         for field in action.FIELDS.values()
@@ -145,7 +145,10 @@ def argument(field: Arg) -> str:
     if field.subject:
         if field.kind is kinds.SOURCE:
             return _entry(f"  {field.name.upper()}", field.help, LEFT, field.kind.expected)
-        about = f"{field.help}; several, ranges such as web{{1..9}} and patterns such as 'web*' too"
+        if field.single:
+            return _entry(f"  {field.name.upper()}", field.help, LEFT)
+        patterns = " and patterns such as 'web*'" if field.values_of else ""
+        about = f"{field.help}; several,{'' if patterns else ' and'} ranges such as web{{1..9}}{patterns} too"
         return _entry(f"  {field.name.upper()}…", about, LEFT)
     default = "" if field.default is None or field.required else f"default {_default(field)}"
     shown = "|" in _placeholder(field) or _placeholder(field) in field.kind.choices

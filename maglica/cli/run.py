@@ -45,6 +45,9 @@ def make(command: Command, session: Session) -> list[Action]:
     found = names.expand(command.names)
     if any(names.is_glob(name) for name in found):
         found = resolved(found, subject, session)
+    if subject.single and len(found) > 1:
+        what = SPELLED.get(subject.values_of, subject.values_of) or subject.name
+        raise Refused("wrong_input", f"{action.NAME} takes one {what}, not {len(found)}", subject.single)
     return [action(**{**command.values, subject.name: name}) for name in found]
 
 

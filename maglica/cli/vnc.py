@@ -10,7 +10,7 @@ from typing import Any
 from maglica.bus import Talker
 from maglica.cli.session import Session, say
 from maglica.declare import Action
-from maglica.errors import Failed, Refused
+from maglica.errors import Failed
 from maglica.viewing import Better, Event, Opened, Output, Over, Trouble, Viewing
 
 LOCAL = "127.0.0.1"
@@ -19,8 +19,6 @@ BLOCK = 16 * 1024
 
 
 def vnc(actions: list[Action], session: Session) -> int:
-    if len(actions) > 1:
-        raise Refused("wrong_input", f"vm vnc takes one VM, not {len(actions)}", "one command for each")
     want: Any = actions[0]
     talker = session.connection.talker()
     listener = None

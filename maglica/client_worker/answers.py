@@ -153,9 +153,9 @@ def job_store(want: JobStore, records: Records, now: Now) -> Value:
         "clock": now.ms / 1000,
         "listed": sorted(name for name in records.weights if records.keyring.sees(records.who, host=name)),
         "refusals": [
-            {"host": name, "why": why, "age_seconds": round(now.mono - at, 1)}
-            for name, (at, why) in fleet.refusals.items()
-            if now.mono - at <= RECENT and records.keyring.sees(records.who, host=name)
+            {"host": name, "why": one.why, "hint": one.hint or None, "age_seconds": round(now.mono - one.at, 1)}
+            for name, one in fleet.refusals.items()
+            if now.mono - one.at <= RECENT and records.keyring.sees(records.who, host=name)
         ],
     }
     return {"missing_hosts": [], "item": item}

@@ -394,7 +394,7 @@ class Broker:
         try:
             self._accept(name, message, caller.route, now)
         except Refused as error:
-            self.fleet.refused(name, error.message, now.mono)
+            self.fleet.refused(name, error.message, error.hint, now.mono)
             log.warning("hello refused host=%s: %s", name, error.message)
             raise
 

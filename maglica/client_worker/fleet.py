@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from maglica.errors import Refused
 
@@ -35,6 +35,14 @@ class Host:
         self.actions: frozenset[str] | None = None  # that it can do; None: its release does not tell
 
 
+class Refusal(NamedTuple):
+    """A hello that was turned down: when, why, and what helps."""
+
+    at: float
+    why: str
+    hint: str
+
+
 class Fleet:
     """All hosts: those that the settings name and those that ever said hello."""
 
@@ -42,7 +50,7 @@ class Fleet:
         self.beat = beat
         self.started = started  # silence is counted from here: what nobody could tell us is nobody's silence
         self.hosts: dict[str, Host] = {}
-        self.refusals: dict[str, tuple[float, str]] = {}  # host -> when and why its last hello was turned down
+        self.refusals: dict[str, Refusal] = {}  # host -> of its last hello that was turned down
         self._removed: dict[str, int] = {}  # host -> its incarnation, below which it never speaks again
         self.removals = 0  # counted: what could not be recorded is taken back
         self.number = 0  # of the last beat
@@ -75,10 +83,10 @@ class Fleet:
             self.started = now
         self._awake = now
 
-    def refused(self, name: str, why: str, now: float) -> None:
+    def refused(self, name: str, why: str, hint: str, now: float) -> None:
         """A hello of that name was turned down."""
         self.refusals.pop(name, None)
-        self.refusals[name] = now, why
+        self.refusals[name] = Refusal(now, why, hint)
         while len(self.refusals) > MOST_REFUSALS:
             del self.refusals[next(iter(self.refusals))]
 
@@ -131,9 +139,9 @@ class Fleet:
             return host.barred
         if self.alive(host, now):
             return "; ".join(self.troubles(host, now)) or "reports regularly"
-        at, why = self.refusals.get(host.name, (0.0, ""))
-        if why and now - at <= self.patience:
-            return f"was refused: {why}"
+        refusal = self.refusals.get(host.name)
+        if refusal and now - refusal.at <= self.patience:
+            return f"was refused: {refusal.why}"
         if host.heard is None:
             return "has not reported since the client worker started"
         return f"last heard {now - host.heard:.0f} s ago"

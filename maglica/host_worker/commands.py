@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import threading
@@ -130,10 +131,25 @@ def _start(argv: Sequence[str], mark: str, out: int = subprocess.PIPE) -> subpro
 # Which package of Debian and its kin brings a program.
 PACKAGES = {
     "qemu-img": "install qemu-utils",
+    "qemu-io": "install qemu-utils",
     "qemu-nbd": "install qemu-utils",
+    "qemu-storage-daemon": "install qemu-system-common",
     "qemu-system-x86_64": "install qemu-system-x86",
+    "xorrisofs": "install xorriso",
     "zstd": "install zstd",
+    "ssh-keygen": "install openssh-client",
+    "virsh": "install libvirt-clients",
 }
+EITHER = {"xorrisofs": ("genisoimage", "mkisofs"), "qemu-system-x86_64": ("qemu-kvm", "/usr/libexec/qemu-kvm")}
+
+
+def lacking() -> list[dict[str, str]]:
+    """The programs that jobs run and that are not here: `what`, and the `cure`."""
+    return [
+        {"what": program, "cure": cure}
+        for program, cure in PACKAGES.items()
+        if not any(shutil.which(one) for one in (program, *EITHER.get(program, ())))
+    ]
 
 
 class _Tail:

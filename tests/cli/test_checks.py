@@ -35,7 +35,9 @@ def checked(name: str = "host1", **more: Any) -> dict[str, Any]:
     told = {
         "host": name, "name": name, "version": VERSION, "uri": "qemu:///system", "libvirt": "ok",
         "self": named(name, "192.0.2.1", names=(name,)), "client": named("client", "192.0.2.9", names=("client",)),
-        "room": room(50 * GIB), "folders": [folder()],
+        "room": room(50 * GIB), "folders": [folder()], "libvirt_cure": None, "pools": ["default"], "lacking": [],
+        "acceleration": "kvm",
+        "acceleration_why": "a kernel booted",
     }  # fmt: skip
     return {**told, **more}
 
@@ -64,8 +66,8 @@ def test_all_is_well() -> None:
     found = checks.all_of(facts())
     assert {finding.state for finding in found} == {OK}
     assert {finding.check for finding in found} == {
-        "settings", "ports", "client worker", "versions", "hosts", "clocks", "names", "libvirt", "store", "room",
-        "secrets",
+        "settings", "ports", "client worker", "versions", "hosts", "clocks", "names", "libvirt", "pools", "programs",
+        "acceleration", "store", "room", "secrets",
     }  # fmt: skip
     assert all(finding.cure is None for finding in found)
 
@@ -88,7 +90,7 @@ CASES: list[tuple[Facts, str, str, str, str]] = [
     (facts(hosts=[]), WARN, "hosts", "all", "there are none"),
     (
         facts(store=kept(refusals=[{"host": "host1", "why": "another host worker called host1 is alive",
-                                    "age_seconds": 3.2}])),
+                                    "hint": "stop one", "age_seconds": 3.2}])),
         WARN, "strangers", "host1", "refused 3 s ago: another host worker called host1",
     ),
     (facts(store=kept(listed=["host2"])), WARN, "strangers", "host1", "is not in the settings"),
@@ -104,6 +106,12 @@ CASES: list[tuple[Facts, str, str, str, str]] = [
         WARN, "names", "host1", "host1 is 127.0.1.1, which is called other.example.jp",
     ),
     (facts(checked=[checked(libvirt="libvirt: unreachable")]), BAD, "libvirt", "host1", "libvirt: unreachable"),
+    (facts(checked=[checked(pools=[])]), WARN, "pools", "host1", "has no active storage pool"),
+    (facts(checked=[checked(lacking=[{"what": "zstd", "cure": "install zstd"}])]), WARN, "programs", "host1", "zstd"),
+    (
+        facts(checked=[checked(acceleration="tcg", acceleration_why="KVM does not work here: a guest hangs")]),
+        WARN, "acceleration", "host1", "KVM does not work here: a guest hangs",
+    ),
     (facts(store=kept(verdict="page 3 is never used")), BAD, "store", "/var/lib/maglica/jobs.db", "page 3"),
     (facts(store=kept(verdict=None)), WARN, "store", "/var/lib/maglica/jobs.db", "too large"),
     (facts(store=kept(room=room(1 << 20))), BAD, "room", "client", "1 MiB free"),
@@ -121,6 +129,45 @@ def test_what_is_wrong_is_found_and_has_a_cure(told: Facts, state: str, check: s
     assert (found.state, found.check, found.about) == (state, check, about)
     assert text in found.found
     assert found.cure
+
+
+ACCEPT = "on host1, `maglica_host_worker --accept` makes it forget what it knew"
+
+
+@pytest.mark.parametrize(
+    ("told", "cure"),
+    [
+        (
+            facts(
+                hosts=[host(state="down", why="was refused: the store of the client worker went back in time")],
+                store=kept(refusals=[{"host": "host1", "why": "the store of the client worker went back in time",
+                                      "hint": ACCEPT, "age_seconds": 3.2}]),
+            ),
+            ACCEPT,
+        ),
+        (
+            facts(hosts=[host(state="down", why="its key was revoked at 1; `maglica host invite host1` lets it in")]),
+            "`maglica host invite host1`; there: the command that it prints",
+        ),
+        (
+            facts(hosts=[host(state="down", why="is invited and has not joined yet")]),
+            "there: the command that `maglica host invite host1` printed; asked again it prints another one",
+        ),
+        (
+            facts(hosts=[host(state="down", why="last heard 90 s ago")]),
+            "there: `systemctl restart maglica-host-worker`; for ever gone: `maglica host remove host1`",
+        ),
+        (
+            facts(checked=[checked(libvirt="the libvirt module for Python is missing",
+                                   libvirt_cure="install python3-libvirt")]),
+            "there: install python3-libvirt",
+        ),
+        (facts(version="0.10.0", hosts=[host(version="0.9.0")]), "install maglica 0.10.0 on both"),
+        (facts(store=kept(listed=["host2"])), "stop its host worker, then `maglica host remove host1`"),
+    ],
+)  # fmt: skip
+def test_what_cures_it(told: Facts, cure: str) -> None:
+    assert any(cure in str(finding.cure) for finding in wrong(told))
 
 
 def test_the_worst_comes_first() -> None:

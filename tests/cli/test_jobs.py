@@ -104,7 +104,7 @@ def test_a_job_that_took_too_long_has_failed_and_does_not_go_on(house: House, ho
     running = house.spawn("vm", "stop", "web1")
     late = Failed("timeout", "web1 was not off within 60 s").to_wire()
     host.end(given(host, "web1"), error=late)
-    out, err = running.communicate(timeout=30)
+    _, err = running.communicate(timeout=30)
     assert (running.returncode, "was not off within 60 s" in err) == (1, True)
 
 

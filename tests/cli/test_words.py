@@ -276,3 +276,18 @@ def test_a_url_is_no_pattern() -> None:
     assert made.values()["source"] == url
     with pytest.raises(Refused, match="takes one source, not 2"):
         run.make(parsed(["image", "import", url, url, "--name=el9:1"]), cast(Session, None))
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("key new alice bob", "key new takes one name, not 2"),
+        ("vm get web{1..3} --path=/etc/motd", "vm get takes one VM, not 3"),
+        ("vm console web1 web2", "vm console takes one VM, not 2"),
+        ("vm vnc web1 web2", "vm vnc takes one VM, not 2"),
+    ],
+)
+def test_what_is_for_one_is_not_done_for_the_first_of_several(typed: str, message: str) -> None:
+    with pytest.raises(Refused, match=message) as refused:
+        run.make(parsed(typed), cast(Session, None))
+    assert refused.value.hint

@@ -10,7 +10,7 @@ from maglica.declare import OPERATOR, Action, Where, action, arg
 class VmConsole(Action):
     """Open a VM's serial console in this terminal; Ctrl-] leaves it. To type takes the role operator."""
 
-    name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm")
+    name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm", single="open a terminal for each")
     watch: bool = arg(kinds.BOOL, "only look on, also without a terminal", default=False)
     log: bool = arg(kinds.BOOL, "print what was captured before, and end; also of a VM that is off", default=False)
     lines: int = arg(
@@ -39,5 +39,5 @@ class VmDisplay(Action):
 class VmVnc(Action):
     """Open a port on 127.0.0.1 that leads to a VM's VNC display on its host, over the bus; Ctrl-C closes it."""
 
-    name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm")
+    name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm", single="one command for each")
     port: int | None = arg(kinds.PORT, "the local port; the first free one from 5900 on by default", default=None)

@@ -53,7 +53,7 @@ class VmPut(Action):
 class VmGet(Action):
     """Copy a file of a running guest to this machine."""
 
-    name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm")
+    name: str = arg(kinds.VM, "the VM", subject=True, values_of="vm", single="their files would have one name")
     path: str = arg(kinds.PATH, "the file in the guest")
     to: str | None = arg(
         kinds.TEXT, "where to put it: a path, a folder, or - for standard output; its own name by default", default=None

@@ -195,7 +195,7 @@ class Keyring:
         return [known for known in self._known.values() if known.role != HOST]
 
     def seen_by(self, who: Who) -> list[Known]:
-        """Those of them that `who` is shown and may revoke: all, or, where his role is for some VMs or hosts, its own."""
+        """Those that `who` is shown, and may revoke: all; those of his role, where that is for some VMs or hosts."""
         everybody = self.sees_all(who)
         return [known for known in self.people() if everybody or known.role == who.role]
 
