@@ -9,7 +9,7 @@ PYTEST_OPTIONS ?=
 FUZZ_SECONDS ?= 60
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-KEEP := MAGLICA_LAB_DIR,MAGLICA_LAB_CACHE,MAGLICA_LAB_NAME
+KEEP := MAGLICA_LAB_DIR,MAGLICA_LAB_CACHE,MAGLICA_LAB_NAME,MAGLICA_TEST_LONG
 ROOT := $(shell [ "$$(id -u)" -eq 0 ] || { command -v sudo >/dev/null && echo "sudo --preserve-env=$(KEEP)"; })
 
 .NOTPARALLEL:
@@ -48,8 +48,12 @@ test: deps venv ## all tests; the lab's need root
 test-fast: venv ## the tests without the lab and without what waits by its nature
 	@$(PYTHON) -m pytest -p no:cacheprovider -m 'not lab and not slow' $(PYTEST_OPTIONS)
 
-faults: venv ## every fault, many times: an hour on two cores
-	@MAGLICA_TEST_LONG=1 $(PYTHON) -m pytest -p no:cacheprovider tests/faults tests/fuzz tests/client_worker/test_interleavings.py $(PYTEST_OPTIONS)
+# What `make test` runs a few times, or only a part of
+FAULTS := tests/faults tests/fuzz tests/client_worker/test_interleavings.py tests/host_worker/test_warm.py \
+	tests/lab/test_warm_faults.py tests/lab/test_thin.py
+
+faults: deps venv ## every fault, many times: two hours on two cores; the lab's need root
+	@MAGLICA_TEST_LONG=1 $(ROOT) $(PYTHON) -m pytest -p no:cacheprovider $(FAULTS) $(PYTEST_OPTIONS)
 
 fuzz: venv ## coverage-guided fuzzing of the decoder and of the doors: make fuzz FUZZ_SECONDS=600
 	@$(PYTHON) -m tests.fuzz $(FUZZ_SECONDS)

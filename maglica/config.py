@@ -117,7 +117,6 @@ class PathsSection(Record):
     """Where things are kept."""
 
     state: str = arg(kinds.PATH, "job store and journal", default="/var/lib/maglica")
-    runtime: str = arg(kinds.PATH, "locks and short-lived files", default="/run/maglica")
     keys: str = arg(kinds.PATH, "keys", default="/etc/maglica/keys")
 
 

@@ -149,7 +149,6 @@ acceleration = tcg
 {host_worker}
 [paths]
 state = {self.folder}/state
-runtime = {self.folder}/run
 keys = {self.folder}/keys
 """
         self.config.write_text(text + "\n".join(sections))

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from maglica import config
+from maglica.client_worker import main as client_main
 from maglica.config import Settings
 from maglica.errors import Refused
+from maglica.host_worker import main as host_main
 
 HOME = Path(__file__).resolve().parents[1]
 
@@ -132,6 +134,25 @@ def test_settings_are_frozen() -> None:
         settings.client = settings.client
     with pytest.raises(AttributeError):
         settings.client.address = "elsewhere"  # type: ignore[misc]
+
+
+def test_the_example_says_what_a_reload_changes() -> None:
+    text = (HOME / "etc" / "maglica.conf.example").read_text()
+    marked: dict[str, set[str]] = {"client": set(), "host_worker": set()}
+    section, live, whole, above = "", False, False, False
+    for line in text.splitlines():
+        if found := re.fullmatch(r"#?\[(\w+)( \w+)?\]", line):
+            section, live, whole = found[1], False, False
+        elif found := re.fullmatch(r"#?(\w+) =.*", line):
+            if section in marked and (live or whole):
+                marked[section].add(found[1])
+            above = False
+        elif line.startswith("# "):
+            live = "(live)" in line or (live and above)
+            whole = whole or "all that follows" in line
+            above = True
+    assert marked["client"] == client_main.LIVE["client"]
+    assert marked["host_worker"] <= host_main.LIVE["host_worker"]
 
 
 def test_the_example_that_is_shipped_shows_the_defaults(tmp_path: Path) -> None:

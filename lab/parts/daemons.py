@@ -37,7 +37,7 @@ def client_section(address: str, pub_port: int = PUB_PORT, rep_port: int = REP_P
 
 def paths_section(folder: Path) -> dict[str, object]:
     """A daemon's private folders."""
-    return {"state": folder / "state", "runtime": folder / "run", "keys": folder / "keys"}
+    return {"state": folder / "state", "keys": folder / "keys"}
 
 
 def configure(lab: Lab, extra: Settings) -> None:
