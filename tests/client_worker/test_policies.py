@@ -452,6 +452,25 @@ def test_a_lost_one_that_was_done_after_all_is_taken_back(office: Office, hosts:
     assert undo["args"]["made_by"] == first, "whatever has its name by now"
 
 
+def test_what_was_made_on_a_host_that_was_removed_is_taken_back_by_nobody(office: Office, hosts: list[Worker]) -> None:
+    id, _ = begun(office, hosts, 2, **wish("all-or-nothing"))
+    first, second = claim(office, hosts)
+    gone, other = (next(one for one in hosts if one.name == office.job(job)["host"]) for job in (first, second))
+    gone.run(first)
+    for _ in range(4):
+        office.sleep(5.0)
+        other.sync(have=[second], free={})
+    office.read("host remove", name=gone.name).good  # noqa: B018
+    end(office, [other], second, CANCELLED)
+    office.read("job settle", id=first, as_="success", reason="I looked", owner="me@here")
+    (undo_id,) = office.store.groups.undo_of(id)
+    (undo,) = office.store.jobs.of_group(undo_id)
+    assert (undo["state"], undo["error"]["message"]) == (
+        CANCELLED, f"vm remove was cancelled before it began because of {gone.name}, which was removed",
+    )  # fmt: skip
+    assert group(office, id)["open"] == 0
+
+
 def test_jobs_that_changed_nothing_are_not_undone(office: Office, hosts: list[Worker]) -> None:
     record = office.submit("vm clone", image=IMAGE, hostname="web1")
     office.serve(*hosts)

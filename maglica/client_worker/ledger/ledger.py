@@ -151,6 +151,10 @@ class Ledger(Book):
                 count += 1
         return count
 
+    def knows(self, host: str) -> bool:
+        """Whether there is such a host: nobody will ever do what is recorded for another one."""
+        return host in self._fleet.hosts
+
     def give_up(self, host: str, by: str, now: Now) -> list[str]:
         """A host is gone for good: the jobs that it was given are lost, because nobody will ever tell of them. A person
         may settle them then; what the host says, should it come back, changes them no more. Gives their ids.

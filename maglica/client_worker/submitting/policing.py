@@ -77,6 +77,8 @@ class Policing:
             self._audit.write(who, action.NAME, new["object"], "accepted", now, job=new["id"], message=reason)
             members.append(Member(str(record["object"]), action.values(), action))
             told.append({"name": str(record["object"]), "args": action.values(), "job": new["id"], "error": None})
+            if not self._ledger.knows(record["host"]):  # it was lost with its host, and somebody said what became of it
+                self._ledger.cancel(new, now, because=f"{record['host']}, which was removed")
         wanted = GroupSubmission(undo_id, todo[0][1].NAME, {}, members, who, group["owner"], reason, undo_of=group_id)
         self._ledger.record_group(undo_id, wanted, told, now)
 
