@@ -132,7 +132,7 @@ def changed(record: Job) -> bool | None:
         told = (record["result"] or {}).get("changed", True)
         return None if told is None else bool(told)
     error = record["error"] or {}
-    if (error.get("details") or {}).get("left_behind"):
+    if {"left_behind", "stays"} & (error.get("details") or {}).keys():
         return True
     if error.get("kind") == "refused" or (record["state"] == CANCELLED and record["claimed_at"] is None):
         return False  # turned down, or stopped, before anything was touched

@@ -136,9 +136,11 @@ def _failed(shown: Told) -> str | None:
 def _changed(shown: Told) -> str | None:
     if shown["state"] not in job.FINAL:
         return None
-    left = ((shown["error"] or {}).get("details") or {}).get("left_behind")
-    if left:
+    details = (shown["error"] or {}).get("details") or {}
+    if left := details.get("left_behind"):
         return f"it could not take back: {'; '.join(map(str, left))}"
+    if details.get("stays"):
+        return f"{details['stays']}; the rest was undone"
     if shown["changed"] is not None:
         return "it did what was asked" if shown["changed"] else "nothing"
     if shown["state"] == job.LOST or shown["verdict"]:

@@ -711,6 +711,15 @@ def test_what_could_not_be_undone_is_told(office: Office, host: Worker) -> None:
     assert shown(office, id)["changed"] is True
 
 
+def test_what_has_no_way_back_is_told(office: Office, host: Worker) -> None:
+    id = one(office, host)
+    host.claim()
+    error = Failed("environment_error", "no", details={"stays": "the disk x is larger"}).to_wire()
+    host.sync(have=[id], done=[outcome(id, FAILED, error=error)], free={})
+    assert explained(office, id)["changed"] == "the disk x is larger; the rest was undone"
+    assert shown(office, id)["changed"] is True
+
+
 def test_a_group_explains_itself(office: Office, host: Worker) -> None:
     told = group(office, host, [*VMS[:2], "nope"]).good["group"]
     good, bad = host.claim()

@@ -251,6 +251,7 @@ def test_a_damaged_journal_throws_no_overlay_away_whose_merge_has_begun(ward: Wa
     with pytest.raises(Failed, match="merge into") as failed:
         enlarging.merge(str(part), str(merging), str(disk), work)
     assert failed.value.message.endswith("there is no way back: it is brought to its end, and the disk is larger then")
+    assert failed.value.details["stays"] == f"the disk {disk} is larger"
     for one in ward.journal.undos("job1"):
         if one.what in undo.HARMLESS:
             undo.UNDOS[one.what](ward.hypervisor, **one.args)

@@ -176,6 +176,7 @@ def merge(part: str, merging: str, path: str, work: Work) -> None:
         must(work.run(qcow2.merge(merging)), f"merge into {path}")
     except MaglicaError as error:
         error.message += "; there is no way back: it is brought to its end, and the disk is larger then"
+        error.details["stays"] = f"the disk {path} is larger"
         raise
     os.unlink(merging)
 
