@@ -16,7 +16,8 @@ from typing import NamedTuple
 from maglica.errors import Failed, MaglicaError, Refused
 from maglica.host_worker import commands
 from maglica.host_worker.device import plugging
-from maglica.host_worker.disk import dependants, qcow2, volumes
+from maglica.host_worker.disk import dependants, qcow2
+from maglica.host_worker.disk import volumes as lvm
 from maglica.host_worker.domain import look, saved
 from maglica.host_worker.domain.settling import (
     settle_disk,
@@ -112,12 +113,20 @@ def release_base(hypervisor: Hypervisor, path: str) -> None:
 
 def remove_volumes(hypervisor: Hypervisor, group: str, job: str) -> None:
     """The logical volumes that the job made: they bear its tag."""
-    must(commands.run(volumes.remove_tagged(group, job), timeout=volumes.TIMEOUT), f"volumes in {group}")
+    must(commands.run(lvm.remove_tagged(group, job), timeout=lvm.TIMEOUT), f"volumes in {group}")
 
 
-def settle_removed_volumes(hypervisor: Hypervisor, group: str, job: str, uuid: str) -> None:
-    """The logical volumes that the clone job of a domain made, when that domain is to be removed and gone by now."""
-    if job and not hypervisor.has_domain(uuid):
+def settle_removed_volumes(
+    hypervisor: Hypervisor, group: str, job: str, uuid: str, volumes: Sequence[str] | None = None
+) -> None:
+    """The logical volumes that the clone job of a domain made and that it had, `volumes` by their UUIDs, when that
+    domain is to be removed and gone by now. An earlier release did not note which these are: all that it made.
+    """
+    if hypervisor.has_domain(uuid):
+        return
+    if volumes:
+        must(commands.run(lvm.remove_known(group, volumes), timeout=lvm.TIMEOUT), f"volumes in {group}")
+    elif volumes is None and job:
         remove_volumes(hypervisor, group, job)
 
 
@@ -134,6 +143,11 @@ def abort_block_job(hypervisor: Hypervisor, uuid: str, target: str) -> None:
 def undefine(hypervisor: Hypervisor, uuid: str) -> None:
     """A domain that the job defined; it is destroyed first when it runs."""
     hypervisor.discard(uuid)
+
+
+def forget(hypervisor: Hypervisor, uuid: str) -> None:
+    """A domain that the job defined, on files that were there before: none of them is its."""
+    hypervisor.forget(uuid)
 
 
 def redefine(hypervisor: Hypervisor, uuid: str, text: str) -> None:
@@ -274,6 +288,7 @@ UNDOS: dict[str, Callable[..., None]] = {
         delete_volume,
         abort_block_job,
         undefine,
+        forget,
         redefine,
         merge_overlay,
         pin,

@@ -221,6 +221,16 @@ def test_refusals(ward: Ward, action: str, args: dict[str, Any], code: str, word
     assert error.hint
 
 
+@pytest.mark.parametrize("action", ["vm remove", "vm undefine"])
+def test_what_libvirt_keeps_by_the_domain_is_not_lost_with_its_definition(ward: Ward, action: str) -> None:
+    more = {"keep_disks": True} if action == "vm remove" else {}
+    ward.do("snapshot create", name="web2", label="first")
+    error = ward.refusal(action, name="web2", **more)
+    assert (error.code, "it has 1 snapshots" in error.message) == ("wrong_state", True)
+    ward.do("snapshot remove", name="web2", label="first")
+    assert ward.do(action, name="web2", **more)["changed"] is True
+
+
 def test_a_label_is_used_once(ward: Ward) -> None:
     ward.do("snapshot create", name="web2", label="a")
     error = ward.refusal("snapshot create", name="web2", label="a")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -68,3 +69,33 @@ def test_what_is_read_is_not_changed_and_the_other_way_round() -> None:
             pass
     with storage.using(["/a"], "web1"), storage.using(["/c"], "web1"):
         pass
+
+
+def test_a_file_is_the_same_by_whatever_name_and_wherever_it_is_moved(tmp_path: Path) -> None:
+    """A pool's folder may be a link; and what is set aside, or replaced, is held on to both as a file and as a path."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "images").symlink_to(tmp_path / "data")
+    file, link = tmp_path / "data" / "x", tmp_path / "images" / "x"
+    file.write_bytes(b"")
+    storage = Storage()
+    with storage.using([str(link)], "a"):
+        for path in (file, link, tmp_path / "images" / ".." / "data" / "x"):
+            with pytest.raises(Refused, match="is just copying"), storage.changing([str(path)], "b"):
+                pass
+    with storage.changing([str(link)], "a"):
+        file.rename(aside := tmp_path / "data" / "y")
+        file.write_bytes(b"")
+        for path in (file, aside):
+            with pytest.raises(Refused, match="is just changing"), storage.using([str(path)], "b"):
+                pass
+    with storage.using([str(file)], "a"), storage.using([str(aside)], "a"):
+        pass
+
+
+def test_what_was_used_once_is_asked_about_again() -> None:
+    storage = Storage()
+    assert not storage.was_used(["/a", "/b"])
+    with storage.using(["/a"], "x"):
+        assert storage.was_used(["/b", "/a"])
+    assert storage.was_used(["/a"])
+    assert not storage.was_used(["/b"])

@@ -444,6 +444,7 @@ def test_volumes_of_a_removal_stay_while_their_domain_is_there(hypervisor: Hyper
     with pytest.raises(Failed, match="no-such-group"):
         undo.settle_removed_volumes(hypervisor, "no-such-group", "job0", UUID)
     undo.settle_removed_volumes(hypervisor, "no-such-group", "", UUID)  # nobody knows which are its own
+    undo.settle_removed_volumes(hypervisor, "no-such-group", "job0", UUID, [])  # it had none
 
 
 def test_a_block_job_of_a_domain_that_is_gone_is_over(hypervisor: Hypervisor) -> None:

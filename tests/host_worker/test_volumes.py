@@ -236,7 +236,17 @@ def test_all_of_it_on_a_kernel_with_device_mapper() -> None:
         run(*volumes.snapshot(IMAGE, "web3.job3.part", "job3"))
         run(*volumes.rename("vg0", "web3.job3.part", "web3"))
         run(*volumes.remove_tagged("vg0", "job3"))
-        run(*volumes.remove("vg0", "web1"))
+
+        # What one job made, each by what it is known by: another one may have its name, or be somebody else's by now.
+        run(*volumes.snapshot(IMAGE, "web1-vdb", "job1"))
+        made = volumes.parse_made(run(*volumes.made_command("job1")))
+        assert {(one.group, one.name) for one in made} == {("vg0", "web1"), ("vg0", "web1-vdb")}
+        assert volumes.parse_made(run(*volumes.made_command("job2"))) == []
+        first = [one.uuid for one in made if one.name == "web1"]
+        for _ in range(2):
+            run(*volumes.remove_known("vg0", first))
+            assert names() == {*before, "web1-vdb"}
+        run(*volumes.remove_known("vg0", [one.uuid for one in made]))
         assert names() == before
     finally:
         appliance.close()

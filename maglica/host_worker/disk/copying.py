@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from maglica.errors import Failed
 from maglica.host_worker.clone.plan import ClonePlan, Copy
-from maglica.host_worker.disk import bases, dependants, reflink, volumes
+from maglica.host_worker.disk import bases, dependants, durable, reflink, volumes
 from maglica.host_worker.disk.bases import Base
 from maglica.host_worker.disk.storage import Promise
 from maglica.host_worker.domain import look
@@ -193,11 +193,14 @@ def _copy_nvram(source: str, path: str, job: str, work: Work) -> None:
 
 
 def link(part: str, path: str, work: Work) -> None:
+    """Give a file, whose content is on the disk by then, its final name."""
     work.undo("remove_file", path=path, inode=os.stat(part).st_ino)
     try:
+        durable.content(part)
         os.link(part, path)
     except FileExistsError:
         raise Failed("already_exists", f"the file {path} appeared meanwhile", "choose another --hostname") from None
     except OSError as error:
         raise Failed("environment_error", f"cannot name {path}: {error.strerror}") from None
     os.unlink(part)
+    durable.names(os.path.dirname(path))

@@ -10,8 +10,8 @@ import time
 from typing import Any, NamedTuple
 
 from maglica.errors import Failed, Refused
-from maglica.host_worker.disk import copying, dependants, qcow2
-from maglica.host_worker.domain import domain_xml, look, saved
+from maglica.host_worker.disk import copying, dependants, durable, qcow2
+from maglica.host_worker.domain import domain_xml, look, saved, starting
 from maglica.host_worker.domain.domain_xml import Domain
 from maglica.host_worker.domain.look import ACTIVE
 from maglica.host_worker.host import Host
@@ -48,6 +48,7 @@ def flatten(name: str, host: Host, work: Work, *, bandwidth: int | None) -> dict
         host.storage.changing(paths, f"{name} cannot be flattened"),
         host.storage.promise(str(pool["name"]), needed, int(pool["free_bytes"]) - int(pool["reserve_bytes"])),
     ):
+        starting.refuse_used_since(name, paths, host, "cannot be flattened")
         if state in ACTIVE:
             with work.step("pull", sign=sign("is_flat", told, paths=paths)):
                 _pull(domain, todo, host, work, bandwidth)
@@ -136,7 +137,9 @@ def _swap(name: str, todo: list[Flat], parts: dict[str, str], host: Host, work: 
         old = os.stat(disk.path)
         os.chown(parts[disk.target], old.st_uid, old.st_gid)
         os.chmod(parts[disk.target], old.st_mode & 0o7777)
+        durable.content(parts[disk.target])  # the overlay in its place has what nothing else has
         os.rename(parts[disk.target], disk.path)
+        durable.names(os.path.dirname(disk.path))
 
 
 def _pull(domain: Domain, todo: list[Flat], host: Host, work: Work, bandwidth: int | None) -> None:

@@ -6,18 +6,37 @@ One object for all jobs and reads of a host; threads share it.
 from __future__ import annotations
 
 import os
+import stat
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from maglica.errors import Refused
+from maglica.errors import MaglicaError, Refused
 from maglica.host_worker.disk import reflink, volumes
 from maglica.host_worker.disk.modes import Fullness, Source, Volume
 
 FULLNESS_FOR = 2.0
 """Seconds for which it is believed how full a thin pool is: all that a survey asks is one question."""
+
+
+Key = str | tuple[int, int]
+
+
+def _keys(paths: Sequence[str]) -> list[tuple[Key, str]]:
+    """What files are known by, each with its path: whatever links lead to it, and as what it is now; another file may
+    come to lie in its place meanwhile.
+    """
+    found: list[tuple[Key, str]] = []
+    for path in paths:
+        found.append((os.path.realpath(path), path))
+        try:
+            seen = os.stat(path)
+        except OSError:
+            continue  # it is no file of this host, or gone
+        found.append(((-1, seen.st_rdev) if stat.S_ISBLK(seen.st_mode) else (seen.st_dev, seen.st_ino), path))
+    return found
 
 
 class Promise:
@@ -41,8 +60,9 @@ class Storage:
         self._volumes: dict[tuple[str, int], Volume | None] = {}
         self._fullness: dict[tuple[str, str | None], tuple[float, Fullness | None]] = {}
         self._promises: dict[str, list[Promise]] = {}
-        self._in_use: Counter[str] = Counter()
-        self._changing: Counter[str] = Counter()
+        self._in_use: Counter[Key] = Counter()
+        self._changing: Counter[Key] = Counter()
+        self._used: set[Key] = set()
         self._coming: set[str] = set()
         self._pools: dict[str, threading.Lock] = {}
 
@@ -75,7 +95,10 @@ class Storage:
         except OSError:
             return None
         if key not in self._volumes:
-            self._volumes[key] = volumes.at(path)
+            try:
+                self._volumes[key] = volumes.at(path)
+            except MaglicaError:
+                return None  # not now
         return self._volumes[key]
 
     def fullness(self, volume: Volume) -> Fullness | None:
@@ -119,30 +142,41 @@ class Storage:
     @contextmanager
     def using(self, paths: Sequence[str], what: str) -> Iterator[None]:
         """Files that a job reads, or comes to rest on: meanwhile no other job changes them. `what` reads them."""
+        mine = _keys(paths)
         with self._lock:
-            changed = next((path for path in paths if self._changing[path]), None)
+            changed = next((path for key, path in mine if self._changing[key]), None)
             if changed:
                 raise Refused("locked", f"{what}: another job is just changing {changed}", "try again in a moment")
-            self._in_use.update(paths)
+            self._in_use.update(key for key, _ in mine)
+            self._used.update(key for key, _ in mine)
         try:
             yield
         finally:
             with self._lock:
-                self._in_use.subtract(paths)
+                self._in_use.subtract(key for key, _ in mine)
+
+    def was_used(self, paths: Sequence[str]) -> bool:
+        """Whether any of these files has ever been read, or come to be rested on, by a job: then it has to be asked
+        once more, while they are being changed, whether something rests on them by now.
+        """
+        mine = _keys(paths)
+        with self._lock:
+            return any(key in self._used for key, _ in mine)
 
     @contextmanager
     def changing(self, paths: Sequence[str], what: str) -> Iterator[None]:
         """Files that a job changes, deletes, or has a guest write to: meanwhile no other job reads them."""
+        mine = _keys(paths)
         with self._lock:
-            used = next((path for path in paths if self._in_use[path]), None)
+            used = next((path for key, path in mine if self._in_use[key]), None)
             if used:
                 raise Refused("locked", f"{what}: another job is just copying {used}", "try again in a moment")
-            self._changing.update(paths)
+            self._changing.update(key for key, _ in mine)
         try:
             yield
         finally:
             with self._lock:
-                self._changing.subtract(paths)
+                self._changing.subtract(key for key, _ in mine)
 
     @contextmanager
     def bringing_to_life(self, keys: Sequence[str], what: str) -> Iterator[None]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from maglica.errors import Failed, MaglicaError
+from maglica.errors import Failed, MaglicaError, Refused
 from maglica.host_worker import commands
 from maglica.host_worker.disk.modes import Fullness, Volume
 
@@ -19,10 +20,12 @@ FIELDS = "vg_name,lv_name,lv_uuid,pool_lv,segtype,lv_tags"
 
 
 def at(path: str) -> Volume | None:
-    """The logical volume at a path; None where there is none, or no LVM on this host."""
+    """The logical volume at a path; None where there is none, or no LVM on this host. `Failed` when LVM does not say in
+    time: it waits for whoever holds the group.
+    """
     try:
         ended = commands.run(list_command(_known_to_lvm(path)), timeout=TIMEOUT)
-    except MaglicaError:
+    except Refused:  # there is no such program
         return None
     return parse(ended.stdout) if ended.exit_status == 0 else None
 
@@ -50,6 +53,38 @@ def parse(text: str) -> Volume | None:
         return Volume(str(row["vg_name"]), str(row["lv_name"]), str(row["pool_lv"]) if thin else None)
     except (ValueError, LookupError, TypeError):
         return None
+
+
+class Made(NamedTuple):
+    """A volume that bears the tag of a job. `uuid` is what it is known by, whatever it is called."""
+
+    group: str
+    name: str
+    uuid: str
+
+
+def made_by(job: str) -> list[Made]:
+    """The volumes that bear a job's tag; `Failed` when LVM cannot say."""
+    ended = commands.run(made_command(job), timeout=TIMEOUT)
+    try:
+        return parse_made(ended.stdout)
+    except (ValueError, LookupError, TypeError):
+        raise Failed("environment_error", f"lvs: {ended.stderr.strip()}", "look at LVM on that host") from None
+
+
+def made_command(job: str) -> list[str]:
+    options = "vg_name,lv_name,lv_uuid"
+    return ["lvs", "--reportformat", "json", "--options", options, "--select", f"lv_tags={{{tag(job)}}}"]
+
+
+def parse_made(text: str) -> list[Made]:
+    rows: list[dict[str, Any]] = json.loads(text)["report"][0]["lv"]
+    return [Made(str(row["vg_name"]), str(row["lv_name"]), str(row["lv_uuid"])) for row in rows]
+
+
+def remove_known(group: str, uuids: Sequence[str]) -> list[str]:
+    """Remove exactly these; nothing where they are gone."""
+    return ["lvremove", "--yes", "--quiet", "--select", "||".join(f"lv_uuid={one}" for one in uuids), "--", group]
 
 
 def uuid(group: str, name: str) -> str | None:
@@ -113,10 +148,6 @@ def rename(group: str, old: str, new: str) -> list[str]:
 def remove_tagged(group: str, job: str) -> list[str]:
     """Remove what a job made; nothing where there is nothing."""
     return ["lvremove", "--yes", "--quiet", "--select", f"lv_tags={{{tag(job)}}}", "--", group]
-
-
-def remove(group: str, name: str) -> list[str]:
-    return ["lvremove", "--yes", "--quiet", "--", f"{group}/{name}"]
 
 
 def extend(volume: Volume, size_bytes: int) -> list[str]:

@@ -37,7 +37,7 @@ def define(name: str, text: str, host: Host, work: Work) -> dict[str, Any]:
     told = {**_told(domain, host), "missing": missing, "changed": True}
     work.will({"define": name, "uuid": domain.uuid, "missing": missing})
     with work.step("define", sign=sign("defined", told, uuid=domain.uuid)):
-        work.undo("undefine", uuid=domain.uuid)
+        work.undo("forget", uuid=domain.uuid)
         _obey(text, host)
     return told
 

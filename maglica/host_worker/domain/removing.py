@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from maglica.errors import Refused
-from maglica.host_worker.disk import dependants, qcow2, volumes
-from maglica.host_worker.domain import domain_xml, look
+from maglica.host_worker.disk import dependants, qcow2
+from maglica.host_worker.disk import volumes as lvm
+from maglica.host_worker.domain import domain_xml, look, starting
 from maglica.host_worker.domain.domain_xml import Domain
 from maglica.host_worker.domain.look import ACTIVE
 from maglica.host_worker.host import Host
@@ -16,16 +17,28 @@ from maglica.host_worker.signs import sign
 from maglica.host_worker.work import Work, must
 
 
-def remove(domain: Domain, doomed: Sequence[str], host: Host, work: Work) -> None:
-    """A crash before the definition is gone puts the disks back; after that they are deleted at the next start."""
-    told = {"name": domain.name, "host": host.name, "changed": True, "deleted": list(doomed)}
+def remove(domain: Domain, doomed: Sequence[str], host: Host, work: Work, *, keep: bool = False) -> dict[str, Any]:
+    """Delete it with those of its disks that are files, or volumes that its own job made; what was done.
+
+    A crash before the definition is gone puts the disks back; after that they are deleted at the next start. `keep`:
+    its disks stay, and so do the variables of its firmware.
+    """
+    volumes = _own_volumes(domain, doomed) if host.hypervisor.has_files else {}
+    deleted = [path for path in doomed if not host.hypervisor.has_files or os.path.isfile(path) or path in volumes]
+    told = {"name": domain.name, "host": host.name, "changed": True, "deleted": deleted}
     behind = [link for path in doomed for link in look.chain(path, None)[1:]] if host.hypervisor.has_files else []
     with (
         host.storage.changing(doomed, f"{domain.name} cannot be removed"),
         work.step("remove", sign=sign("is_gone", told, uuid=domain.uuid)),
     ):
-        _remove(domain, doomed, host, work)
+        starting.refuse_used_since(domain.name, doomed, host, "cannot be removed")
+        if keep:
+            work.point_of_no_return()
+            host.hypervisor.forget(domain.uuid)
+        else:
+            _remove(domain, deleted, volumes, host, work)
         dependants.release(host.hypervisor, behind)
+    return told
 
 
 def image(name: str, host: Host, work: Work, *, keep_disks: bool) -> dict[str, Any]:
@@ -48,9 +61,19 @@ def image(name: str, host: Host, work: Work, *, keep_disks: bool) -> dict[str, A
             f"`maglica image dependents {name}` lists all; `maglica vm flatten` makes a clone independent",
             details={"dependents": names},
         )
+    if keep_disks:
+        refuse_loss(name, host)
     work.will({"remove": name, "delete": doomed})
-    remove(domain, doomed, host, work)
-    return {"name": name, "host": host.name, "changed": True, "deleted": doomed}
+    return remove(domain, doomed, host, work, keep=keep_disks)
+
+
+def refuse_loss(name: str, host: Host) -> None:
+    """Refuse to forget a definition alone with which more would be lost: libvirt keeps that by the domain."""
+    details = host.hypervisor.details(name)
+    if details["managed_save"] or details["snapshots"]:
+        what = "its state was saved" if details["managed_save"] else f"it has {details['snapshots']} snapshots"
+        hint = "what libvirt knows of that would be lost with the definition"
+        raise Refused("wrong_state", f"{name} cannot be undefined: {what}", hint)
 
 
 def _names(found: list[dict[str, Any]]) -> set[str]:
@@ -80,7 +103,15 @@ def dependents(name: str, host: Host) -> list[dict[str, Any]]:
     return sorted(found.values(), key=lambda one: str(one["name"]))
 
 
-def _remove(domain: Domain, doomed: Sequence[str], host: Host, work: Work) -> None:
+def _own_volumes(domain: Domain, doomed: Sequence[str]) -> dict[str, lvm.Made]:
+    """Those of the disks that are volumes which this clone's job made: any other device may be anything."""
+    job = domain.mark.get("job", "")
+    made = lvm.made_by(job) if domain.mark.get("mode") == "thin" and job else []
+    nodes = {os.path.realpath(lvm.in_mapper(one.group, one.name)): one for one in made}
+    return {path: nodes[os.path.realpath(path)] for path in doomed if os.path.realpath(path) in nodes}
+
+
+def _remove(domain: Domain, doomed: Sequence[str], volumes: dict[str, lvm.Made], host: Host, work: Work) -> None:
     if not host.hypervisor.has_files:
         work.point_of_no_return()
         host.hypervisor.undefine(domain.name)
@@ -94,14 +125,15 @@ def _remove(domain: Domain, doomed: Sequence[str], host: Host, work: Work) -> No
             work.undo("settle_removed", path=new, original=path, uuid=domain.uuid)
             os.rename(path, new)
             aside.append(new)
-    # Volumes of a thin clone were made by us; any other device may be anything.
-    found = [host.storage.volume(path) for path in doomed] if domain.mark.get("mode") == "thin" else []
-    snapshots = [volume for volume in found if volume is not None]
-    for group in sorted({volume.group for volume in snapshots}):
-        work.undo("settle_removed_volumes", group=group, job=domain.mark.get("job", ""), uuid=domain.uuid)
+    known: dict[str, list[str]] = {}
+    for one in volumes.values():
+        known.setdefault(one.group, []).append(one.uuid)
+    for group, uuids in known.items():
+        job = domain.mark["job"]
+        work.undo("settle_removed_volumes", group=group, job=job, uuid=domain.uuid, volumes=uuids)
     work.point_of_no_return()
     host.hypervisor.undefine(domain.name)
     for path in aside:
         os.unlink(path)
-    for volume in snapshots:
-        must(work.run(volumes.remove(volume.group, volume.name)), f"removal of {volume.group}/{volume.name}")
+    for group, uuids in known.items():
+        must(work.run(lvm.remove_known(group, uuids)), f"removal of volumes of {group}")

@@ -59,6 +59,15 @@ def refuse_shared(name: str, disks: list[str], host: Host, what: str = "cannot b
         )
 
 
+def refuse_used_since(name: str, disks: Sequence[str], host: Host, what: str = "cannot be started") -> None:
+    """The same once nobody can come to rest on them any more: a clone may have begun and ended since it was asked."""
+    if host.storage.was_used(disks):
+        try:
+            refuse_shared(name, list(disks), host, what)
+        except Refused as error:
+            raise Failed(error.code, error.message, error.hint, details=error.details) from None
+
+
 def refuse_missing(name: str, sources: Sequence[Source], what: str = "cannot be started") -> None:
     """Files that a disk consists of, and that are not there."""
     for source in sources:
@@ -97,6 +106,7 @@ def to_be_written(
     """
     what = f"{name} cannot be started"
     with host.storage.changing(disks, what), _alone(name, text, host, what) if lives else nullcontext():
+        refuse_used_since(name, disks, host)
         for disk in disks:
             bases.release(disk, unknown=True)
         yield

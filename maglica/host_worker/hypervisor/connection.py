@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from maglica.errors import Failed, MaglicaError, Refused
@@ -33,6 +34,7 @@ OPEN_WITHIN = 5.0  # seconds that a connection may take, and that anybody waits 
 ANSWER_WITHIN = 15.0  # seconds that a question may take: a list of some thousand domains takes some
 OBEY_WITHIN = 300.0  # seconds that an order may take: a guest with much memory starts for minutes
 MOST_HUNG = 16  # calls left to themselves; each holds a thread
+AGENT_WITHIN = 10.0  # seconds that a guest's agent has for what libvirt asks it
 SETTLE = 1.0  # seconds that orders which may still be on their way have, before a new connection is used
 
 
@@ -190,6 +192,17 @@ class Connection:
             if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
                 raise Refused("unknown_entity", f"there is no VM {name} on this host") from None
             raise
+
+    def _with_agent(self, connection: Any, name: str, within: float = AGENT_WITHIN) -> Any:
+        """The domain, for a call for which libvirt asks its guest's agent, which has so many seconds. Without a word
+        libvirt waits for ever: a guest could keep a call, and a worker of libvirtd, until somebody ends it.
+
+        https://libvirt.org/html/libvirt-libvirt-domain.html#virDomainAgentSetResponseTimeout
+        """
+        domain = self._domain(connection, name)
+        with suppress(libvirt.libvirtError):  # before libvirt 5.10, and of another driver
+            domain.agentSetResponseTimeout(max(1, int(within)), 0)
+        return domain
 
     @staticmethod
     def _affect(domain: Any, apply: str) -> int:

@@ -73,7 +73,7 @@ class Power(Connection):
     def pm_suspend(self, name: str, target: str) -> None:
         """Have the guest's agent put the guest to sleep: `mem`, `disk` or `hybrid`."""
         number = getattr(libvirt, f"VIR_NODE_SUSPEND_TARGET_{target.upper()}")
-        self._tell(lambda connection: self._domain(connection, name).pMSuspendForDuration(number, 0))
+        self._tell(lambda connection: self._with_agent(connection, name).pMSuspendForDuration(number, 0))
 
     def pm_wakeup(self, name: str) -> None:
         """Wake a guest up that sleeps in memory."""

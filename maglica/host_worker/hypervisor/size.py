@@ -101,7 +101,7 @@ class Size(Connection):
         """What a guest has mounted, as its agent tells; `Failed` when there is none to ask."""
 
         def ask(connection: Any) -> list[FileSystem]:
-            found = self._domain(connection, name).fsInfo()
+            found = self._with_agent(connection, name).fsInfo()
             return [FileSystem(str(a), str(b), str(c), tuple(map(str, d or ()))) for a, b, c, d in found]
 
         return self._ask(ask)

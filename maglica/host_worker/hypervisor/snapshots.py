@@ -6,6 +6,8 @@ from typing import Any
 
 from maglica.host_worker.hypervisor.connection import Connection, libvirt
 
+FREEZES_WITHIN = 60.0  # seconds that a guest's agent has to freeze its file systems
+
 
 class Snapshots(Connection):
     """What libvirt knows of a domain's snapshots, and what it does with them; `within`: seconds that it may take."""
@@ -57,7 +59,12 @@ class Snapshots(Connection):
             flags |= libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_DISK_ONLY | libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_ATOMIC
         if quiesce:
             flags |= libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_QUIESCE
-        self._tell(lambda connection: self._domain(connection, name).snapshotCreateXML(text, flags), within)
+
+        def order(connection: Any) -> None:
+            domain = self._with_agent(connection, name, FREEZES_WITHIN) if quiesce else self._domain(connection, name)
+            domain.snapshotCreateXML(text, flags)
+
+        self._tell(order, within)
 
     def revert_to_snapshot(self, name: str, label: str, *, state: str, force: bool, within: float) -> None:
         """Bring a domain back. `state`: same, running or paused."""

@@ -64,7 +64,7 @@ class Watching(Connection):
         """Seconds since 1970 by the guest's clock, as its agent says."""
 
         def ask(connection: Any) -> float:
-            told = self._domain(connection, name).getTime()
+            told = self._with_agent(connection, name).getTime()
             return int(told["seconds"]) + int(told["nseconds"]) / 1e9
 
         return self._ask(ask)
@@ -72,4 +72,4 @@ class Watching(Connection):
     def set_guest_time(self, name: str, seconds: float) -> None:
         whole = int(seconds)
         told = {"seconds": whole, "nseconds": int((seconds - whole) * 1e9)}
-        self._tell(lambda connection: self._domain(connection, name).setTime(told))
+        self._tell(lambda connection: self._with_agent(connection, name).setTime(told))

@@ -12,9 +12,9 @@ from typing import Any
 
 from maglica.actions.vm.size import VmSetDisk
 from maglica.errors import MaglicaError, Refused
-from maglica.host_worker.disk import dependants, qcow2, volumes
+from maglica.host_worker.disk import dependants, durable, qcow2, volumes
 from maglica.host_worker.disk.modes import Source
-from maglica.host_worker.domain import domain_xml, look
+from maglica.host_worker.domain import domain_xml, look, starting
 from maglica.host_worker.guest import disk as guest_disk
 from maglica.host_worker.guest.disk import Disk, Terms
 from maglica.host_worker.host import Host
@@ -47,6 +47,7 @@ def enlarge(want: VmSetDisk, host: Host, work: Work) -> Value:
     will = {"grow disk": facts.target, "path": facts.path, "size_bytes": size, "before_bytes": facts.capacity}
     work.will({**will, "state": found.state, "file system": want.grow})
     with host.storage.changing([facts.path], f"disk {facts.target} of {want.name} cannot grow"):
+        starting.refuse_used_since(want.name, [facts.path], host, "cannot get a larger disk")
         if found.live is not None:
             return _running(facts, size, want.grow, host, work, told)
         return _off(facts, size, want.grow, host, work, told)
@@ -167,17 +168,14 @@ def merge(part: str, merging: str, path: str, work: Work) -> None:
     """
     work.undo("merge_overlay", part=merging)
     os.rename(part, merging)
-    folder = os.open(os.path.dirname(merging), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)  # a power cut must not give it the old name back
-    finally:
-        os.close(folder)
+    durable.names(os.path.dirname(merging))  # a power cut must not give it the old name back
     try:
         must(work.run(qcow2.merge(merging)), f"merge into {path}")
     except MaglicaError as error:
         error.message += "; there is no way back: it is brought to its end, and the disk is larger then"
         error.details["stays"] = f"the disk {path} is larger"
         raise
+    durable.content(path)
     os.unlink(merging)
 
 

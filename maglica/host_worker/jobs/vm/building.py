@@ -6,7 +6,7 @@ from typing import Any
 
 from maglica.actions.vm.building import VmAdopt, VmDefine, VmForget, VmImport, VmRedefine, VmSync, VmUndefine
 from maglica.errors import Refused
-from maglica.host_worker.domain import defining, domain_xml, guarding, record, remembering, saved
+from maglica.host_worker.domain import defining, domain_xml, guarding, record, remembering, removing, saved
 from maglica.host_worker.domain.look import ACTIVE
 from maglica.host_worker.host import Host
 from maglica.host_worker.signs import sign
@@ -41,11 +41,7 @@ def vm_undefine(want: VmUndefine, host: Host, work: Work) -> dict[str, Any]:
         raise Refused("protected", f"{want.name} is an image", "`maglica image remove --keep-disks` forgets images")
     if state in ACTIVE:
         raise Refused("wrong_state", f"{want.name} is {state}", "stop it first")
-    details = hypervisor.details(want.name)
-    if details["managed_save"] or details["snapshots"]:
-        what = "its state was saved" if details["managed_save"] else f"it has {details['snapshots']} snapshots"
-        hint = "what libvirt knows of that would be lost with the definition"
-        raise Refused("wrong_state", f"{want.name} cannot be undefined: {what}", hint)
+    removing.refuse_loss(want.name, host)
     told = {
         "name": want.name, "host": host.name, "uuid": domain.uuid, "changed": True,
         "kept": [*defining.paths(domain, host), *filter(None, [domain.nvram])],

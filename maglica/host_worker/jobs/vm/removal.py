@@ -54,9 +54,10 @@ def vm_remove(want: VmRemove, host: Host, work: Work) -> dict[str, Any]:
             f"remove {user} first, or use --keep-disks to delete the definition only",
             details={"used": kept},
         )
+    if want.keep_disks:
+        removing.refuse_loss(want.name, host)
     work.will({"remove": want.name, "delete": doomed})
     if state in ACTIVE:
         with work.step("destroy"):
             hypervisor.destroy(want.name)
-    removing.remove(domain, doomed, host, work)
-    return {"name": want.name, "host": host.name, "changed": True, "deleted": doomed}
+    return removing.remove(domain, doomed, host, work, keep=want.keep_disks)
