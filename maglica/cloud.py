@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from maglica import config, job, keys, wire
-from maglica.bus import Client, Talker
+from maglica.bus import RESEND, Client, Talker
 from maglica.declare import Action
 from maglica.errors import Failed, MaglicaError, Refused, end_of
 from maglica.job import Job
@@ -32,6 +32,9 @@ from maglica.policy import Policy
 MARGIN = 5.0
 SLICE = 8.0  # seconds that one question for a job's change may be held back: less than `bus.client` waits to ask again
 OUTAGE = 60.0  # seconds that a client worker may be away while somebody waits for a job
+# What says nothing of the job: nobody answers, its disk is full for a moment, others ask for more than is answered.
+PASSING = frozenset({"unreachable", "timeout", "no_capacity"})
+PAUSE = 0.5  # seconds until it is asked again
 
 C = TypeVar("C", bound="Connection")
 
@@ -84,10 +87,12 @@ class Handle(ABC):
         try:
             self._take(self._connection.wait(self.id, before, patience, ended=ended))
         except MaglicaError as error:
-            if error.code not in {"unreachable", "timeout"} or time.monotonic() - self._heard > OUTAGE:
+            if error.code not in PASSING or time.monotonic() - self._heard > OUTAGE:
                 hint = f"{self.WHAT} {self.id} goes on; `maglica job attach {self.id}` follows it. {error.hint}"
                 error.hint = hint
                 raise
+            if error.code == "no_capacity":
+                time.sleep(PAUSE)  # it was answered at once
             return False
         self._heard = time.monotonic()
         return self.rev != before
@@ -224,8 +229,14 @@ class GroupHandle(Handle):
 
     def members(self) -> list[dict[str, Any]]:
         """Each of them as it is now: `name`, `job`, `state`, `host`, `changed`, `result`, `error`, …"""
-        if self._members is None:
-            self._members = self._connection.call("job show", {"id": self.id})["item"]["members"]
+        until = time.monotonic() + OUTAGE
+        while self._members is None:
+            try:
+                self._members = self._connection.call("job show", {"id": self.id})["item"]["members"]
+            except MaglicaError as error:  # it may be just being started again
+                if error.code not in PASSING or time.monotonic() > until:
+                    raise
+                time.sleep(PAUSE)
         return self._members
 
     def follow(self, timeout: float | None = None) -> Iterator[dict[str, Any]]:
@@ -302,16 +313,18 @@ class Connection:
         if self._opened is not None:
             self._opened.close()
 
-    def _ask(self, message: wire.Message, timeout: float) -> wire.Message:
-        """Ask, in an older version when the client worker speaks no newer one."""
+    def _ask(self, message: wire.Message, timeout: float, resend: float = RESEND) -> wire.Message:
+        """Ask, in an older version when the client worker speaks no newer one. `resend`: seconds that its answer may
+        take; then it is asked again.
+        """
         try:
-            return self._client.ask({"v": self._protocol, **message}, timeout)
+            return self._client.ask({"v": self._protocol, **message}, timeout, resend)
         except MaglicaError as error:
             agreed = wire.agree(error.details.get("supported"))
             if error.code != "version_mismatch" or agreed is None or agreed == self._protocol:
                 raise
             self._protocol = agreed
-            return self._client.ask({"v": self._protocol, **message}, timeout)
+            return self._client.ask({"v": self._protocol, **message}, timeout, resend)
 
     def hello(self) -> wire.Message:
         """What the client worker says of itself: `version`, `protocol`, `features`, `epoch`."""
@@ -321,7 +334,7 @@ class Connection:
         """Answer a read, given by name and checked arguments. `timeout`: seconds that hosts may take."""
         patience = timeout or self.settings.client.read_timeout
         message = {"op": "read", "action": name, "args": args, "timeout": patience, "key": os.urandom(16).hex()}
-        return self._ask(message, patience + MARGIN)
+        return self._ask(message, patience + MARGIN, max(RESEND, patience + MARGIN))
 
     def read(self, action: Action, timeout: float | None = None) -> wire.Message:
         """Answer a read."""

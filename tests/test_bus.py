@@ -261,6 +261,25 @@ def test_a_question_and_its_answer(answering: Callable[..., Client]) -> None:
         assert client.ask({"op": "ping", "number": number}, 10)["echo"] == number
 
 
+@pytest.mark.parametrize("resend", [3.0, 0.3])
+def test_an_answer_that_takes_its_time_is_waited_for(answering: Callable[..., Client], resend: float) -> None:
+    """On the connection on which it was asked; were it asked anew before that, it would never be heard."""
+    heard = []
+
+    def slow(message: wire.Message) -> wire.Message:
+        heard.extend([message] if "number" in message else [])  # the others only look whether somebody is there
+        time.sleep(0.8)
+        return wire.ok()
+
+    client = answering(slow)
+    if resend < 0.8:
+        with pytest.raises(Failed, match="gave no answer within 2 s"):
+            client.ask({"op": "ping", "number": 1}, 2.0, resend)
+    else:
+        assert client.ask({"op": "ping", "number": 1}, 2.0, resend)["ok"]
+        assert len(heard) == 1
+
+
 @pytest.mark.parametrize("family", [Refused, Failed])
 def test_an_error_is_raised_as_it_is(answering: Callable[..., Client], family: type[MaglicaError]) -> None:
     client = answering(lambda message: wire.failure(family("locked", "text", "hint")))

@@ -28,20 +28,28 @@ class Client:
         self._context = zmq.Context()
         self._socket: zmq.Socket[bytes] | None = None
         self._answered = False
+        self._found = ""  # the last look at who is there
 
-    def ask(self, message: wire.Message, timeout: float) -> wire.Message:
+    def ask(self, message: wire.Message, timeout: float, resend: float = RESEND) -> wire.Message:
         """Send a request and return its answer; the error in it is raised.
 
         `timeout` in seconds. Within 3 s it is known whether a client worker is there at all (`unreachable`); one that
         is there and busy is waited for, and the request is repeated on a new connection: every request may be.
+        `resend`: seconds until then; were it less than the answer takes, that would never be heard.
         """
         deadline = time.monotonic() + timeout
         data = wire.encode(message)
         while True:
-            answer = self._exchange(data, min(deadline, time.monotonic() + RESEND))
+            answer = self._exchange(data, min(deadline, time.monotonic() + resend))
             if answer is not None:
                 return wire.result(wire.decode(answer, wire.MAX_ANSWER_BYTES))
             if time.monotonic() >= deadline:
+                if not self._answered and self._found == UNKNOWN:
+                    raise Failed(
+                        "unreachable",
+                        f"nobody is heard from {self._where()} within {timeout:g} s",
+                        "a name server that does not answer may be the reason, or a network that loses everything",
+                    )
                 hint = "it is there but busy; try again, or look at its log"
                 raise Failed(
                     "timeout", f"the client worker at {self._where()} gave no answer within {timeout:g} s", hint
@@ -89,6 +97,7 @@ class Client:
     def _look(self, until: float) -> str:
         """Knock, and raise what is wrong with the keys."""
         found = knock(self._context, self.address, self.port, self.key, min(KNOCK, max(0.1, until - time.monotonic())))
+        self._found = found
         if found in KNOCKS:
             raise refusal(found, self._where(), self.key)
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from datetime import datetime
 from typing import Any
@@ -89,6 +90,8 @@ def _item(key: str, value: Any, now: datetime) -> str:
 
 def number(key: str, value: float) -> str:
     """A number with the unit that its key tells."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return UNKNOWN
     if key.endswith("_bytes"):
         return size(int(value))
     if key.endswith("_seconds") or key == "seconds":
@@ -127,7 +130,7 @@ def when(text: str, now: datetime) -> str:
     """An RFC 3339 time in this terminal's time zone: the time of day when it is today, otherwise the day as well."""
     try:
         moment = datetime.fromisoformat(text).astimezone(now.tzinfo)
-    except ValueError:
+    except (ValueError, OverflowError):
         return text
     return moment.strftime("%H:%M:%S" if moment.date() == now.date() else "%Y-%m-%d %H:%M")
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from maglica.bus import Talker
 from maglica.cli.answer import Answer
+from maglica.cli.cells import printable
 from maglica.cli.session import Session
 from maglica.declare import Action
 from maglica.errors import Refused
@@ -144,7 +145,7 @@ class _Console:
         sys.stdout.flush()
         end = "\r\n" if raw.entered else "\n"
         begin = begin if raw.entered else ""
-        sys.stderr.write(f"{begin}maglica: {text}{end}")
+        sys.stderr.write(f"{begin}maglica: {printable(text)}{end}")
         sys.stderr.flush()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -129,12 +130,12 @@ def _format(argv: list[str]) -> str:
     found = os.environ.get("MAGLICA_OUTPUT", "table")
     argv = argv[: argv.index("--")] if "--" in argv else argv
     for place, word in enumerate(argv):
-        if word in ("-o", "--output"):
+        if word == "--output":
             found = argv[place + 1] if place + 1 < len(argv) else found
         elif word.startswith("--output="):
             found = word.partition("=")[2]
-        elif word.startswith("-o") and not word.startswith("--"):
-            found = word[2:]
+        elif joined := re.fullmatch(r"-[a-z]*?o(.*)", word):  # -ojson, and -qo json
+            found = joined[1] or (argv[place + 1] if place + 1 < len(argv) else found)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from types import NoneType
 from typing import Any
@@ -82,16 +83,30 @@ def tree(value: Value, format: str) -> str:
     """An envelope as json or yaml."""
     if format == "yaml":
         return _yaml(value)
-    import json
-
-    return json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n"
+    return _json(value, indent=2)
 
 
 def json_line(value: Any) -> str:
     """A value as one line of json."""
+    return _json(value)
+
+
+def _json(value: Any, indent: int | None = None) -> str:
     import json
 
-    return json.dumps(value, ensure_ascii=False, default=str) + "\n"
+    try:
+        return json.dumps(value, indent=indent, ensure_ascii=False, default=str, allow_nan=False) + "\n"
+    except ValueError:  # JSON has no word for it, and what a host tells may be anything
+        return json.dumps(_finite(value), indent=indent, ensure_ascii=False, default=str) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    """The value with `null`, unknown, for numbers that are none."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _yaml(value: Value) -> str:

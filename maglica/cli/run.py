@@ -5,7 +5,7 @@ from __future__ import annotations
 from maglica import declare, kinds
 from maglica.cli import answer as answers
 from maglica.cli import bulk, names, output
-from maglica.cli.answer import Answer, Value
+from maglica.cli.answer import PARTIAL, Answer
 from maglica.cli.cells import SPELLED
 from maglica.cli.session import Session, ctrl_c_waits, look
 from maglica.cli.words import Command
@@ -137,18 +137,29 @@ def _several(
     actions: list[Action], found: list[Answer], failed: list[tuple[str, MaglicaError]], session: Session
 ) -> int:
     """The answers about several names: one after the other for people, one tree for programs."""
-    if found:
+    form = session.options.output
+    if found or form in ("json", "yaml"):
         session.write(_joined(type(actions[0]), found, failed, session))
+    if form == "jsonl":
+        kind = answers.kind(type(actions[0]))
+        session.write("".join(output.json_line(answers.failure(kind, error)) for _, error in failed))
     session.complain([answers.told_of(name, error) for name, error in failed])
-    return answers.status([error for _, error in failed], len(actions))
+    missing = {gone["host"]: gone["why"] for answer in found for gone in answer.missing_hosts}
+    session.complain([f"{host} did not answer: {why}" for host, why in missing.items()])
+    status = answers.status([error for _, error in failed], len(actions))
+    return status or (PARTIAL if missing else 0)
 
 
 def _joined(action: type[Action], found: list[Answer], failed: list[tuple[str, MaglicaError]], session: Session) -> str:
     options = session.options
     if options.output in ("table", "wide"):
         return "\n".join(output.render(answer, options, look(options)) for answer in found)
-    items: list[Value] = [answer.item or {} for answer in found]
-    whole = Answer(answers.kind(action), items=items)
+    items = [row for answer in found for row in ([answer.item or {}] if answer.items is None else answer.items)]
+    missing = {gone["host"]: gone for answer in found for gone in answer.missing_hosts}
+    whole = Answer(
+        answers.kind(action), items=items, missing_hosts=list(missing.values()), columns=action.COLUMNS,
+        wide=action.WIDE,
+    )  # fmt: skip
     if options.output not in ("json", "yaml"):
         return output.render(whole, options, look(options))
     errors = [{"name": name, "error": answers.problem(error)} for name, error in failed]

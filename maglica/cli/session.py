@@ -90,8 +90,10 @@ def ctrl_c_waits() -> Iterator[None]:
 
 def say(text: str) -> None:
     """A line on stderr."""
+    from maglica.cli.cells import printable
+
     sys.stdout.flush()
-    sys.stderr.write(f"maglica: {text}\n")
+    sys.stderr.write(f"maglica: {printable(text)}\n")  # guests and hosts have their words in it
     sys.stderr.flush()
 
 

@@ -140,8 +140,8 @@ def vm_interfaces(item: Any, look: Look) -> str:
 
 
 def vm_read_file(item: Any, look: Look) -> str:
-    """What is in it; bytes that are no text are escaped."""
-    return base64.b64decode(item["base64"]).decode(errors="backslashreplace")
+    """What is in it; what is no text is escaped."""
+    return cells.printable(base64.b64decode(item["base64"]).decode(errors="backslashreplace"))
 
 
 def job_explain(item: Any, look: Look) -> str:

@@ -70,6 +70,29 @@ def test_info_of_several(two: House) -> None:
     assert "maglica: there is no VM nope" in done.stderr
 
 
+def test_lists_of_several_have_all_their_rows(two: House) -> None:
+    done = two.cli("disk", "list", "web1", "nope", "old", "-o", "json")
+    assert done.returncode == 10
+    found = json.loads(done.stdout)
+    assert [item["target"] for item in found["items"]] == ["vda", "vda"]
+    assert [one["name"] for one in found["errors"]] == ["nope"]
+    lines = two.cli("disk", "list", "web1", "old", "-o", "jsonl").stdout.splitlines()
+    assert [json.loads(line)["target"] for line in lines] == ["vda", "vda"]
+
+
+@pytest.mark.parametrize("words", [("-o", "json"), ("-o", "jsonl"), ("-qo", "json")], ids=" ".join)
+def test_programs_are_told_also_when_all_of_several_failed(two: House, words: tuple[str, ...]) -> None:
+    done = two.cli("vm", "info", "nope", "nopes", *words)
+    assert done.returncode == 4
+    if "jsonl" in words:
+        codes = [json.loads(line)["error"]["code"] for line in done.stdout.splitlines()]
+    else:
+        codes = [one["error"]["code"] for one in json.loads(done.stdout)["errors"]]
+    assert codes == ["unknown_entity"] * 2
+    single = two.cli("vm", "info", "nope", *words)
+    assert (single.returncode, json.loads(single.stdout)["error"]["code"]) == (4, "unknown_entity")
+
+
 def test_stop_and_start(two: House) -> None:
     assert two.cli("vm", "start", "db1").returncode == 0
     done = two.cli("vm", "stop", "db1")

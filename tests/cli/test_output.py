@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import sys
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from maglica.cli import output
+from maglica.cli import output, session, views
 from maglica.cli.answer import Answer, failure
 from maglica.cli.options import Globals
 from maglica.cli.output import Look
@@ -176,6 +177,22 @@ def test_a_name_cannot_drive_the_terminal() -> None:
     evil = Answer("vm.list", items=[{"name": "\x1b]0;owned\x07"}], columns=("name",))
     for format in ("table", "name"):
         assert "\x1b" not in text(evil, output=format)
+
+
+def test_nor_can_what_is_said_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    session.say("web1: \x1b]0;owned\x07\n  a hint")
+    assert capsys.readouterr().err == "maglica: web1: \\x1b]0;owned\\x07\n  a hint\n"
+    content = base64.b64encode(b"a\x1b[2J\xff\n").decode()
+    assert views.vm_read_file({"base64": content}, Look(80, True, PIPE.now)) == "a\\x1b[2J\\xff\n"
+
+
+@pytest.mark.parametrize("format", ["table", "json", "jsonl", "csv"])
+def test_what_is_no_number_spoils_no_list(format: str) -> None:
+    items = [{"name": "a", "memory_bytes": float("nan"), "started_at": "0001-01-01T00:00:00+14:00"}, {"name": "b"}]
+    shown = text(Answer("vm.list", items=items, columns=("name", "memory_bytes", "started_at")), output=format)
+    assert "b" in shown
+    if format == "json":
+        assert json.loads(shown, parse_constant=pytest.fail)["items"][0]["memory_bytes"] is None
 
 
 def test_wide_letters_are_counted_as_wide() -> None:

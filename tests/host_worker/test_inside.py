@@ -86,6 +86,8 @@ def sleepers(session: int) -> list[str]:
 def test_what_an_agent_tells_of_a_command() -> None:
     assert running.read({"exited": False}, 10) is None
     assert running.read({"exited": True, "exitcode": 0, "out-data": "aGk="}, 10) == running.Ran(0, b"hi", b"")
+    for odd in (256, -1, 3221225477):  # none that a program can end with: 256 would look like success
+        assert running.read({"exited": True, "exitcode": odd}, 10) == running.Ran(1, b"", b"")
     assert running.read({"exited": True, "signal": 15}, 10) == running.Ran(143, b"", b"")
     assert running.read({"exited": True, "exitcode": 1, "err-data": "aGk=", "err-truncated": True}, 10) == running.Ran(
         1, b"", b"hi", cut=True

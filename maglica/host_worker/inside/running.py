@@ -22,6 +22,7 @@ SILENT = 20.0  # seconds that an agent may be away in the middle: it may be rest
 ENDS_WITHIN = 10.0  # seconds that a command has to end in when it was told to
 QUICK = 30.0  # seconds that a command of our own may take
 KILL_AFTER = 3  # seconds between being asked to end and being ended
+MOST_STATUS = 255  # that a program of POSIX ends with
 SHELL = ["/bin/sh", "-c"]  # what a line is given to
 NAMES = ("guest-exec", "guest-exec-status")
 
@@ -71,6 +72,7 @@ def read(told: dict[str, Any], most: int) -> Ran | None:
     if not told.get("exited"):
         return None
     status = int(told["exitcode"]) if "exitcode" in told else 128 + int(told.get("signal", 0))
+    status = status if 0 <= status <= MOST_STATUS else 1  # an agent may say anything, and 256 would look like 0
     out, err = (base64.b64decode(told.get(name) or "") for name in ("out-data", "err-data"))
     cut = max(len(out), len(err)) > most or bool(told.get("out-truncated") or told.get("err-truncated"))
     return Ran(status, out[:most], err[:most], cut)
