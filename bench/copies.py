@@ -9,6 +9,8 @@ from functools import partial
 
 from bench.figures import Figure, Pairs, ratio, timed
 from bench.lab import POOL, Lab, lab
+from maglica import kinds
+from maglica.host_worker.domain.look import OVERHEAD
 
 MEMORY = "32M"  # they are never started, but room for all of them is asked for
 
@@ -30,6 +32,8 @@ def copies(count: int, turns: int) -> Iterator[Figure]:
         print("copies: left out, a lab needs root")
         return
     with lab(1, "tiny") as found:
+        free = int(found.cloud.host.list()[0]["memory_free_bytes"])
+        count = min(count, free // (kinds.MEMORY.check(MEMORY) + OVERHEAD))  # libvirt may count less than there is
         _clone_all(found, count)
         _in_shell(found, count)
         pairs = [(_clone_all(found, count), _in_shell(found, count)) for _ in range(turns)]

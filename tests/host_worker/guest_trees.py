@@ -33,6 +33,10 @@ OLD_LIFE = {
     "/etc/ssh/ssh_host_rsa_key.pub": "ssh-rsa old\n",
     "/etc/udev/rules.d/70-persistent-net.rules": f'ATTR{{address}}=="{OLD_MAC}", NAME="eth0"\n',
     "/var/lib/systemd/random-seed": "seed",
+    "/etc/iscsi/initiatorname.iscsi": "InitiatorName=iqn.1993-08.org.debian:01:0123456789ab\n",
+    "/etc/nvme/hostnqn": "nqn.2014-08.org.nvmexpress:uuid:0b0f5a4e-9d3e-4f0e-b5a4-0123456789ab\n",
+    "/etc/nvme/hostid": "0b0f5a4e-9d3e-4f0e-b5a4-0123456789ab\n",
+    "/etc/hostid": "abcd",
     "/var/log/wtmp": "old logins",
     f"/var/log/journal/{OLD_MACHINE_ID}/system.journal": "journal",
 }

@@ -178,6 +178,9 @@ def test_nothing_of_the_old_life_stays(name: str, network: Network) -> None:
         assert "70-persistent" not in path
         assert OLD_MACHINE_ID not in path
         assert "/var/lib/cloud/instance" not in path
+        assert path not in ("/etc/nvme/hostnqn", "/etc/nvme/hostid", "/etc/hostid")
+    initiator = after.get("/etc/iscsi/initiatorname.iscsi")
+    assert initiator == ("GenerateName=yes\n" if facts(name).system.family == "debian" else None)
     for path, text in after.items():
         assert "old private key" not in text
         assert OLD_NAME not in text, path

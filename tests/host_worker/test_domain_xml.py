@@ -419,6 +419,20 @@ def test_other_memory() -> None:
         assert (only(root, tag).text, only(root, tag).get("unit")) == (str(3 << 20), "KiB")
 
 
+@pytest.mark.parametrize("asked", [{"vcpus": 3}, {"memory_bytes": 3 << 30}])
+def test_another_size_is_in_one_piece(asked: dict[str, int]) -> None:
+    """libvirt takes the sum of the cells for the memory, and refuses cells with more processors than there are."""
+    cells = "<numa><cell id='0' cpus='0-3' memory='2097152' unit='KiB'/></numa></cpu>"
+    pieces = IMAGE.replace("</cpu>", cells, 1).replace(
+        "<devices>", "<maxMemory slots='16' unit='GiB'>8</maxMemory><devices><memory model='dimm'/>", 1
+    )
+    assert "<numa>" in pieces
+    for root in (clone(pieces, **asked), ET.fromstring(domain_xml.refit(pieces, {}, asked.get("vcpus"),
+                                                                        asked.get("memory_bytes"), {}))):  # fmt: skip
+        assert [root.find(tag) for tag in ("./cpu/numa", "maxMemory", "./devices/memory")] == [None] * 3
+    assert clone(pieces).find("./cpu/numa/cell") is not None, "as it is where nothing was said"
+
+
 def test_without_kvm_a_guest_is_emulated() -> None:
     kvm = IMAGE.replace("type='test'", "type='kvm'", 1)
     root = clone(kvm, emulated=True)

@@ -265,6 +265,22 @@ def _resources(root: ET.Element, vcpus: int | None, memory_bytes: int | None) ->
             element = _child(root, tag)
             element.set("unit", "KiB")
             element.text = str(memory_bytes // 1024)
+    if vcpus is not None or memory_bytes is not None:
+        _one_piece(root)
+
+
+def _one_piece(root: ET.Element) -> None:
+    """Take away how processors and memory of another size were divided: cells, modules, what may be plugged in. libvirt
+    takes the sum of the cells for the memory, whatever else is said, and refuses cells with more processors than there
+    are.
+    """
+    cpu = root.find("cpu")
+    if cpu is not None:
+        _drop(cpu, "numa")
+    for numatune in root.findall("numatune"):
+        _drop(numatune, "memnode")
+    _drop(root, "maxMemory")
+    _drop(_child(root, "devices"), "memory")
 
 
 def _set_nvram(root: ET.Element, path: str) -> None:

@@ -89,6 +89,13 @@ SECRETS = (
 )
 """Randomness that two machines must never share."""
 
+NAMES_OF_STORAGE = ("/etc/nvme/hostnqn", "/etc/nvme/hostid", "/etc/hostid")
+"""By what name it speaks to storage of a network: two that bear one throw each other out. nvme-cli takes the machine's
+own UUID where there are none (nvme-gen-hostnqn(1)), gethostid(3) its address.
+"""
+INITIATOR = "/etc/iscsi/initiatorname.iscsi"
+MAKES_A_NAME = "GenerateName=yes\n"
+
 CLOUD_INIT = (
     "/var/lib/cloud/instance",
     "/var/lib/cloud/instances/*",
@@ -134,6 +141,8 @@ READ = (
 SEE = (
     *LEASES,
     *SECRETS,
+    *NAMES_OF_STORAGE,
+    INITIATOR,
     *CLOUD_INIT,
     *OLD_LOGS,
     HOST_KEYS,
@@ -185,7 +194,7 @@ def plan(facts: GuestFacts, request: GuestRequest) -> Plan:
     edits: list[Edit] = []
     expected: list[Expectation] = []
     for part in (
-        _old_life, _machine_id, hostname, _hosts, _cloud_init, _authorized_keys, _root_password, _swap,
+        _old_life, _machine_id, _initiator, hostname, _hosts, _cloud_init, _authorized_keys, _root_password, _swap,
     ):  # fmt: skip
         some_edits, some_expected = part(facts, request)
         edits += some_edits
@@ -246,7 +255,7 @@ Part = tuple[list[Edit], list[Expectation]]
 
 def _old_life(facts: GuestFacts, request: GuestRequest) -> Part:
     """What only the old machine may have: leases, seeds, host keys, logs."""
-    gone = (*LEASES, *SECRETS)
+    gone = (*LEASES, *SECRETS, *NAMES_OF_STORAGE)
     paths = facts.find(*gone, HOST_KEYS, DROPBEAR_KEYS)
     old_id = facts.text("/etc/machine-id").strip()
     if re.fullmatch("[0-9a-f]{32}", old_id):
@@ -275,6 +284,21 @@ def machine_id(facts: GuestFacts) -> Part:
         edits += [Remove(dbus)] if facts.has(dbus) else []
         expected.append(Absent(dbus))
     return edits, expected
+
+
+def _initiator(facts: GuestFacts, request: GuestRequest) -> Part:
+    return initiator(facts)
+
+
+def initiator(facts: GuestFacts) -> Part:
+    """The name of an iSCSI initiator is made anew at the next start of its daemon: in Debian where the file asks for
+    that, elsewhere (iscsi-init.service) where there is none. iscsid(8), iscsi-iname(8)
+    """
+    if not facts.has(INITIATOR):
+        return [], []
+    if facts.system.family == "debian":
+        return [WriteFile(INITIATOR, MAKES_A_NAME)], [FileIs(INITIATOR, MAKES_A_NAME)]
+    return [Remove(INITIATOR)], [Absent(INITIATOR)]
 
 
 def hostname(facts: GuestFacts, request: GuestRequest) -> Part:

@@ -24,6 +24,7 @@ from maglica.host_worker.guest.network import NET_RULES, network_tool
 GONE = (
     *customize.LEASES,
     *customize.SECRETS,
+    *customize.NAMES_OF_STORAGE,
     *customize.CLOUD_INIT,
     customize.CLOUD_INIT_SETTINGS,
     *NET_RULES,
@@ -75,7 +76,7 @@ EMPTIED = ("/var/log/*.log", "/var/log/syslog", "/var/log/messages", "/var/log/s
 CLOUD_INIT = ("/usr/bin/cloud-init", "/usr/local/bin/cloud-init")
 """Where the program is that takes a seed."""
 
-SEE = (*GONE, *EMPTIED, *CLOUD_INIT)
+SEE = (*GONE, *EMPTIED, *CLOUD_INIT, customize.INITIATOR)
 
 
 def plan(facts: GuestFacts) -> Plan:
@@ -92,8 +93,8 @@ def plan(facts: GuestFacts) -> Plan:
     edits += [WriteFile(path, "") for path in emptied]
     expected: list[Expectation] = [Absent(pattern) for pattern in GONE]
     expected += [FileIs(path, "") for path in emptied]
-    more_edits, more_expected = customize.machine_id(facts)
-    edits += more_edits
-    expected += more_expected
+    for more_edits, more_expected in (customize.machine_id(facts), customize.initiator(facts)):
+        edits += more_edits
+        expected += more_expected
     labels, labelled = selinux.part(facts, edits)
     return Plan((*edits, *labels), (*expected, *labelled), network_tool(facts), "none")
