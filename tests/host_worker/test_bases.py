@@ -42,6 +42,8 @@ def test_a_header_tells_what_qemu_wrote(tmp_path: Path) -> None:
     assert qcow2.header(str(old)) == qcow2.Header(MIB, None, None, 0)
     subprocess.run(["qemu-img", "snapshot", "-c", "s1", str(base)], check=True)
     assert qcow2.header(str(base)) == qcow2.Header(20 << 30, None, None, 1)
+    apart = create(tmp_path / "apart", "-o", f"data_file={tmp_path}/data,data_file_raw=on", "1M")
+    assert qcow2.header(str(apart)) == qcow2.Header(MIB, None, None, 0, elsewhere=True)
 
 
 @pytest.mark.parametrize("data", [b"", b"QFI\xfb", bytes(4096), b"QFI\xfb" + b"\xff" * 200, b"MZ" + bytes(510)])

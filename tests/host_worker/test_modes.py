@@ -61,6 +61,7 @@ def refusal(*args: Any, **more: Any) -> Refused:
     ("sources", "pools", "original", "mode", "at"),
     [
         ([source()], [pool("p", unshared="")], True, "reflink", "p"),
+        ([source(), source("vdb", elsewhere=True)], [pool("p", unshared="")], True, "full", "p"),  # they would share it
         ([source()], [pool("p")], True, "linked", "p"),
         (
             [source()],

@@ -18,7 +18,6 @@ from maglica.host_worker.domain import domain_xml, look
 from maglica.host_worker.host import Host
 
 FORMATS = {".qcow2": "qcow2", ".img": "raw", ".raw": "raw", ".iso": "raw"}
-DATA_FILE = 4  # of a qcow2's incompatible features: its data are in another file
 
 
 class Found(NamedTuple):
@@ -104,7 +103,7 @@ def refuse_strange(found: Found, format: str, name: str, host: Host) -> None:
         return
     if header is None:
         raise Refused("wrong_input", f"{found.path} is no qcow2", "say --format=raw if it is a disk all the same")
-    if _features(found.path) & DATA_FILE:
+    if header.elsewhere:
         raise Refused("wrong_input", f"{found.path} has its data in another file", "qemu-img convert makes one of both")
     folders = {os.path.realpath(str(pool["path"])) for pool in host.hypervisor.pools() if pool["path"]}
     try:
@@ -128,12 +127,6 @@ def _refuse_disk(link: str, found: Found, name: str, host: Host) -> None:
         if not user.behind and user.name != name and user.name not in images:
             words = f"{found.path} rests on {link}, which {user.name} has as its disk {user.target}"
             raise Refused("protected", words, "a disk may rest on disks of images, and on files that no VM has")
-
-
-def _features(path: str) -> int:
-    with open(path, "rb") as file:
-        head = file.read(80)
-    return int.from_bytes(head[72:80], "big") if int.from_bytes(head[4:8], "big") >= 3 else 0
 
 
 def users(path: str, host: Host) -> list[User]:

@@ -47,6 +47,7 @@ class Source(NamedTuple):
     rests_on: str | None = None  # the file behind it
     volume: Volume | None = None
     fullness: Fullness | None = None  # of the thin pool that the volume is in, where it is known
+    elsewhere: bool = False  # its data, or those of what is behind it, are in another file: only a full copy has them
 
 
 class Way(NamedTuple):
@@ -108,6 +109,9 @@ def ways(
 
 def _way(mode: str, sources: Sequence[Source], pools: Sequence[dict[str, Any]], original: bool, files: bool) -> Way:
     whole = sum(source.allocation_bytes for source in sources)
+    apart = next((source.disk.target for source in sources if source.elsewhere), None)
+    if apart is not None and mode != "full":
+        return Way(mode, False, AT_ONCE * len(sources), (), f"disk {apart} has its data in another file")
     of_files = [pool for pool in pools if not files or pool["type"] in domain_xml.FILE_POOLS]
     if mode == "full":
         names = tuple(str(pool["name"]) for pool in of_files)

@@ -14,18 +14,22 @@ from typing import NamedTuple
 
 MAGIC = b"QFI\xfb"
 BACKING_FORMAT = 0xE2792ACA  # a header extension: the name of the backing file's format
+DATA_FILE = 4  # of the incompatible features: the data are in another file
 MOST = 64 << 10  # bytes of the first cluster that are looked at
 LONGEST_NAME = 1023  # bytes of what is written of a backing file
 LONGEST_CHAIN = 64  # more is a circle
 
 
 class Header(NamedTuple):
-    """Sizes in bytes. `backing` as it is written there, be it the name of a file or not; None: it rests on nothing."""
+    """Sizes in bytes. `backing` as it is written there, be it the name of a file or not; None: it rests on nothing.
+    `elsewhere`: its data are in another file, which it alone knows the layout of.
+    """
 
     capacity_bytes: int
     backing: str | None
     backing_format: str | None
     snapshots: int
+    elsewhere: bool = False
 
 
 def header(path: str) -> Header | None:
@@ -47,11 +51,13 @@ def parse(data: bytes) -> Header | None:
         return None
     version, offset, length, _, capacity = struct.unpack_from(">IQIIQ", data, 4)
     (snapshots,) = struct.unpack_from(">I", data, 60)
+    features = struct.unpack_from(">Q", data, 72)[0] if version >= 3 and len(data) >= 80 else 0
+    elsewhere = bool(features & DATA_FILE)
     if not offset or not length:
-        return Header(capacity, None, None, snapshots)
+        return Header(capacity, None, None, snapshots, elsewhere)
     whole = length <= LONGEST_NAME and offset + length <= len(data)  # QEMU refuses any other
     backing = data[offset : offset + length].decode(errors="surrogateescape") if whole else ""
-    return Header(capacity, backing, _backing_format(data, version), snapshots)
+    return Header(capacity, backing, _backing_format(data, version), snapshots, elsewhere)
 
 
 def _backing_format(data: bytes, version: int) -> str | None:

@@ -161,7 +161,13 @@ def _source(hypervisor: Hypervisor, domain: Domain, disk: Disk, storage: Storage
         rests_on=links[1] if len(links) > 1 else None,
         volume=volume,
         fullness=storage.fullness(volume) if volume else None,
+        elsewhere=disk.format == "qcow2" and any(_elsewhere(link) for link in links),
     )
+
+
+def _elsewhere(path: str) -> bool:
+    header = qcow2.header(path)
+    return header is not None and header.elsewhere
 
 
 def _is_device(path: str) -> bool:

@@ -45,8 +45,8 @@ def export(
     }
     with work.step("name", sign=sign("has_name", told, path=target, inode=os.stat(part).st_ino)):
         work.point_of_no_return()
+        copying.forget(todo, host, work)  # before the name, which says that all is done; the file is whole
         copying.link(part, target, work)
-        copying.forget(todo, host, work)
     return told
 
 
