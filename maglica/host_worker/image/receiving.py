@@ -51,6 +51,7 @@ class Plan(NamedTuple):
     definition: str
     mark: dict[str, str]
     nics: int
+    free_bytes: int  # what the pool has to give
 
 
 def run(want: ImageCopy, host: Host, work: Work) -> dict[str, Any]:
@@ -70,14 +71,16 @@ def _run(name: str, want: ImageCopy, host: Host, work: Work) -> dict[str, Any]:
         todo = _plan(name, foreign.told(_ask(want, host, work, None)), host, work.job)
     digests = {}
     done, total = 0, sum(disk.allocation_bytes for disk in todo.disks)
-    for disk in [*todo.disks, *([todo.nvram] if todo.nvram else [])]:
-        with work.step("copy", f"{disk.target} from {want.from_}"):
-            _fetch(want, disk, host, work, done, max(1, total))
-            done += disk.allocation_bytes
-        found = importing.checksum(disk.part, disk.format, host, work)
-        with work.step("compare", disk.target):
-            _compare(want, disk, found, host, work)
-        digests[disk.target] = found
+    with host.storage.promise(todo.pool, total, todo.free_bytes) as promise:
+        for disk in [*todo.disks, *([todo.nvram] if todo.nvram else [])]:
+            with work.step("copy", f"{disk.target} from {want.from_}"):
+                _fetch(want, disk, host, work, done, max(1, total))
+                done += disk.allocation_bytes
+                promise.took(done)
+            found = importing.checksum(disk.part, disk.format, host, work)
+            with work.step("compare", disk.target):
+                _compare(want, disk, found, host, work)
+            digests[disk.target] = found
     return _define(want, todo, digests, host, work)
 
 
@@ -117,7 +120,10 @@ def _plan(name: str, told: foreign.Told, host: Host, job: str) -> Plan:
             raise Refused(
                 "already_exists", f"the file {disk.path} exists on {host.name}", "remove it, or say --as=NAME"
             )
-    return Plan(name, str(uuid.uuid4()), str(pool["name"]), disks, nvram, definition, dict(image.mark), len(image.nics))
+    free = int(pool["free_bytes"]) - int(pool["reserve_bytes"])
+    return Plan(
+        name, str(uuid.uuid4()), str(pool["name"]), disks, nvram, definition, dict(image.mark), len(image.nics), free
+    )
 
 
 def _disk(told: foreign.Disk, name: str, folder: str, job: str, *, only: bool) -> Disk:

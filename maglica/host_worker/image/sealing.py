@@ -45,6 +45,8 @@ class Plan(NamedTuple):
     uuid: str
     pool: str
     parts: list[Part]
+    sizes: list[int]  # bytes that each of them takes
+    free_bytes: int  # what the pool has to give
 
     def shown(self) -> dict[str, Any]:
         disks = [{"target": part.target, "path": part.path, "format": "qcow2"} for part in self.parts]
@@ -55,7 +57,7 @@ def run(source: str, name: str | None, host: Host, work: Work, *, upgrade: bool)
     """Copy, edit (with `upgrade`: after its packages were upgraded), verify, define."""
     todo = _plan(source, name, host, work.job, upgrade=upgrade)
     work.will(todo.shown())
-    _copy(todo, work)
+    _copy(todo, host, work)
     report = _prepare(todo, host, work, upgrade=upgrade)
     mark = {
         "kind": "image", "source": f"{'upgrade' if upgrade else 'seal'} of {source}", "job": work.job,
@@ -111,16 +113,29 @@ def _plan(source: str, name: str | None, host: Host, job: str, *, upgrade: bool)
                 "already_exists", f"the file {path} exists on {host.name}", "remove it, or choose another --as"
             )
         parts.append(Part(one.disk.target, one.path, one.disk.format, f"{path}.{job}.part", path))
-    return Plan(wanted, domain, definition, str(uuid.uuid4()), str(pool["name"]), parts)
+    free = int(pool["free_bytes"]) - int(pool["reserve_bytes"])
+    sizes = [one.allocation_bytes for one in found]
+    return Plan(wanted, domain, definition, str(uuid.uuid4()), str(pool["name"]), parts, sizes, free)
 
 
-def _copy(todo: Plan, work: Work) -> None:
-    """Whole copies: an image rests on nothing."""
-    with work.step("copy", f"to pool {todo.pool}"):
-        for part in todo.parts:
+def _copy(todo: Plan, host: Host, work: Work) -> None:
+    """Whole copies: an image rests on nothing. Meanwhile nobody starts or changes what is copied, or takes the room."""
+    total, done = sum(todo.sizes), 0
+    with (
+        host.storage.using([part.source for part in todo.parts], f"{todo.source.name} cannot be copied"),
+        host.storage.promise(todo.pool, total, todo.free_bytes) as promise,
+        work.step("copy", f"to pool {todo.pool}"),
+    ):
+        for part, size in zip(todo.parts, todo.sizes, strict=True):
             work.undo("remove_part", path=part.part)
-            argv = ["qemu-img", "convert", "-f", part.source_format, "-O", "qcow2", "--", part.source, part.part]
-            must(work.run(argv), f"copy of {part.source}")
+
+            def tell(copied: int, before: int = done) -> None:
+                promise.took(before + copied)
+                work.progress(before + copied, max(1, total))
+
+            argv = ["qemu-img", "convert", "-p", "-f", part.source_format, "-O", "qcow2", "--", part.source, part.part]
+            must(work.run(argv, on_output=copying.in_bytes(size, tell)), f"copy of {part.source}")
+            done += size
 
 
 def _prepare(todo: Plan, host: Host, work: Work, *, upgrade: bool) -> dict[str, Any]:
