@@ -5,6 +5,7 @@ fsync(2): of a file that was just given its name also the folder has to be broug
 
 from __future__ import annotations
 
+import errno
 import os
 
 
@@ -14,8 +15,12 @@ def content(path: str) -> None:
 
 
 def names(folder: str) -> None:
-    """Bring the names in a folder to the disk."""
-    _synced(folder, os.O_RDONLY | os.O_DIRECTORY)
+    """Bring the names in a folder to the disk, where its file system knows how: some of networks do not."""
+    try:
+        _synced(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
 
 
 def _synced(path: str, flags: int) -> None:
