@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from maglica import config, job, keys, wire
-from maglica.bus import RESEND, Client, Talker
+from maglica.bus import Client, Talker
 from maglica.declare import Action
 from maglica.errors import Failed, MaglicaError, Refused, end_of
 from maglica.job import Job
@@ -313,18 +313,16 @@ class Connection:
         if self._opened is not None:
             self._opened.close()
 
-    def _ask(self, message: wire.Message, timeout: float, resend: float = RESEND) -> wire.Message:
-        """Ask, in an older version when the client worker speaks no newer one. `resend`: seconds that its answer may
-        take; then it is asked again.
-        """
+    def _ask(self, message: wire.Message, timeout: float) -> wire.Message:
+        """Ask, in an older version when the client worker speaks no newer one."""
         try:
-            return self._client.ask({"v": self._protocol, **message}, timeout, resend)
+            return self._client.ask({"v": self._protocol, **message}, timeout)
         except MaglicaError as error:
             agreed = wire.agree(error.details.get("supported"))
             if error.code != "version_mismatch" or agreed is None or agreed == self._protocol:
                 raise
             self._protocol = agreed
-            return self._client.ask({"v": self._protocol, **message}, timeout, resend)
+            return self._client.ask({"v": self._protocol, **message}, timeout)
 
     def hello(self) -> wire.Message:
         """What the client worker says of itself: `version`, `protocol`, `features`, `epoch`."""
@@ -334,7 +332,7 @@ class Connection:
         """Answer a read, given by name and checked arguments. `timeout`: seconds that hosts may take."""
         patience = timeout or self.settings.client.read_timeout
         message = {"op": "read", "action": name, "args": args, "timeout": patience, "key": os.urandom(16).hex()}
-        return self._ask(message, patience + MARGIN, max(RESEND, patience + MARGIN))
+        return self._ask(message, patience + MARGIN)
 
     def read(self, action: Action, timeout: float | None = None) -> wire.Message:
         """Answer a read."""

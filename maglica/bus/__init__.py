@@ -10,7 +10,7 @@ whoever serves, and the public key of the peer comes with every request and subs
 worker's · `talking.py` the library's for streams · `knocking.py` why nobody answers · `sockets.py` what all of them do.
 """
 
-from maglica.bus.client import RESEND, Client
+from maglica.bus.client import Client
 from maglica.bus.events import Breach, Event, Gate, Request, Route, Subscription
 from maglica.bus.knocking import KEY_REFUSED
 from maglica.bus.listener import Listener
@@ -19,6 +19,6 @@ from maglica.bus.sockets import endpoint, new_pair
 from maglica.bus.talking import Talker
 
 __all__ = [
-    "KEY_REFUSED", "RESEND", "UNREAD", "Breach", "Client", "Event", "Gate", "Listener", "Request", "Route", "Server",
+    "KEY_REFUSED", "UNREAD", "Breach", "Client", "Event", "Gate", "Listener", "Request", "Route", "Server",
     "Subscription", "Talker", "endpoint", "new_pair",
 ]  # fmt: skip

@@ -30,39 +30,46 @@ class Client:
         self._answered = False
         self._found = ""  # the last look at who is there
 
-    def ask(self, message: wire.Message, timeout: float, resend: float = RESEND) -> wire.Message:
+    def ask(self, message: wire.Message, timeout: float) -> wire.Message:
         """Send a request and return its answer; the error in it is raised.
 
         `timeout` in seconds. Within 3 s it is known whether a client worker is there at all (`unreachable`); one that
-        is there and busy is waited for, and the request is repeated on a new connection: every request may be.
-        `resend`: seconds until then; were it less than the answer takes, that would never be heard.
+        is there and busy is waited for, and the request is repeated on a new connection: every request may be. The
+        answer to an earlier one is as good, and may be about to come.
         """
         deadline = time.monotonic() + timeout
         data = wire.encode(message)
-        while True:
-            answer = self._exchange(data, min(deadline, time.monotonic() + resend))
-            if answer is not None:
-                return wire.result(wire.decode(answer, wire.MAX_ANSWER_BYTES))
-            if time.monotonic() >= deadline:
-                if not self._answered and self._found == UNKNOWN:
-                    raise Failed(
-                        "unreachable",
-                        f"nobody is heard from {self._where()} within {timeout:g} s",
-                        "a name server that does not answer may be the reason, or a network that loses everything",
-                    )
-                hint = "it is there but busy; try again, or look at its log"
-                raise Failed(
-                    "timeout", f"the client worker at {self._where()} gave no answer within {timeout:g} s", hint
-                )
+        earlier: list[zmq.Socket[bytes]] = []
+        try:
+            while True:
+                answer = self._exchange(data, earlier, min(deadline, time.monotonic() + RESEND))
+                if answer is not None:
+                    return wire.result(wire.decode(answer, wire.MAX_ANSWER_BYTES))
+                if time.monotonic() >= deadline:
+                    raise self._overdue(timeout)
+        finally:
+            for socket in earlier:
+                socket.close()  # it must not be answered later, when nobody waits for it
 
-    def _exchange(self, data: bytes, until: float) -> bytes | None:
+    def _overdue(self, timeout: float) -> Failed:
+        if not self._answered and self._found == UNKNOWN:
+            return Failed(
+                "unreachable",
+                f"nobody is heard from {self._where()} within {timeout:g} s",
+                "a name server that does not answer may be the reason, or a network that loses everything",
+            )
+        hint = "it is there but busy; try again, or look at its log"
+        return Failed("timeout", f"the client worker at {self._where()} gave no answer within {timeout:g} s", hint)
+
+    def _exchange(self, data: bytes, earlier: list[zmq.Socket[bytes]], until: float) -> bytes | None:
+        """Ask, and hear the answer to this question or an `earlier` one; unanswered it becomes one of these."""
         socket = self._fresh()
         try:
             socket.send(data)
             patience = min(until, time.monotonic() + PATIENCE)
             if not self._answered and not socket.poll(left(patience, FIRST_LOOK)):
                 self._look(patience)
-            answer = self._heard(socket, patience)
+            answer = self._heard([socket, *earlier], patience)
             if answer is not None:
                 return answer
             found = self._look(until)
@@ -74,24 +81,29 @@ class Client:
                     f"no client worker answers at {self._where()}",
                     "is maglica_client_worker running there? --client, MAGLICA_CLIENT or [client] address say where",
                 )
-            answer = self._heard(socket, until)
+            answer = self._heard([socket, *earlier], until)
             if answer is not None:
                 return answer
         except BaseException:
             self._hang_up()
             raise
-        self._hang_up()
+        earlier.append(socket)
+        self._socket = None
         return None
 
-    def _heard(self, socket: zmq.Socket[bytes], until: float) -> bytes | None:
-        """The answer, when it comes in time."""
-        while socket.poll(left(until)):
-            try:
-                answer = socket.recv(zmq.NOBLOCK)
-            except zmq.Again:
-                continue  # the late answer to an earlier question: looking for ours has thrown it away
-            self._answered = True
-            return answer
+    def _heard(self, sockets: list[zmq.Socket[bytes]], until: float) -> bytes | None:
+        """The answer, when it comes in time by one of these."""
+        poller = zmq.Poller()
+        for socket in sockets:
+            poller.register(socket, zmq.POLLIN)
+        while ready := poller.poll(left(until)):
+            for socket, _ in ready:
+                try:
+                    answer: bytes = socket.recv(zmq.NOBLOCK)
+                except zmq.Again:
+                    continue  # the late answer to what was asked before: looking for ours has thrown it away
+                self._answered = True
+                return answer
         return None
 
     def _look(self, until: float) -> str:

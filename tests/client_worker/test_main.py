@@ -12,6 +12,7 @@ import pytest
 import zmq
 
 from maglica import wire
+from maglica.daemon import EXIT_LOCKED
 from maglica.errors import MaglicaError
 from tests.daemons import RUNNING, House, until
 from tests.small_disk import fill, small_disk
@@ -34,7 +35,7 @@ def test_another_one_is_refused_in_a_sentence(house: House, tmp_path: Path) -> N
     house.start()
     second = house.daemon("maglica_client_worker", f"--config={house.config}", log="second")
     second.start()
-    assert second.process.wait(10) == 5
+    assert second.process.wait(10) == EXIT_LOCKED
     assert "another client worker (process " in second.log
     other = tmp_path / "other.conf"
     other.write_text(house.config.read_text().replace("/state", "/state2"))
