@@ -6,7 +6,6 @@ worker by QEMU's user network, where this machine's loopback is 10.0.2.2.
 
 from __future__ import annotations
 
-import configparser
 import gzip
 import subprocess
 from pathlib import Path
@@ -135,6 +134,8 @@ class LvmHost:
         join = "" if self._joined else f"--join={self._invitation()}"
         self._joined = True
         worker = f"{HOME}/bin/maglica_host_worker --config=/run/control/maglica.conf --name={NAME} {join}"
+        for before in _of_its_unit("ExecStartPre"):
+            self.run(before.lstrip("+-"))
         self.run(f"setsid {_as_its_unit()} {worker} >> /run/control/worker.log 2>&1 & echo $! > /run/worker.pid")
         with self._house.connect() as cloud:
             until(lambda: any(host["state"] == "up" for host in cloud.host.list()), 120, "the host is up", pause=0.5)
@@ -163,12 +164,16 @@ class LvmHost:
         return False
 
 
+def _of_its_unit(key: str) -> list[str]:
+    """What the host worker's unit says, each time that it says it."""
+    lines = (HOME / "etc" / "maglica-host-worker.service").read_text().splitlines()
+    return [line.partition("=")[2] for line in lines if line.startswith(f"{key}=")]
+
+
 def _as_its_unit() -> str:
     """The command that starts another one with no more capabilities than the host worker's unit leaves it: LVM needs
-    one that hardly anything else does."""
-    unit = configparser.ConfigParser(interpolation=None, strict=False)
-    unit.read(HOME / "etc" / "maglica-host-worker.service")
-    left = unit["Service"]["CapabilityBoundingSet"].lower().replace("cap_", "+").split()
+    some that hardly anything else does."""
+    left = " ".join(_of_its_unit("CapabilityBoundingSet")).lower().replace("cap_", "+").split()
     return f"setpriv --no-new-privs --bounding-set=-all,{','.join(left)}"
 
 
