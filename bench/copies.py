@@ -32,7 +32,7 @@ def copies(count: int, turns: int) -> Iterator[Figure]:
         print("copies: left out, a lab needs root")
         return
     with lab(1, "tiny") as found:
-        free = int(found.cloud.host.list()[0]["memory_free_bytes"])
+        free = int(found.cloud.host.info(name="host1")["memory_free_bytes"])
         count = min(count, free // (kinds.MEMORY.check(MEMORY) + OVERHEAD))  # libvirt may count less than there is
         _clone_all(found, count)
         _in_shell(found, count)
