@@ -45,10 +45,10 @@ def _several(value: Any, what: str) -> list[Any]:
 
 
 def _target(value: Any) -> str:
-    """The path of a file in the guest."""
+    """The path of a file in the guest, in the one form that a path has: in another one a folder may have been meant."""
     path = str(absolute(value))
-    if path.endswith("/") or "//" in path or "/./" in f"{path}/" or ":" in path:
-        raise ValueError(f"{path!r} is not the plain path of a file")
+    if path != value or path == "/" or ":" in path:
+        raise ValueError(f"{value!r} is not the plain path of a file")
     if path.startswith(("/proc/", "/sys/", "/dev/", "/run/")):
         raise ValueError(f"{path!r} is not on a disk: it would be gone at the first boot")
     return path
