@@ -383,7 +383,7 @@ class Broker:
             raise
         self._audit.write(self.keyring.who(caller.who.public, caller.who.address, now.ms), "join", name, "done", now)
         log.info("joined host=%s key=%s address=%s", name, fingerprint(caller.who.public), caller.who.address)
-        self.fleet.know(name)
+        self.fleet.know(name).joined = True
         self._records.bar(now)
         if ended:
             self.outbox.drop()  # whoever listened with the key before

@@ -29,6 +29,7 @@ class Host:
         self.hears = 0.0  # when it last told of a beat that it had not told of before
         self.skew: float | None = None  # seconds that its clock is ahead of ours
         self.barred = ""  # why it cannot speak to us at all: it has no key
+        self.joined = False  # with a key of which it has not said anything yet
         self.unwanted: list[str] = []  # jobs that it has and that were given up as lost while it was away
         self.version: str | None = None
         self.features: list[str] = []
@@ -143,7 +144,8 @@ class Fleet:
         if refusal and now - refusal.at <= self.patience:
             return f"was refused: {refusal.why}"
         if host.heard is None:
-            return "has not reported since the client worker started"
+            since = "it joined" if host.joined else "the client worker started"
+            return f"has not reported since {since}"
         return f"last heard {now - host.heard:.0f} s ago"
 
     def answering(self, now: float) -> list[str]:
@@ -176,7 +178,7 @@ class Fleet:
         if not start[1] or (journal, start) != (host.journal, host.start):
             host.incarnation += 1
             host.seq = 0
-        host.journal, host.start, host.heard = journal, start, now
+        host.journal, host.start, host.heard, host.joined = journal, start, now, False
         host.beat, host.hears = 0, now
         return host
 

@@ -98,6 +98,14 @@ def test_a_lost_answer_is_given_again(office: LockedOffice) -> None:
     assert office.join("host1", secret, A).good
 
 
+def test_a_host_that_is_let_in_again_is_waited_for(office: LockedOffice) -> None:
+    office.host("host1")
+    office.read("host revoke", name="host1").good  # noqa: B018
+    assert office.join("host1", office.invite("host1"), B).good
+    (item,) = office.read("host list").good["items"]
+    assert item["why"] == "has not reported since it joined"
+
+
 def test_a_join_that_was_not_committed_has_not_happened(office: LockedOffice) -> None:
     secret = office.invite("host1")
     with office.of(A):
