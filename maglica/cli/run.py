@@ -5,7 +5,7 @@ from __future__ import annotations
 from maglica import declare, kinds
 from maglica.cli import answer as answers
 from maglica.cli import bulk, names, output
-from maglica.cli.answer import PARTIAL, Answer
+from maglica.cli.answer import Answer, Value
 from maglica.cli.cells import SPELLED
 from maglica.cli.session import Session, ctrl_c_waits, look
 from maglica.cli.words import Command
@@ -144,10 +144,13 @@ def _several(
         kind = answers.kind(type(actions[0]))
         session.write("".join(output.json_line(answers.failure(kind, error)) for _, error in failed))
     session.complain([answers.told_of(name, error) for name, error in failed])
-    missing = {gone["host"]: gone["why"] for answer in found for gone in answer.missing_hosts}
-    session.complain([f"{host} did not answer: {why}" for host, why in missing.items()])
-    status = answers.status([error for _, error in failed], len(actions))
-    return status or (PARTIAL if missing else 0)
+    partial = session.miss(_missing(found))
+    return answers.status([error for _, error in failed], len(actions)) or partial
+
+
+def _missing(found: list[Answer]) -> list[Value]:
+    """The hosts that did not answer, each once."""
+    return list({gone["host"]: gone for answer in found for gone in answer.missing_hosts}.values())
 
 
 def _joined(action: type[Action], found: list[Answer], failed: list[tuple[str, MaglicaError]], session: Session) -> str:
@@ -155,9 +158,8 @@ def _joined(action: type[Action], found: list[Answer], failed: list[tuple[str, M
     if options.output in ("table", "wide"):
         return "\n".join(output.render(answer, options, look(options)) for answer in found)
     items = [row for answer in found for row in ([answer.item or {}] if answer.items is None else answer.items)]
-    missing = {gone["host"]: gone for answer in found for gone in answer.missing_hosts}
     whole = Answer(
-        answers.kind(action), items=items, missing_hosts=list(missing.values()), columns=action.COLUMNS,
+        answers.kind(action), items=items, missing_hosts=_missing(found), columns=action.COLUMNS,
         wide=action.WIDE,
     )  # fmt: skip
     if options.output not in ("json", "yaml"):

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from maglica.cli import output
-from maglica.cli.answer import PARTIAL, Answer
+from maglica.cli.answer import PARTIAL, Answer, Value
 from maglica.cli.options import Globals
 from maglica.cli.output import Look
 from maglica.errors import Failed
@@ -53,9 +53,14 @@ class Session:
     def show(self, answer: Answer) -> int:
         """Print an answer; the exit status that it deserves."""
         self.write(output.render(answer, self.options, look(self.options)))
-        # A view of some hosts only must not be taken for the whole one, by a script either.
-        self.complain([f"{missing['host']} did not answer: {missing['why']}" for missing in answer.missing_hosts])
-        return PARTIAL if answer.missing_hosts else 0
+        return self.miss(answer.missing_hosts)
+
+    def miss(self, hosts: list[Value]) -> int:
+        """Tell which hosts did not answer; the exit status: a view of some hosts only must not be taken for the whole
+        one, by a script either.
+        """
+        self.complain([f"{missing['host']} did not answer: {missing['why']}" for missing in hosts])
+        return PARTIAL if hosts else 0
 
     def write(self, text: str) -> None:
         """Result: stdout."""

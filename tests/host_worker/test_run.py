@@ -714,13 +714,19 @@ def test_what_cannot_be_tidied_makes_no_finished_job_undone(place: Place) -> Non
     assert disk.exists()
 
 
-def test_a_sign_that_was_seen_once_was_seen(place: Place) -> None:
-    """The guest switches itself off while something is still to be tidied, and the host worker is started anew."""
+def seen_and_gone(place: Place, retry: float) -> Path:
+    """The disk of a guest that was seen to run, and went off while something was still to be tidied."""
     disk = built(place, signs.sign("runs", {"name": "web1"}, name="web1"))
-    place.runner._retry = 60.0
+    place.runner._retry = retry
     place.runner.recover()
     until(lambda: [one.what for one in place.journal.undos("job1")] == ["remove_part"])
     place.hypervisor.destroy("web1")
+    return disk
+
+
+def test_a_sign_that_was_seen_once_was_seen(place: Place) -> None:
+    """The guest switches itself off while something is still to be tidied, and the host worker is started anew."""
+    disk = seen_and_gone(place, retry=60.0)
     place.runner.stop(0.0)
     place.runner = place.new_runner()
     place.runner.recover()
@@ -730,11 +736,7 @@ def test_a_sign_that_was_seen_once_was_seen(place: Place) -> None:
 
 def test_nor_is_it_asked_for_again_by_this_start(place: Place) -> None:
     """The guest switches itself off before what could not be tidied is tried again."""
-    disk = built(place, signs.sign("runs", {"name": "web1"}, name="web1"))
-    place.runner._retry = 0.3
-    place.runner.recover()
-    until(lambda: [one.what for one in place.journal.undos("job1")] == ["remove_part"])
-    place.hypervisor.destroy("web1")
+    disk = seen_and_gone(place, retry=0.3)
     assert place.told()["state"] == "done"
     assert disk.exists()
 

@@ -47,8 +47,7 @@ def list_command(path: str) -> list[str]:
 def parse(text: str) -> Volume | None:
     """What `lvs` told of one volume."""
     try:
-        rows: list[dict[str, Any]] = json.loads(text)["report"][0]["lv"]
-        row = rows[0]
+        row = _rows(text)[0]
         thin = row["segtype"] == "thin" and row["pool_lv"]
         return Volume(str(row["vg_name"]), str(row["lv_name"]), str(row["pool_lv"]) if thin else None)
     except (ValueError, LookupError, TypeError):
@@ -78,8 +77,12 @@ def made_command(job: str) -> list[str]:
 
 
 def parse_made(text: str) -> list[Made]:
-    rows: list[dict[str, Any]] = json.loads(text)["report"][0]["lv"]
-    return [Made(str(row["vg_name"]), str(row["lv_name"]), str(row["lv_uuid"])) for row in rows]
+    return [Made(str(row["vg_name"]), str(row["lv_name"]), str(row["lv_uuid"])) for row in _rows(text)]
+
+
+def _rows(text: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(text)["report"][0]["lv"]
+    return found
 
 
 def remove_known(group: str, uuids: Sequence[str]) -> list[str]:
@@ -122,7 +125,7 @@ def fullness_command(group: str, pool: str) -> list[str]:
 def parse_fullness(text: str) -> Fullness | None:
     """What `lvs` told of a thin pool; one that is not active tells nothing."""
     try:
-        row: dict[str, Any] = json.loads(text)["report"][0]["lv"][0]
+        row = _rows(text)[0]
         return Fullness(float(row["data_percent"]), float(row["metadata_percent"]))
     except (ValueError, LookupError, TypeError):
         return None
